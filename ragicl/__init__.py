@@ -1,0 +1,67 @@
+"""In-context learning over labelled examples: index, retrieve, compose, predict.
+
+The names below are imported when first used, so that ``import ragicl`` stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ragicl.engine import Engine, Policy
+    from ragicl.errors import (
+        BackendError,
+        BudgetError,
+        CorruptError,
+        DataError,
+        EncoderError,
+        ExampleError,
+        FormatError,
+        LockedError,
+        NoIndexError,
+        RagiclError,
+        StoreError,
+        TaskError,
+    )
+    from ragicl.index import Index
+    from ragicl.prompt import PlainTemplate
+    from ragicl.records import Example, Neighbor, Prediction, Prompt
+
+_HOMES = {
+    "Engine": "ragicl.engine",
+    "Policy": "ragicl.engine",
+    "Index": "ragicl.index",
+    "PlainTemplate": "ragicl.prompt",
+    "Example": "ragicl.records",
+    "Neighbor": "ragicl.records",
+    "Prediction": "ragicl.records",
+    "Prompt": "ragicl.records",
+    "BackendError": "ragicl.errors",
+    "BudgetError": "ragicl.errors",
+    "CorruptError": "ragicl.errors",
+    "DataError": "ragicl.errors",
+    "EncoderError": "ragicl.errors",
+    "ExampleError": "ragicl.errors",
+    "FormatError": "ragicl.errors",
+    "LockedError": "ragicl.errors",
+    "NoIndexError": "ragicl.errors",
+    "RagiclError": "ragicl.errors",
+    "StoreError": "ragicl.errors",
+    "TaskError": "ragicl.errors",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("ragicl")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ragicl' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,191 @@
+"""Any Hugging Face causal language model: counting, scoring, writing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from threading import Lock
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from ragicl.backends.hf.generate import stream
+from ragicl.backends.hf.load import (
+    choose_dtype,
+    load_config,
+    load_model,
+    load_tokenizer,
+    unpacked_copy,
+)
+from ragicl.backends.hf.packed import enable_packing, score_packed
+from ragicl.backends.hf.tokens import Tokens
+from ragicl.backends.hf.trie import Trie, build_trie
+from ragicl.backends.hf.unpacked import score_unpacked
+from ragicl.backends.packaged import SMOLLM2
+from ragicl.errors import BackendError, BudgetError
+from ragicl.protocols import FloatArray, Message, Parts
+
+BATCH_TOKENS = 4096  # tokens read in one pass, prompts and answers together
+BATCH_LOGITS = 2**26  # logits held at once: 128 MB in bf16
+NO_LIMIT = 2**20  # window of a model that states none
+AGREE = {torch.float32: 1e-3, torch.bfloat16: 0.25}  # nats by which packing may differ from plain
+
+
+def open_hf(name: str, *, dtype: str = "auto") -> HFLM:
+    """Open a causal model by hub name or path."""
+    return HFLM(f"hf:{name}", name, dtype=dtype)
+
+
+def open_smollm2(*, dtype: str = "auto") -> HFLM:
+    """Open SmolLM2-135M-Instruct: the packaged 4-bit file where installed, else from the hub."""
+    path = SMOLLM2.path()
+    name = unpacked_copy(path) if path else SMOLLM2.hub
+    return HFLM("smollm2", name, dtype=dtype, source=SMOLLM2.describe())
+
+
+class HFLM:
+    """A frozen causal model behind the :class:`ragicl.protocols.LM` protocol.
+
+    The weights are loaded when first needed: counting tokens takes the tokenizer alone.
+
+    :ivar spec: opens this model again
+    :ivar window: the most tokens that a prompt and its answer may have together
+    :ivar description: which weights and precision are in use
+    """
+
+    def __init__(
+        self,
+        spec: str,
+        name: str,
+        *,
+        dtype: str = "auto",
+        source: str | None = None,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> None:
+        config = load_config(name).get_text_config()
+        self.spec = spec
+        self.window = int(getattr(config, "max_position_embeddings", None) or NO_LIMIT)
+        self._name = name
+        self._dtype = choose_dtype(dtype)
+        self.description = f"{source or spec}, {str(self._dtype).removeprefix('torch.')}"
+        self._tokenizer = load_tokenizer(name)
+        self._tokens = Tokens(self._tokenizer)
+        self._batch_tokens = batch_tokens
+        self._loading = Lock()
+        self._scoring = Lock()  # one batch at a time: two would share the same cores and memory
+
+    @cached_property
+    def _model(self) -> PreTrainedModel:
+        return load_model(self._name, self._dtype)
+
+    @cached_property
+    def packed(self) -> bool:
+        """Whether several prompts are read in one pass; else each answer takes a pass of its own."""
+        model = self._ready()
+        if not enable_packing(model):
+            return False
+        if packing_agrees(model):
+            return True
+        model.set_attn_implementation("sdpa")
+        return False
+
+    def count(self, parts: Parts) -> int:
+        """Return the number of tokens of a whole prompt."""
+        return len(self._tokens.encode("".join(parts)))
+
+    def score(self, prompts: Sequence[Parts], answers: Sequence[str]) -> FloatArray:
+        """Return log P(answer | prompt) in nats, shape (prompts, answers)."""
+        jobs = [self._tokens.split("".join(parts), answers) for parts in prompts]
+        for ids, suffixes in jobs:
+            self._check(ids, suffixes)
+        scores = np.empty((len(prompts), len(answers)), dtype=np.float32)
+        tries = [build_trie(suffixes) for _, suffixes in jobs]
+        for batch in self._batches([len(ids) for ids, _ in jobs], tries):
+            with self._scoring, torch.inference_mode():
+                model = self._ready()
+                if self.packed:
+                    rows = score_packed(
+                        model, [jobs[i][0] for i in batch], [tries[i] for i in batch]
+                    )
+                else:
+                    rows = [score_unpacked(model, *jobs[i]) for i in batch]
+            scores[batch] = rows
+        return scores
+
+    def generate(
+        self,
+        parts: Parts,
+        *,
+        max_tokens: int,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """Yield a continuation in pieces, up to the first stop string."""
+        return stream(
+            self._ready(),
+            self._tokenizer,
+            self._tokens.encode("".join(parts)),
+            max_tokens=max_tokens,
+            stop=stop,
+            temperature=temperature,
+            seed=seed,
+        )
+
+    def chat(self, messages: Sequence[Message]) -> str:
+        """Return the messages in the model's own chat format, ready for the assistant's turn."""
+        if not self._tokenizer.chat_template:
+            raise BackendError(f"{self.spec} has no chat template; use the plain template")
+        text: str = self._tokenizer.apply_chat_template(
+            [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
+        )
+        return text
+
+    def _check(self, ids: Sequence[int], suffixes: Sequence[Sequence[int]]) -> None:
+        if not ids:
+            raise BackendError(
+                f"{self.spec} cannot score after an empty prompt; add an instruction"
+            )
+        needed = len(ids) + max(map(len, suffixes))
+        if needed > self.window:
+            raise BudgetError(
+                f"a prompt with its longest answer takes {needed} tokens; "
+                f"{self.spec} reads {self.window}",
+                needed=needed,
+                budget=self.window,
+            )
+
+    def _batches(self, lengths: Sequence[int], tries: Sequence[Trie]) -> Iterator[list[int]]:
+        """Yield positions of prompts to read together: of similar length, within both bounds."""
+        vocabulary = self._ready().config.get_text_config().vocab_size
+        batch: list[int] = []
+        tokens = logits = 0
+        for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+            nodes = len(tries[i].tokens)
+            tokens += lengths[i] + nodes
+            logits += (nodes + 1) * vocabulary
+            if batch and (tokens > self._batch_tokens or logits > BATCH_LOGITS):
+                yield batch
+                batch, tokens, logits = [], lengths[i] + nodes, (nodes + 1) * vocabulary
+            batch.append(i)
+        if batch:
+            yield batch
+
+    def _ready(self) -> PreTrainedModel:
+        with self._loading:
+            return self._model
+
+
+def packing_agrees(model: PreTrainedModel) -> bool:
+    """Score a few made-up prompts both ways: a model may treat positions in its own way."""
+    size = model.config.get_text_config().vocab_size
+    prompts = [[i * 37 % size for i in range(3, 20)], [i * 53 % size for i in range(5, 12)]]
+    answers = [[7 % size, 11 % size, 13 % size], [7 % size, 17 % size], [19 % size]]
+    with torch.inference_mode():
+        try:
+            fast = score_packed(model, prompts, [build_trie(answers)] * 2)
+        except (TypeError, ValueError, RuntimeError):
+            return False  # the model does not take a custom attention the usual way
+        slow = [score_unpacked(model, prompt, answers) for prompt in prompts]
+    return np.allclose(fast, slow, rtol=0, atol=AGREE[model.dtype])

@@ -1,0 +1,160 @@
+"""From a name to a model in memory: precision, device, and the packaged default's cached copy."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ragicl.backends.hf.quiet import quiet
+from ragicl.errors import BackendError, first_line
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+FASTER = 1.3  # how many times faster bf16 must be to be worth its rounding
+
+T = TypeVar("T")
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Load a model's tokenizer by hub name or path.
+
+    :raises BackendError: where there is no such model, or it has no tokenizer
+    """
+    tokenizer: PreTrainedTokenizerBase = _load(name, AutoTokenizer.from_pretrained)
+    return tokenizer
+
+
+def load_config(name: str) -> PreTrainedConfig:
+    """Load a model's configuration by hub name or path."""
+    config: PreTrainedConfig = _load(name, AutoConfig.from_pretrained)
+    return config
+
+
+def load_model(name: str, dtype: torch.dtype) -> PreTrainedModel:
+    """Load a causal model by hub name or path, ready to predict, on the GPU where there is one."""
+    model: PreTrainedModel = _load(name, AutoModelForCausalLM.from_pretrained, dtype=dtype)
+    model.eval()
+    if torch.cuda.is_available():
+        model.to("cuda")
+    return model
+
+
+def unpacked_copy(path: Path) -> str:
+    """Return a folder with a GGUF file's weights as plain bf16 safetensors, made on first use.
+
+    Unpacking takes many times as long as reading the copy.
+
+    :raises BackendError: where the copy cannot be written
+    """
+    copy = cache_folder() / f"{path.stem}-{_file_hash(path)}"
+    if not (copy / "config.json").exists():
+        try:
+            _unpack(path, copy)
+        except OSError as error:
+            raise BackendError(
+                f"cannot write the unpacked model to {copy}: {error}; make room there, "
+                f"or set RAGICL_CACHE to another folder"
+            ) from error
+    return str(copy)
+
+
+def cache_folder() -> Path:
+    """Return the folder for unpacked models: RAGICL_CACHE, or the user's cache folder."""
+    if own := os.environ.get("RAGICL_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ragicl"
+
+
+def choose_dtype(name: str) -> torch.dtype:
+    """Return the torch type for ``float32``, ``bfloat16`` or ``auto``.
+
+    :raises BackendError: for any other name
+    """
+    if name == "auto":
+        return _cuda_dtype() if torch.cuda.is_available() else _faster_cpu_dtype()
+    if name not in DTYPES:
+        raise BackendError(f"unknown dtype {name!r}; known: auto, {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def _cuda_dtype() -> torch.dtype:
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float32
+
+
+@cache
+def _faster_cpu_dtype() -> torch.dtype:
+    """Time one layer-sized product in both types: some CPUs are far slower in bf16, some faster."""
+    seconds = {dtype: _median_seconds(_product(dtype)) for dtype in DTYPES.values()}
+    faster = seconds[torch.float32] > FASTER * seconds[torch.bfloat16]
+    return torch.bfloat16 if faster else torch.float32
+
+
+def _product(dtype: torch.dtype) -> Callable[[], torch.Tensor]:
+    left, right = torch.ones((256, 576), dtype=dtype), torch.ones((576, 1536), dtype=dtype)
+    return lambda: left @ right
+
+
+def _median_seconds(work: Callable[[], Any], repeats: int = 9) -> float:
+    work()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return sorted(times)[repeats // 2]
+
+
+def _load(name: str, loader: Callable[..., T], **options: Any) -> T:
+    try:
+        with quiet():
+            return loader(name, **options)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise BackendError(
+            f"cannot load the language model {name!r}: {first_line(error)}; "
+            f"give a hub name or a model folder"
+        ) from error
+
+
+def _unpack(path: Path, copy: Path) -> None:
+    """Write a bf16 safetensors copy; the rename makes it appear whole or not at all."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    source: dict[str, Any] = {"gguf_file": path.name}
+    folder = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=copy.parent))
+    try:
+        with quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                path.parent,
+                dtype=torch.bfloat16,
+                quantization_config=GgufConfig(dequantize=True),
+                **source,
+            )
+            model.save_pretrained(folder)
+            AutoTokenizer.from_pretrained(path.parent, **source).save_pretrained(folder)
+        folder.rename(copy)
+    except OSError:
+        if not (copy / "config.json").exists():  # else another process was faster: use its copy
+            raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,0 +1,76 @@
+"""Text to token ids, with the boundary between prompt and answer as the tokenizer really draws it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from threading import Lock
+
+from transformers import PreTrainedTokenizerBase
+
+TAIL = 8  # tokens at a prompt's end that are encoded again together with each answer
+
+
+class Tokens:
+    """A thread-safe view of a tokenizer (fast tokenizers must not be entered twice)."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._lock = Lock()
+        self._start = self._find_start()
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of a prompt, beginning with the special tokens it needs."""
+        return self._start_of(text) + self._plain([text])[0]
+
+    def split(self, prompt: str, answers: Sequence[str]) -> tuple[list[int], list[list[int]]]:
+        """Return the ids that the prompt has whichever answer follows, and what each answer adds.
+
+        Where the tokenizer merges the prompt's end with an answer's beginning, those tokens are
+        counted to the answer, so that each answer is scored in the segmentation it would have had
+        in running text.
+        """
+        start, ids = self._start_of(prompt), self._plain([prompt])[0]
+        head, tail = self._cut(prompt, ids)
+        joint = [head + rest for rest in self._plain([tail + answer for answer in answers])]
+        shared = min(_common_prefix(ids, whole) for whole in joint)
+        shared = min(shared, *(len(whole) - 1 for whole in joint))
+        return start + ids[:shared], [whole[shared:] for whole in joint]
+
+    def _cut(self, prompt: str, ids: list[int]) -> tuple[list[int], str]:
+        """Cut a prompt into the ids of its long beginning and the text of its short end.
+
+        The end must encode by itself exactly as it does in place; otherwise the beginning is empty.
+        """
+        if len(ids) <= TAIL or not self._tokenizer.is_fast:
+            return [], prompt
+        with self._lock:
+            encoded = self._tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
+        tail = prompt[encoded["offset_mapping"][-TAIL][0] :]
+        if self._plain([tail])[0] != ids[-TAIL:]:
+            return [], prompt
+        return ids[:-TAIL], tail
+
+    def _plain(self, texts: Sequence[str]) -> list[list[int]]:
+        with self._lock:
+            encoded = self._tokenizer(list(texts), add_special_tokens=False)
+        ids: list[list[int]] = encoded["input_ids"]
+        return ids
+
+    def _start_of(self, text: str) -> list[int]:
+        """A chat template writes the beginning-of-text token itself; it must not be doubled."""
+        bos = self._tokenizer.bos_token
+        return [] if isinstance(bos, str) and text.startswith(bos) else self._start
+
+    def _find_start(self) -> list[int]:
+        """Return the special tokens that this tokenizer puts before a text."""
+        plain = self._plain(["a"])[0]
+        special: list[int] = self._tokenizer("a")["input_ids"]
+        for position in range(len(special)):
+            if special[position : position + len(plain)] == plain:
+                return special[:position]
+        return []
+
+
+def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    return len(os.path.commonprefix([left, right]))  # works on any sequences

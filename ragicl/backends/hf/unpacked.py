@@ -1,0 +1,41 @@
+"""Scoring that asks nothing of a model but to be causal: one sequence for each answer.
+
+Many times slower than packed scoring; used for models whose attention cannot be packed (sliding
+windows, recurrent layers, position biases), and to check that packing agrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+BATCH = 8
+
+
+def score_unpacked(
+    model: PreTrainedModel, prompt: Sequence[int], answers: Sequence[Sequence[int]]
+) -> list[float]:
+    """Return log P(answer | prompt) for each answer, from the model's own attention."""
+    scores: list[float] = []
+    for start in range(0, len(answers), BATCH):
+        scores.extend(_score_batch(model, prompt, answers[start : start + BATCH]))
+    return scores
+
+
+def _score_batch(
+    model: PreTrainedModel, prompt: Sequence[int], answers: Sequence[Sequence[int]]
+) -> list[float]:
+    # Padding goes to the right, where a causal model cannot see it from the tokens that count.
+    longest = max(map(len, answers))
+    ids = torch.tensor([[*prompt, *a, *[0] * (longest - len(a))] for a in answers])
+    mask = torch.tensor([[1] * (len(prompt) + len(a)) + [0] * (longest - len(a)) for a in answers])
+    logits = model(
+        input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False
+    ).logits
+    rows = logits[:, len(prompt) - 1 : len(prompt) - 1 + longest].float().log_softmax(dim=-1)
+    return [
+        sum(rows[i, j, token].item() for j, token in enumerate(answer))
+        for i, answer in enumerate(answers)
+    ]

@@ -1,0 +1,69 @@
+"""Any sentence-transformers model as an encoder; the only home of sentence_transformers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from threading import Lock
+
+import numpy as np
+from sentence_transformers import SentenceTransformer
+
+from ragicl.backends.hf.quiet import quiet
+from ragicl.backends.packaged import MINILM
+from ragicl.errors import BackendError, first_line
+from ragicl.protocols import FloatArray
+
+BATCH = 64
+
+
+def open_st(name: str) -> STEncoder:
+    """Open a sentence-transformers model by hub name or path."""
+    return STEncoder(f"st:{name}", _load(name))
+
+
+def open_minilm() -> STEncoder:
+    """Open all-MiniLM-L6-v2: the packaged files where installed, else from the hub."""
+    return STEncoder("minilm", _load(str(MINILM.path() or MINILM.hub)), source=MINILM.describe())
+
+
+class STEncoder:
+    """A sentence-transformers model behind the :class:`ragicl.protocols.Encoder` protocol."""
+
+    def __init__(self, spec: str, model: SentenceTransformer, *, source: str | None = None) -> None:
+        self.spec = spec
+        self.description = source or spec
+        self.dim = int(model.get_embedding_dimension() or 0)
+        self.fingerprint = _fingerprint(model)
+        self._model = model
+        self._lock = Lock()
+
+    def encode(self, texts: Sequence[str]) -> FloatArray:
+        """Return unit-length embeddings, shape (len(texts), dim); long texts are cut by the model."""
+        if not texts:
+            return np.empty((0, self.dim), dtype=np.float32)
+        with self._lock:
+            vectors = self._model.encode(  # sorts by length itself
+                list(texts), batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False
+            )
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def _load(name: str) -> SentenceTransformer:
+    try:
+        with quiet():
+            return SentenceTransformer(name)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise BackendError(
+            f"cannot load the encoder {name!r}: {first_line(error)}; "
+            f"give a hub name or a model folder"
+        ) from error
+
+
+def _fingerprint(model: SentenceTransformer) -> str:
+    """Hash the weights and the input length: what shapes a vector, wherever the files came from."""
+    digest = hashlib.sha256(str(model.max_seq_length).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,202 @@
+"""Many predictions at once: rows for a file, a file that can be continued, a summary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, Self
+
+from ragicl.engine import CHUNK, Engine
+from ragicl.errors import BudgetError, DataError
+from ragicl.records import Prediction, Query
+
+Row = dict[str, Any]
+
+
+def predict_rows(
+    engine: Engine,
+    queries: Iterator[Query],
+    *,
+    skip_errors: bool = False,
+    exclude_self: bool = False,
+    probs: bool = False,
+    prompt: bool = False,
+) -> Iterator[Row]:
+    """Yield a JSON-ready row for each query, in order.
+
+    :param skip_errors: a query that does not fit becomes a row with an ``error``
+    :param exclude_self: leave out the example that has the query's own id
+    :param probs: add the whole distribution
+    :param prompt: add the prompt's text
+    :raises BudgetError: at a query that does not fit, unless those are skipped
+    """
+    while chunk := list(islice(queries, CHUNK)):
+        own = [query.id if exclude_self else None for query in chunk]
+        answers = engine.try_all([query.input for query in chunk], exclude=own)
+        for query, answer in zip(chunk, answers, strict=True):
+            if isinstance(answer, Prediction):
+                yield prediction_row(query, answer, probs=probs, prompt=prompt)
+            elif skip_errors:
+                yield _query_row(query) | {"output": None, "error": str(answer)}
+            else:
+                raise BudgetError(
+                    f"row {query.id}: {answer}", needed=answer.needed, budget=answer.budget
+                )
+
+
+def prediction_row(
+    query: Query, prediction: Prediction, *, probs: bool = False, prompt: bool = False
+) -> Row:
+    """Return a prediction as one JSON-ready row."""
+    row: Row = _query_row(query) | {"output": prediction.output}
+    if prediction.probs:
+        row["probability"] = round(prediction.probs[prediction.output], 6)
+    if probs:
+        row["probs"] = {label: round(p, 6) for label, p in prediction.probs.items()}
+    if prediction.known_label is not None:
+        row["known_label"] = prediction.known_label
+    row["neighbors"] = [
+        {"id": n.example.id, "similarity": n.similarity, "output": n.example.output}
+        for n in prediction.neighbors
+    ]
+    if prediction.prompt is not None:
+        row["tokens"] = prediction.prompt.tokens
+        row["kept"] = len(prediction.prompt.shots)
+        row["dropped"] = prediction.prompt.dropped
+        row["truncated"] = prediction.prompt.truncated
+        if prompt:
+            row["prompt"] = prediction.prompt.text
+    row["ms"] = {stage: round(spent, 2) for stage, spent in prediction.timings.items()}
+    row["lm"] = prediction.lm
+    return row
+
+
+class ResumableFile:
+    """A JSON-lines file of rows, continued where an earlier run with the same settings stopped.
+
+    The settings stand beside it in ``FILE.settings.json``.
+
+    :ivar rows: the rows that are there already
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        self._path = path
+        self._notes = path.with_name(f"{path.name}.settings.json")
+        self._settings = json.loads(json.dumps(settings))
+        self.rows: list[Row] = self._read() if path.exists() else []
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._notes.write_text(json.dumps(self._settings, indent=2), encoding="utf-8")
+            self._file = self._path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise DataError(f"cannot write {self._path}: {error.strerror}") from error
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def remaining(self, queries: Iterator[Query]) -> Iterator[Query]:
+        """Yield the queries that have no row yet.
+
+        :raises DataError: where the rows belong to other queries
+        """
+        for row in self.rows:
+            query = next(queries, None)
+            if query is None or query.id != row["id"] or query.input != row["input"]:
+                raise DataError(
+                    f"{self._path} has a row {row['id']!r} that this input does not have at that "
+                    f"place; choose another --out, or remove the file"
+                )
+        yield from queries
+
+    def write(self, row: Row) -> None:
+        """Append a row; it is in the file, whole, when this returns.
+
+        :raises DataError: where the disk does not take it
+        """
+        assert self._file is not None
+        try:
+            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise DataError(
+                f"cannot write {self._path}: {error.strerror}; the rows before are safe, make "
+                f"room and run the same command again"
+            ) from error
+
+    def _read(self) -> list[Row]:
+        """Read the whole rows and cut off one that a killed run left half written."""
+        self._check_settings()
+        rows, end = [], 0
+        with self._path.open("rb+") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    rows.append(json.loads(line))
+                except ValueError as error:
+                    raise DataError(
+                        f"{self._path}:{number}: not a row of predictions; choose another --out"
+                    ) from error
+                end += len(line)
+            file.truncate(end)
+        return rows
+
+    def _check_settings(self) -> None:
+        try:
+            before = json.loads(self._notes.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{self._path} exists, without the settings it was made with; choose another "
+                f"--out, or remove it"
+            ) from error
+        for name in before | self._settings:
+            then, now = before.get(name), self._settings.get(name)
+            if then != now:
+                raise DataError(
+                    f"{self._path} was made with {name} {then!r}, not {now!r}; run with the same "
+                    f"settings, choose another --out, or remove it"
+                )
+
+
+def settings_of(engine: Engine) -> Row:
+    """Return everything that shapes a prediction, to tell one run from another."""
+    return {
+        "index": str(engine.index.path.resolve()),
+        "generation": engine.index.stats().generation,
+        "encoder": engine.index.manifest.encoder.fingerprint,
+        "lm": engine.lm.description if engine.lm else None,
+        "template": "|".join(engine.template.render("{query}", [("{input}", "{output}")])),
+        **asdict(engine.policy),
+    }
+
+
+def summarize(rows: Sequence[Row]) -> str | None:
+    """Return accuracy and macro-F1 in one line, or None where no row has the right output.
+
+    A row with an error counts as wrong.
+    """
+    from sklearn.metrics import accuracy_score, f1_score
+
+    judged = [(row["gold"], row["output"] or "") for row in rows if "gold" in row]
+    if not judged:
+        return None
+    gold, output = zip(*judged, strict=True)
+    text = f"accuracy {accuracy_score(gold, output):.4f} on {len(judged)} rows"
+    if len(set(gold)) < len(gold):  # labels come back; texts to generate do not
+        text += f", macro-F1 {f1_score(gold, output, average='macro'):.4f}"
+    if errors := sum("error" in row for row in rows):
+        text += f", {errors} of them not answered"
+    return text
+
+
+def _query_row(query: Query) -> Row:
+    row: Row = {"id": query.id, "input": query.input}
+    return row if query.gold is None else row | {"gold": query.gold}

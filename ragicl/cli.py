@@ -1,0 +1,446 @@
+"""The ``ragicl`` command. Heavy modules are imported inside commands, so that help is instant."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ragicl.errors import RagiclError, TaskError
+
+if TYPE_CHECKING:
+    from ragicl.batch import ResumableFile, Row
+    from ragicl.data import DataFile
+    from ragicl.engine import Engine
+    from ragicl.index.build import Report, Survey
+    from ragicl.records import Query
+
+F = TypeVar("F", bound=Callable[..., Any])
+SHOWN = 3  # neighbours under each prediction in a table
+
+
+class _Group(click.Group):
+    """Turns ragicl's errors into one line on stderr and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RagiclError as error:
+            failure = click.ClickException(str(error))
+            failure.exit_code = 2
+            raise failure from error
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="ragicl")
+def main() -> None:
+    """Predict with a frozen language model and your labelled examples.
+
+    \b
+    ragicl index support.jsonl                  # once: embed and store the examples
+    ragicl predict indexes/support "cant log in"
+    """
+
+
+def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Return several options as one decorator."""
+
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_columns = _together(
+    click.option("--input-column", metavar="NAME", help="Column of texts.  [text or input]"),
+    click.option("--output-column", metavar="NAME", help="Column of labels.  [label or output]"),
+    click.option("--split", default="train", show_default=True, help="Split of a data set."),
+    click.option("--subset", metavar="NAME", help="Configuration of a data set on the hub."),
+    click.option(
+        "--on-error",
+        type=click.Choice(["stop", "skip"]),
+        default="stop",
+        show_default=True,
+        help="At a bad row: stop and name it, or skip and count it.",
+    ),
+)
+
+_engine = _together(
+    click.option("--k", default=8, show_default=True, help="Demonstrations to retrieve."),
+    click.option("--budget", type=int, help="Most tokens of prompt and answer.  [the model's]"),
+    click.option(
+        "--lm", default="smollm2", show_default=True, help="Language model: smollm2 or hf:NAME."
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        default="auto",
+        show_default=True,
+        help="Precision; auto takes the faster one here.",
+    ),
+    click.option(
+        "--template",
+        default="plain",
+        show_default=True,
+        help="plain, chat, or a text with {input} and {output}.",
+    ),
+    click.option("--instruction", help="What the prompt begins with."),
+    click.option("--labels", help="Choose among these only, separated by commas."),
+    click.option("--generate", is_flag=True, help="Write free text instead of choosing a label."),
+    click.option("--max-tokens", type=int, help="Longest generated answer.  [from the index]"),
+    click.option(
+        "--temperature", default=0.0, show_default=True, help="Above 0: sample, with --seed."
+    ),
+    click.option("--seed", default=0, show_default=True, help="For sampling."),
+    click.option("--truncate", is_flag=True, help="Cut a text that does not fit the budget."),
+)
+
+
+@main.command("index")
+@click.argument("data")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder.  [indexes/<name of the data>]"
+)
+@click.option("--encoder", default="minilm", show_default=True, help="Encoder: minilm or st:NAME.")
+@click.option(
+    "--kind",
+    type=click.Choice(["classify", "generate"]),
+    help="Choose labels or write texts.  [found from the data]",
+)
+@click.option("--dedupe", is_flag=True, help="Leave out exact duplicates.")
+@_columns
+def index_command(
+    data: str, out: Path | None, encoder: str, kind: Any, dedupe: bool, **columns: Any
+) -> None:
+    """Index labelled examples: a JSONL, CSV, TSV or Parquet file, a data set, or - for stdin.
+
+    Run it again after an interruption: only what is missing is embedded.
+
+    \b
+    ragicl index support.jsonl
+    ragicl index mails.csv --input-column body --output-column queue --out indexes/mails
+    ragicl index org/name --split train --on-error skip
+    """
+    from ragicl.index.build import build, survey
+
+    path = out or Path("indexes") / _stem(data)
+    file = _data_file(data, columns)
+    surveyed = survey(file)
+    for line in _describe(surveyed, dedupe):
+        click.echo(line, err=True)
+    with _progress(surveyed.rows, "embedding") as progress:
+        index, report = build(
+            file,
+            path,
+            encoder=encoder,
+            kind=kind,
+            dedupe=dedupe,
+            surveyed=surveyed,
+            progress=progress,
+        )
+    with index:
+        click.echo(_outcome(report), err=True)
+        click.echo(f"{path}: {len(index)} examples, {_kind_of(index.kind, index.labels())}")
+
+
+@main.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("texts", nargs=-1)
+@click.option("--file", help="Rows to predict: JSONL, CSV, TSV, Parquet, a data set, - for stdin.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write rows there; continue where it stopped."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "table"]),
+    default="jsonl",
+    show_default=True,
+    help="For programs, or for people.",
+)
+@click.option(
+    "--decide",
+    type=click.Choice(["lm", "knn"]),
+    default="lm",
+    show_default=True,
+    help="Ask the language model, or take the neighbours' vote alone.",
+)
+@click.option("--probs", is_flag=True, help="Add every label's probability.")
+@click.option("--show-prompt", is_flag=True, help="Add the prompt.")
+@click.option("--exclude-self", is_flag=True, help="Leave out the example with the row's own id.")
+@_engine
+@_columns
+def predict(
+    index: Path,
+    texts: tuple[str, ...],
+    file: str | None,
+    out: Path | None,
+    form: str,
+    probs: bool,
+    show_prompt: bool,
+    exclude_self: bool,
+    **options: Any,
+) -> None:
+    """Predict texts, or the rows of a file, or JSON lines on stdin.
+
+    Rows that carry a label are also counted: accuracy and macro-F1 go to stderr.
+
+    \b
+    ragicl predict indexes/support "cant log in" "where is my parcel?"
+    ragicl predict indexes/support --file new.csv --out predicted.jsonl
+    ragicl predict indexes/support --file test.jsonl --decide knn --k 5 > votes.jsonl
+    """
+    from ragicl.batch import ResumableFile, predict_rows, settings_of, summarize
+
+    queries, total = _queries(texts, file, options)
+    with _open_engine(index, options) as engine:
+        target = ResumableFile(out, settings_of(engine)) if out else None
+        rows = list(target.rows) if target else []
+        todo = target.remaining(queries) if target else queries
+        answered = predict_rows(
+            engine,
+            todo,
+            skip_errors=options["on_error"] == "skip",
+            exclude_self=exclude_self,
+            probs=probs,
+            prompt=show_prompt,
+        )
+        with target or nullcontext(), _progress(total, "predicting", len(rows)) as progress:
+            for row in answered:
+                _emit(row, target, form, engine)
+                rows.append(_essentials(row))
+                progress(1)
+    if (summary := summarize(rows)) is not None:
+        click.echo(summary, err=True)
+
+
+@main.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("text")
+@_engine
+def prompt(index: Path, text: str, **options: Any) -> None:
+    """Show the prompt of a text and its length in tokens; the language model is not run.
+
+    \b
+    ragicl prompt indexes/support "cant log in" --k 3
+    """
+    with _open_engine(index, {**options, "decide": "lm"}) as engine:
+        composed = engine.prompt(text)
+    click.echo(composed.text)
+    click.echo(
+        f"{composed.tokens} tokens, {len(composed.shots)} demonstrations kept, "
+        f"{composed.dropped} dropped",
+        err=True,
+    )
+
+
+@main.command()
+@click.argument("index", type=click.Path(path_type=Path))
+def info(index: Path) -> None:
+    """Show what an index holds, as JSON.
+
+    \b
+    ragicl info indexes/support
+    """
+    from dataclasses import asdict
+
+    from ragicl.index import Index
+
+    with Index.open(index) as opened:
+        stats = opened.stats()
+        click.echo(
+            json.dumps(asdict(opened.manifest) | asdict(stats), indent=2, ensure_ascii=False)
+        )
+
+
+@main.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("data")
+@_columns
+def add(index: Path, data: str, **columns: Any) -> None:
+    """Add the examples of a file, or of - for stdin, in one transaction.
+
+    Examples that are there already, by id or by content, are not added again.
+
+    \b
+    ragicl add indexes/support corrections.jsonl
+    echo '{"text": "card got declined", "label": "payment declined"}' | ragicl add indexes/support -
+    """
+    from ragicl.index import Index
+
+    examples = list(_data_file(data, columns).examples())
+    with Index.open(index) as opened:
+        before = len(opened)
+        for identity in opened.add(examples):
+            click.echo(identity)
+        click.echo(f"{len(opened) - before} added, {len(opened)} examples", err=True)
+
+
+@main.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("ids", nargs=-1, required=True)
+def remove(index: Path, ids: tuple[str, ...]) -> None:
+    """Remove examples by id, all or none of them.
+
+    \b
+    ragicl remove indexes/support 73tbkfhbwmlkvchr
+    """
+    from ragicl.index import Index
+
+    with Index.open(index) as opened:
+        opened.remove(ids)
+        click.echo(f"{len(ids)} removed, {len(opened)} examples", err=True)
+
+
+def _stem(data: str) -> str:
+    """Return the name of the data: a file's without its ending, a data set's without its owner."""
+    return "stdin" if data == "-" else Path(data).stem or "data"
+
+
+def _data_file(source: str, options: dict[str, Any]) -> DataFile:
+    from ragicl.data import Columns, DataFile
+
+    return DataFile(
+        source,
+        columns=Columns(options["input_column"], options["output_column"]),
+        on_error=options["on_error"],
+        split=options["split"],
+        subset=options["subset"],
+    )
+
+
+def _queries(
+    texts: tuple[str, ...], file: str | None, options: dict[str, Any]
+) -> tuple[Iterator[Query], int | None]:
+    """Return the queries, and their number where it is known beforehand."""
+    from ragicl.records import Query
+
+    if texts and file:
+        raise click.UsageError("Give texts or --file, not both.")
+    if texts:
+        queries = [Query(text, str(n)) for n, text in enumerate(texts, 1) if text.strip()]
+        if len(queries) < len(texts):
+            raise click.UsageError("A text is empty.")
+        return iter(queries), len(queries)
+    if file is None and sys.stdin.isatty():
+        raise click.UsageError("Give a text, --file FILE, or JSON lines on stdin.")
+    data = _data_file(file or "-", options)
+    return data.queries(), sum(1 for _ in data.queries())
+
+
+def _open_engine(path: Path, options: dict[str, Any]) -> Engine:
+    from ragicl.engine import Engine, Policy
+
+    labels = options["labels"]
+    policy = Policy(
+        k=options["k"],
+        budget=options["budget"],
+        decide=options["decide"],
+        labels=tuple(x.strip() for x in labels.split(",")) if labels is not None else None,
+        generate=True if options["generate"] else None,
+        max_tokens=options["max_tokens"],
+        temperature=options["temperature"],
+        seed=options["seed"],
+        truncate=options["truncate"],
+    )
+    engine = Engine.open(
+        path,
+        lm=options["lm"],
+        dtype=options["dtype"],
+        template=options["template"],
+        instruction=options["instruction"],
+        policy=policy,
+    )
+    if not engine.index.manifest.complete:
+        engine.close()
+        raise TaskError(
+            f"{path} is not finished; run `ragicl index {engine.index.manifest.source} "
+            f"--out {path}` again to embed the rest"
+        )
+    return engine
+
+
+def _emit(row: Row, target: ResumableFile | None, form: str, engine: Engine) -> None:
+    if target is not None:
+        target.write(row)
+    elif form == "jsonl":
+        click.echo(json.dumps(row, ensure_ascii=False))
+    else:
+        click.echo(_block(row, engine))
+
+
+def _essentials(row: Row) -> Row:
+    """Return what the summary needs: a long run must not hold every prompt in memory."""
+    return {name: row[name] for name in ("gold", "output", "error") if name in row}
+
+
+def _block(row: Row, engine: Engine) -> str:
+    """Return a row for people: the text, the answer, the nearest demonstrations."""
+    if "error" in row:
+        return f"{row['input']}\n  not answered: {row['error']}\n"
+    sure = f"  {row['probability']:.3f}" if "probability" in row else ""
+    lines = [row["input"], f"  => {row['output']}{sure}"]
+    if "gold" in row:
+        lines[-1] += f"  ({'right' if row['gold'] == row['output'] else 'gold: ' + row['gold']})"
+    shown = row["neighbors"][:SHOWN]
+    examples = engine.index.get([neighbor["id"] for neighbor in shown])
+    for neighbor in shown:
+        text = " ".join(examples[neighbor["id"]].input.split())
+        lines.append(
+            f"     {neighbor['similarity']:.2f}  {neighbor['output'][:40]}  <- {text[:80]}"
+        )
+    if "prompt" in row:
+        lines.append(row["prompt"])
+    return "\n".join(lines) + "\n"
+
+
+def _describe(surveyed: Survey, dedupe: bool) -> Iterator[str]:
+    yield f"{surveyed.name}: {surveyed.rows} rows, {surveyed.outputs} different outputs"
+    if surveyed.skipped:
+        yield f"  {surveyed.skipped} bad rows skipped"
+    if surveyed.duplicates:
+        what = "left out" if dedupe else "kept; --dedupe leaves them out"
+        yield f"  {surveyed.duplicates} exact duplicates, {what}"
+    if surveyed.conflicts:
+        yield f"  {surveyed.conflicts} texts occur with more than one output"
+
+
+def _outcome(report: Report) -> str:
+    kept = f", {report.present} were there already" if report.present else ""
+    return f"{report.added} rows embedded{kept}"
+
+
+def _kind_of(kind: str, labels: dict[str, int]) -> str:
+    if kind == "generate":
+        return "texts to generate"
+    once = sum(count == 1 for count in labels.values())
+    return f"{len(labels)} labels" + (f" ({once} of them seen once)" if once else "")
+
+
+@contextmanager
+def _progress(total: int | None, what: str, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr; where stderr is a file, a line now and then."""
+    from tqdm import tqdm
+
+    wait = 0.1 if sys.stderr.isatty() else 30.0
+    bar: AbstractContextManager[Any] = tqdm(
+        total=total,
+        initial=done,
+        desc=what,
+        unit="row",
+        mininterval=wait,
+        file=sys.stderr,
+        disable=total is not None and total - done <= 1,
+    )
+    with bar as shown:
+        yield lambda number: shown.update(number)

@@ -1,0 +1,347 @@
+"""Examples in: JSON lines, CSV, TSV, Parquet, stdin, Hugging Face data sets."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
+
+from ragicl.errors import DataError, first_line
+from ragicl.records import Example, Query
+
+if TYPE_CHECKING:
+    import datasets
+
+T = TypeVar("T")
+OnError = Literal["stop", "skip"]
+INPUT_COLUMNS = ("text", "input")
+OUTPUT_COLUMNS = ("label", "output")
+ID_COLUMN = "id"
+STDIN = "-"
+
+Values = Mapping[str, Any]
+Row = tuple[str, Values | DataError]
+"""Where a row stands (file:line), and its values or what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns hold the input and the output; None finds them by their usual names."""
+
+    input: str | None = None
+    output: str | None = None
+
+
+class DataFile:
+    """A file or data set of labelled rows that can be read more than once.
+
+    :ivar name: what it is called in messages
+    :ivar skipped: bad rows passed over in the last reading, with ``on_error="skip"``
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        columns: Columns = Columns(),  # noqa: B008 - frozen
+        on_error: OnError = "stop",
+        split: str = "train",
+        subset: str | None = None,
+    ) -> None:
+        self.name = "stdin" if source == STDIN else source
+        self.skipped = 0
+        self._columns = columns
+        self._on_error = on_error
+        self._rows = _open(source, self.name, split, subset)
+
+    def examples(self) -> Iterator[Example]:
+        """Yield each row as an example.
+
+        :raises DataError: at the first bad row, unless bad rows are skipped; where no row is good
+        """
+        return self._read(self._example)
+
+    def queries(self) -> Iterator[Query]:
+        """Yield each row as a query; ids are row numbers where the rows bring none.
+
+        :raises DataError: at the first bad row, unless bad rows are skipped; where no row is good
+        """
+        number = iter(range(1, sys.maxsize))
+        return self._read(lambda place, values: self._query(place, values, next(number)))
+
+    def _read(self, convert: Callable[[str, Values], T]) -> Iterator[T]:
+        self.skipped = good = 0
+        first: DataError | None = None
+        for place, values in self._rows():
+            try:
+                if isinstance(values, DataError):
+                    raise values
+                yield convert(place, values)
+                good += 1
+            except DataError as error:
+                if self._on_error == "stop":
+                    raise
+                first = first or error
+                self.skipped += 1
+        if good == 0:
+            raise first or DataError(f"{self.name} has no rows; give a file with examples")
+
+    def _example(self, place: str, values: Values) -> Example:
+        source = self._find(place, values, self._columns.input, INPUT_COLUMNS, "input")
+        target = self._find(place, values, self._columns.output, OUTPUT_COLUMNS, "output")
+        example = Example(
+            input=_text(place, source, values[source]),
+            output=_text(place, target, values[target]).strip(),
+            id=_identity(place, values),
+            meta={k: _plain(v) for k, v in values.items() if k not in (source, target, ID_COLUMN)},
+        )
+        return example
+
+    def _query(self, place: str, values: Values, number: int) -> Query:
+        source = self._find(place, values, self._columns.input, INPUT_COLUMNS, "input")
+        names = (self._columns.output,) if self._columns.output else OUTPUT_COLUMNS
+        target = next((name for name in names if values.get(name) is not None), None)
+        return Query(
+            input=_text(place, source, values[source]),
+            id=_identity(place, values) or str(number),
+            gold=_text(place, target, values[target]).strip() if target else None,
+        )
+
+    def _find(
+        self, place: str, values: Values, given: str | None, usual: Sequence[str], role: str
+    ) -> str:
+        names = [given] if given else usual
+        for name in names:
+            if name in values:
+                return name
+        raise DataError(
+            f"{place}: no column {' or '.join(map(repr, names))}; there are "
+            f"{', '.join(map(repr, values)) or 'none'}; name yours with --{role}-column"
+        )
+
+
+def _open(source: str, name: str, split: str, subset: str | None) -> Callable[[], Iterator[Row]]:
+    """Return a function that reads the rows from the beginning, each time it is called."""
+    if source == STDIN:
+        copy = _keep(sys.stdin.buffer)
+        return lambda: _json_lines(Path(copy.name), name)
+    path = Path(source)
+    if path.is_dir():
+        return lambda: _dataset_rows(_load_folder(path, split), name)
+    if path.exists():
+        reader = READERS.get(path.suffix.lower())
+        if reader is None:
+            raise DataError(f"{source}: unknown kind of file; known: {', '.join(READERS)}")
+        return lambda: reader(path, name)
+    if path.suffix.lower() in READERS or path.is_absolute() or source.startswith("."):
+        raise DataError(f"{source}: no such file")
+    return lambda: _dataset_rows(_load_hub(source, subset, split), name)
+
+
+def _keep(stream: IO[bytes]) -> IO[bytes]:
+    """Copy stdin to a file that can be read again, gone when nobody holds it any more."""
+    copy = tempfile.NamedTemporaryFile(suffix=".jsonl")  # noqa: SIM115 - its holder closes it
+    shutil.copyfileobj(stream, copy)
+    copy.flush()
+    return copy
+
+
+def _json_lines(path: Path, name: str) -> Iterator[Row]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                place = f"{name}:{number}"
+                yield place, _json_row(place, line)
+
+
+def _json_row(place: str, line: bytes) -> Values | DataError:
+    try:
+        values = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return DataError(f"{place}: not UTF-8 at byte {error.start}; save the file as UTF-8")
+    except ValueError as error:
+        return DataError(f"{place}: not valid JSON ({error}); each line holds one object")
+    if not isinstance(values, dict):
+        return DataError(f"{place}: not a JSON object; each line holds one, with its columns")
+    return values
+
+
+def _json_array(path: Path, name: str) -> Iterator[Row]:
+    """Read a .json file: one array of objects, or JSON lines under that name."""
+    with path.open("rb") as file:
+        if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"[":
+            yield from _json_lines(path, name)
+            return
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise DataError(f"{name}: not valid JSON ({error})") from error
+    for number, values in enumerate(rows, 1):
+        place = f"{name}: row {number}"
+        yield place, values if isinstance(values, dict) else DataError(f"{place}: not an object")
+
+
+def _separated(path: Path, name: str, separator: str) -> Iterator[Row]:
+    csv.field_size_limit(2**31 - 1)  # texts are longer than the module's 128 kB
+    bad: set[int] = set()
+    with path.open("rb") as file:
+        reader = csv.reader(_decoded(file, bad), delimiter=separator, strict=True)
+        try:
+            header = next(reader, [])
+            seen = reader.line_num
+            for cells in reader:
+                place = f"{name}:{seen + 1}"
+                lines = range(seen + 1, reader.line_num + 1)
+                seen = reader.line_num
+                if not bad.isdisjoint(lines):
+                    yield place, DataError(f"{place}: not UTF-8; save the file as UTF-8")
+                elif len(cells) == len(header):
+                    yield place, dict(zip(header, cells, strict=True))
+                elif cells:
+                    wrong = f"{place}: {len(cells)} cells under {len(header)} columns"
+                    yield place, DataError(f"{wrong}; quote texts that hold a {separator!r}")
+        except csv.Error as error:
+            raise DataError(f"{name}:{reader.line_num}: {error}") from error
+
+
+def _decoded(file: IO[bytes], bad: set[int]) -> Iterator[str]:
+    """Yield lines of text; numbers of those that are not UTF-8 go into `bad`."""
+    for number, line in enumerate(file, 1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            bad.add(number)
+            yield line.decode("utf-8", "replace")
+
+
+def _parquet(path: Path, name: str) -> Iterator[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            names = _class_names(file.schema_arrow.metadata or {})
+            for batch in file.iter_batches():
+                for values in batch.to_pylist():
+                    number += 1
+                    yield f"{name}: row {number}", _named(values, names)
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{name}: not a readable Parquet file ({error})") from error
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """Return the label names that the datasets library writes into a Parquet file's header."""
+    info = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {})
+    return {
+        column: feature["names"]
+        for column, feature in info.get("features", {}).items()
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+    }
+
+
+def _named(values: Values, names: Mapping[str, Sequence[str]]) -> Values:
+    """Put names in place of class numbers; -1, "no label" by convention, becomes None."""
+    named = dict(values)
+    for column, labels in names.items():
+        if isinstance(number := named.get(column), int):
+            named[column] = labels[number] if 0 <= number < len(labels) else None
+    return named
+
+
+def _load_folder(path: Path, split: str) -> datasets.Dataset:
+    import datasets
+
+    try:
+        loaded = datasets.load_from_disk(str(path))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: a folder, but not one saved by the datasets library; give a file"
+        ) from error
+    if isinstance(loaded, datasets.Dataset):
+        return loaded
+    if split not in loaded:
+        raise DataError(f"{path}: no split {split!r}; there are {', '.join(loaded)}; use --split")
+    return loaded[split]
+
+
+def _load_hub(name: str, subset: str | None, split: str) -> datasets.Dataset:
+    import datasets
+
+    try:
+        return datasets.load_dataset(name, subset, split=split)
+    except Exception as error:  # datasets raises a dozen kinds, of several libraries
+        raise DataError(
+            f"{name}: neither a file here nor a data set that the hub gave ({first_line(error)})"
+        ) from error
+
+
+def _dataset_rows(dataset: datasets.Dataset, name: str) -> Iterator[Row]:
+    names = {
+        column: feature.names
+        for column, feature in dataset.features.items()
+        if hasattr(feature, "int2str")
+    }
+    for number, values in enumerate(dataset, 1):
+        yield f"{name}: row {number}", _named(values, names)
+
+
+READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json_array,
+    ".csv": lambda path, name: _separated(path, name, ","),
+    ".tsv": lambda path, name: _separated(path, name, "\t"),
+    ".parquet": _parquet,
+}
+
+
+def _text(place: str, column: str, value: Any) -> str:
+    """Return a cell as text: integers as digits; anything else that is not text is refused."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise DataError(f"{place}: {column!r} is {_kind(value)}, not text")
+    if not value.strip():
+        raise DataError(f"{place}: {column!r} is empty")
+    if not _encodable(value):
+        raise DataError(f"{place}: {column!r} holds half a character (a lone surrogate)")
+    return value
+
+
+def _kind(value: Any) -> str:
+    return "missing" if value is None else type(value).__name__
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _identity(place: str, values: Values) -> str:
+    value = values.get(ID_COLUMN)
+    return "" if value is None or value == "" else _text(place, ID_COLUMN, value)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold of a value."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def check_example(example: Example) -> None:
+    """Refuse what cannot be stored or found again.
+
+    :raises DataError: where the input or the output is not text, is empty, or not valid Unicode
+    """
+    place = f"example {example.id!r}"
+    _text(place, "input", example.input)
+    _text(place, "output", example.output)

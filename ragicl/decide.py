@@ -1,0 +1,39 @@
+"""From evidence to a distribution over labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ragicl.protocols import FloatArray
+from ragicl.records import Neighbor
+
+
+def from_log_probs(log_probs: FloatArray, labels: Sequence[str]) -> dict[str, float]:
+    """Return the labels' probabilities: their likelihoods, made to sum to 1.
+
+    :param log_probs: log P(label | prompt) in nats, shape (labels,)
+    """
+    shifted = np.exp(log_probs.astype(np.float64) - log_probs.max())
+    return dict(zip(labels, (shifted / shifted.sum()).tolist(), strict=True))
+
+
+def from_votes(neighbors: Sequence[Neighbor], labels: Sequence[str]) -> dict[str, float]:
+    """Return each label's share of the neighbours' votes, weighted by similarity.
+
+    A neighbour that points away from the query (a negative cosine) has no weight; where none has
+    any, each counts the same.
+    """
+    weights = np.array([max(n.similarity, 0.0) for n in neighbors])
+    if not weights.any():
+        weights = np.ones(len(neighbors))
+    votes = dict.fromkeys(labels, 0.0)
+    for neighbor, weight in zip(neighbors, weights / weights.sum(), strict=True):
+        votes[neighbor.example.output] += float(weight)
+    return votes
+
+
+def likeliest(probs: dict[str, float]) -> str:
+    """Return the label with the highest probability; the first of equals."""
+    return max(probs, key=probs.__getitem__)

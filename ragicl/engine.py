@@ -1,0 +1,401 @@
+"""The engine: retrieve, compose, predict. What a backend imports."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+
+from ragicl.backends import open_lm
+from ragicl.decide import from_log_probs, from_votes, likeliest
+from ragicl.errors import BudgetError, TaskError
+from ragicl.index import Index
+from ragicl.prompt import (
+    INSTRUCTIONS,
+    SEPARATORS,
+    PlainTemplate,
+    Template,
+    chat_template,
+    compose,
+    plain_template,
+)
+from ragicl.protocols import LM, FloatArray
+from ragicl.records import NOTHING, Example, Neighbor, Prediction, Prompt
+from ragicl.select import nearest
+
+CHUNK = 16  # queries embedded, searched and scored together
+ANSWER_SHARE = 4  # a generated answer gets at most this fraction of the budget, unless asked
+Timings = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How the engine answers.
+
+    :ivar k: demonstrations to retrieve; as many of them as fit are used; 0 uses none
+    :ivar budget: the most tokens of a prompt and its answer; None takes the model's window
+    :ivar decide: ``lm`` asks the language model, ``knn`` takes the neighbours' vote alone
+    :ivar labels: choose among these only; None takes all labels of the index
+    :ivar generate: write text instead of choosing a label; None does so for a generation index
+    :ivar max_tokens: the longest generated answer; None goes by the longest in the index
+    :ivar temperature: 0 writes the likeliest text; above 0 samples, with `seed`
+    :ivar truncate: cut a query that does not fit, instead of refusing it
+    """
+
+    k: int = 8
+    budget: int | None = None
+    decide: Literal["lm", "knn"] = "lm"
+    labels: tuple[str, ...] | None = None
+    generate: bool | None = None
+    max_tokens: int | None = None
+    temperature: float = 0.0
+    seed: int = 0
+    truncate: bool = False
+
+    def __post_init__(self) -> None:
+        if self.k < 0:
+            raise TaskError(f"k is {self.k}; it must be 0 or more")
+        for name in ("budget", "max_tokens"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise TaskError(f"{name} is {value}; it must be 1 or more")
+        if self.temperature < 0:
+            raise TaskError(f"temperature is {self.temperature}; it must be 0 or more")
+        if self.decide == "knn" and (self.k == 0 or self.generate):
+            raise TaskError("a vote needs neighbours and labels: k of 1 or more, and no generating")
+
+
+DEFAULT = Policy()
+
+
+class Engine:
+    """An index, a frozen language model, a template and a policy; safe to share between threads.
+
+    >>> engine = Engine.open("indexes/support", policy=Policy(k=8))  # doctest: +SKIP
+    >>> engine.predict("where is my parcel?").output                 # doctest: +SKIP
+    'late delivery'
+    """
+
+    def __init__(
+        self, index: Index, lm: LM | None, template: Template, policy: Policy = DEFAULT
+    ) -> None:
+        if index.kind == "generate" and policy.decide == "knn":
+            raise TaskError("a vote needs labels; this index holds texts to generate")
+        if lm is None and policy.decide == "lm":
+            raise TaskError("the policy asks a language model; give one, or decide by knn")
+        self.index = index
+        self.lm = lm
+        self.template = template
+        self.policy = policy
+        self._reserved: tuple[tuple[str, ...], int] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        lm: str | LM = "smollm2",
+        template: str | Template = "plain",
+        instruction: str | None = None,
+        policy: Policy = DEFAULT,
+        dtype: str = "auto",
+    ) -> Self:
+        """Open an index with a language model.
+
+        :param lm: a spec such as ``smollm2`` or ``hf:NAME``, or any object of that shape; it is
+            not loaded where the policy decides by the neighbours' vote
+        :param template: ``plain``, ``chat``, a pattern that holds ``{input}`` and ``{output}``,
+            or a template of your own
+        :param instruction: what the prompt begins with; None takes the usual one
+        :param dtype: ``float32``, ``bfloat16``, or ``auto`` for the faster one here
+        :raises StoreError: where the index cannot be opened
+        :raises BackendError: where the language model cannot be opened
+        """
+        index = Index.open(path)
+        try:
+            opened = (
+                open_lm(lm, dtype=dtype) if isinstance(lm, str) and policy.decide == "lm" else lm
+            )
+            opened = None if isinstance(opened, str) else opened
+            return cls(index, opened, _template(template, instruction, index, opened), policy)
+        except BaseException:
+            index.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the index."""
+        self.index.close()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels to choose from: the policy's, or all of the index's, sorted.
+
+        :raises TaskError: where there are fewer than two, or the policy names unknown ones
+        """
+        known = self.index.labels()
+        labels = self.policy.labels if self.policy.labels is not None else tuple(known)
+        if unknown := [label for label in labels if label not in known]:
+            raise TaskError(
+                f"no example in {self.index.path} has the label {unknown[0]!r}; "
+                f"there are {', '.join(islice(known, 10))}{', …' if len(known) > 10 else ''}"
+            )
+        if len(set(labels)) < 2:
+            raise TaskError(
+                f"{self.index.path} has {len(labels)} label(s) to choose from; "
+                f"a classifier needs two or more"
+            )
+        return labels
+
+    @property
+    def generates(self) -> bool:
+        """Whether predictions are written text rather than one of the labels."""
+        if self.policy.generate is not None:
+            return self.policy.generate
+        return self.index.kind == "generate"
+
+    def predict(self, text: str, *, exclude: str | None = None) -> Prediction:
+        """Predict one text.
+
+        :param exclude: id of an example that must not serve as a demonstration, such as its own
+        :raises BudgetError: where the text does not fit into the budget
+        """
+        return next(self.predict_all([text], exclude=[exclude]))
+
+    def predict_all(
+        self, texts: Sequence[str], *, exclude: Sequence[str | None] | None = None
+    ) -> Iterator[Prediction]:
+        """Yield the prediction of each text, in order; texts are read in batches.
+
+        :raises BudgetError: at the first text that does not fit into the budget
+        """
+        for prediction in self.try_all(texts, exclude=exclude):
+            if isinstance(prediction, BudgetError):
+                raise prediction
+            yield prediction
+
+    def try_all(
+        self, texts: Sequence[str], *, exclude: Sequence[str | None] | None = None
+    ) -> Iterator[Prediction | BudgetError]:
+        """Yield the prediction of each text, or the error of a text that does not fit."""
+        excluded = exclude or [None] * len(texts)
+        for start in range(0, len(texts), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            yield from self._chunk(texts[chunk], excluded[chunk])
+
+    async def apredict(self, text: str, *, exclude: str | None = None) -> Prediction:
+        """Predict one text without blocking the event loop."""
+        return await asyncio.to_thread(self.predict, text, exclude=exclude)
+
+    def stream(self, text: str, *, exclude: str | None = None) -> Iterator[str]:
+        """Yield a generated answer piece by piece.
+
+        :raises BudgetError: where the text does not fit into the budget
+        """
+        prompt = self.prompt(text, exclude=exclude)
+        return self._write(prompt)
+
+    def prompt(self, text: str, *, exclude: str | None = None) -> Prompt:
+        """Return the prompt that a prediction would use; the model itself is not run.
+
+        :raises BudgetError: where the text does not fit into the budget
+        """
+        neighbors = self._retrieve([text], [exclude], {})[0]
+        return self._compose(text, neighbors)
+
+    def probs(self, texts: Sequence[str]) -> FloatArray:
+        """Return P(label | text), shape (len(texts), len(labels)), columns as in `labels`."""
+        labels = self.labels
+        rows = [[p.probs[label] for label in labels] for p in self.predict_all(texts)]
+        return np.array(rows, dtype=np.float32).reshape(len(texts), len(labels))
+
+    def add(self, examples: Sequence[Example]) -> list[str]:
+        """Teach examples, for the next prediction on; return their ids."""
+        return self.index.add(examples)
+
+    def update(self, examples: Sequence[Example]) -> None:
+        """Replace the examples that have these ids."""
+        self.index.update(examples)
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Forget examples by id."""
+        self.index.remove(ids)
+
+    def _chunk(
+        self, texts: Sequence[str], excluded: Sequence[str | None]
+    ) -> Iterator[Prediction | BudgetError]:
+        timings: Timings = {}
+        neighbors = self._retrieve(texts, excluded, timings)
+        if self.policy.decide == "knn":
+            yield from self._vote(neighbors, _shared(timings, len(texts)))
+            return
+        prompts: list[Prompt | BudgetError] = []
+        with _timed(timings, "compose"):
+            for text, near in zip(texts, neighbors, strict=True):
+                try:
+                    prompts.append(self._compose(text, near))
+                except BudgetError as error:
+                    prompts.append(error)
+        answer = self._generate if self.generates else self._classify
+        good = [p for p in prompts if isinstance(p, Prompt)]
+        near = [n for n, p in zip(neighbors, prompts, strict=True) if isinstance(p, Prompt)]
+        answers = answer(good, near, _shared(timings, len(texts)))
+        for prompt in prompts:
+            yield prompt if isinstance(prompt, BudgetError) else next(answers)
+
+    def _retrieve(
+        self, texts: Sequence[str], excluded: Sequence[str | None], timings: Timings
+    ) -> list[tuple[Neighbor, ...]]:
+        if self.policy.k == 0:
+            return [()] * len(texts)
+        with _timed(timings, "embed"):
+            vectors = self.index.encoder.encode(texts)
+        with _timed(timings, "search"):
+            return nearest(
+                self.index.near,
+                vectors,
+                self.policy.k,
+                exclude=excluded,
+                labels=self.policy.labels,
+            )
+
+    def _compose(self, text: str, neighbors: Sequence[Neighbor]) -> Prompt:
+        lm = self._lm()
+        return compose(
+            text,
+            neighbors,
+            self.template,
+            count=lm.count,
+            budget=self._budget(lm),
+            reserve=self._reserve(lm),
+            truncate=self.policy.truncate,
+        )
+
+    def _vote(
+        self, neighbors: Sequence[tuple[Neighbor, ...]], timings: Timings
+    ) -> Iterator[Prediction]:
+        labels = self.labels
+        for near in neighbors:
+            probs = from_votes(near, labels)
+            yield Prediction(likeliest(probs), probs, near, None, timings)
+
+    def _classify(
+        self,
+        prompts: Sequence[Prompt],
+        neighbors: Sequence[tuple[Neighbor, ...]],
+        timings: Timings,
+    ) -> Iterator[Prediction]:
+        lm, labels = self._lm(), self.labels
+        spent: Timings = {}
+        with _timed(spent, "score"):
+            scores = lm.score([p.parts for p in prompts], [self.template.answer(x) for x in labels])
+        timings = timings | _shared(spent, len(prompts))
+        for prompt, near, log_probs in zip(prompts, neighbors, scores, strict=True):
+            probs = from_log_probs(log_probs, labels)
+            yield Prediction(likeliest(probs), probs, near, prompt, timings, lm.description)
+
+    def _generate(
+        self,
+        prompts: Sequence[Prompt],
+        neighbors: Sequence[tuple[Neighbor, ...]],
+        timings: Timings,
+    ) -> Iterator[Prediction]:
+        lm, known = self._lm(), self.index.labels()
+        for prompt, near in zip(prompts, neighbors, strict=True):
+            spent: Timings = {}
+            with _timed(spent, "generate"):
+                output = "".join(self._write(prompt)).strip()
+            yield Prediction(
+                output,
+                NOTHING,
+                near,
+                prompt,
+                timings | spent,
+                lm.description,
+                known_label=output in known if self.index.kind == "classify" else None,
+            )
+
+    def _write(self, prompt: Prompt) -> Iterator[str]:
+        lm = self._lm()
+        return lm.generate(
+            prompt.parts,
+            max_tokens=self._reserve(lm),
+            stop=self.template.stops,
+            temperature=self.policy.temperature,
+            seed=self.policy.seed,
+        )
+
+    def _budget(self, lm: LM) -> int:
+        return min(self.policy.budget or lm.window, lm.window)
+
+    def _reserve(self, lm: LM) -> int:
+        """Return the tokens to keep free for an answer."""
+        if self.policy.max_tokens is not None:
+            return self.policy.max_tokens
+        answers = () if self.generates else self.labels
+        reserved = self._reserved
+        if reserved is None or reserved[0] != answers:
+            reserved = self._reserved = answers, self._longest_answer(lm, answers)
+        return reserved[1]
+
+    def _longest_answer(self, lm: LM, labels: Sequence[str]) -> int:
+        outputs = labels or self.index.longest_outputs()
+        longest = max((lm.count([self.template.answer(o)]) for o in outputs), default=0)
+        share = self._budget(lm) // ANSWER_SHARE
+        return longest if labels else max(1, min(longest or share, share))
+
+    def _lm(self) -> LM:
+        if self.lm is None:
+            raise TaskError("this engine was opened to vote, without a language model")
+        return self.lm
+
+
+def _template(
+    name: str | Template, instruction: str | None, index: Index, lm: LM | None
+) -> Template:
+    """Return the template that a name or a pattern stands for."""
+    if not isinstance(name, str):
+        return name
+    if name == "plain" or lm is None:
+        return plain_template(index.kind, instruction)
+    if instruction is None:
+        instruction = INSTRUCTIONS[index.kind]
+    if name == "chat":
+        return chat_template(lm.chat, instruction)
+    if "{" not in name:
+        raise TaskError(
+            f"unknown template {name!r}; use plain, chat, or a text with {{input}} and {{output}}"
+        )
+    return PlainTemplate(name, instruction, SEPARATORS[index.kind])
+
+
+@contextmanager
+def _timed(timings: Timings, stage: str) -> Iterator[None]:
+    """Add the block's duration, in milliseconds, to a stage."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        timings[stage] = timings.get(stage, 0.0) + (time.perf_counter() - start) * 1000
+
+
+def _shared(timings: Timings, size: int) -> Timings:
+    """Return each stage's time per query of a batch."""
+    return {stage: spent / max(size, 1) for stage, spent in timings.items()}

@@ -1,0 +1,81 @@
+"""Every error ragicl raises on purpose.
+
+::
+
+    RagiclError
+    ├── DataError            a row, a column or a file of examples that cannot be used
+    ├── StoreError           an index folder that cannot be used
+    │   ├── NoIndexError         there is no index at that path
+    │   ├── LockedError          another process is writing to it
+    │   ├── FormatError          its format is unknown to this version
+    │   ├── CorruptError         its examples are damaged
+    │   ├── EncoderError         it was built with another encoder
+    │   └── ExampleError         an example id that is missing, or taken by other content
+    ├── BudgetError          a query that does not fit into the token budget
+    ├── BackendError         an encoder or a language model that cannot be loaded or used
+    └── TaskError            a request that the index or its labels do not support
+
+Each message says what is wrong, where, and what to do next, in one line.
+"""
+
+
+class RagiclError(Exception):
+    """Base of every error ragicl raises on purpose."""
+
+
+class DataError(RagiclError):
+    """A row, a column or a file of examples cannot be used."""
+
+
+class StoreError(RagiclError):
+    """An index folder cannot be used."""
+
+
+class NoIndexError(StoreError):
+    """There is no index at the path given."""
+
+
+class LockedError(StoreError):
+    """Another process is writing to the index."""
+
+
+class FormatError(StoreError):
+    """The index has a format that this version does not know."""
+
+
+class CorruptError(StoreError):
+    """The index's examples are damaged."""
+
+
+class EncoderError(StoreError):
+    """The index was built with another encoder."""
+
+
+class ExampleError(StoreError):
+    """An example id is missing, or is taken by other content."""
+
+
+class BudgetError(RagiclError):
+    """A query does not fit into the token budget.
+
+    :ivar needed: tokens that the query needs, its instruction and the room for an answer included
+    :ivar budget: tokens that there are
+    """
+
+    def __init__(self, message: str, *, needed: int, budget: int) -> None:
+        super().__init__(message)
+        self.needed = needed
+        self.budget = budget
+
+
+class BackendError(RagiclError):
+    """An encoder or a language model cannot be loaded or used."""
+
+
+class TaskError(RagiclError):
+    """A request asks for something that the index or its labels do not support."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what another library says, for use inside a one-line message."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")

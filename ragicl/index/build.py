@@ -1,0 +1,183 @@
+"""From a data file to an index: checked first, then embedded; resumable at any point."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from ragicl.data import DataFile
+from ragicl.errors import DataError, StoreError
+from ragicl.index.index import Index, content_id
+from ragicl.index.manifest import NAME as MANIFEST
+from ragicl.records import Example, Kind
+
+CHUNK = 2048  # rows embedded, sorted by length, and committed together
+LONG_LABEL = 100  # characters; longer outputs are texts, not labels
+Progress = Callable[[int], None]
+"""Called with the number of rows just done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a first reading of a data file shows.
+
+    :ivar rows: good rows
+    :ivar skipped: bad rows passed over
+    :ivar duplicates: rows whose input and output occurred before
+    :ivar conflicts: inputs that occur with more than one output
+    :ivar outputs: different outputs
+    :ivar longest: characters of the longest output
+    """
+
+    name: str
+    rows: int
+    skipped: int
+    duplicates: int
+    conflicts: int
+    outputs: int
+    longest: int
+
+    @property
+    def kind(self) -> Kind:
+        """The likely task: outputs that are short and come back are labels."""
+        labels = self.longest <= LONG_LABEL and 2 * self.outputs <= self.rows
+        return "classify" if labels else "generate"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What building did.
+
+    :ivar added: rows embedded now
+    :ivar present: rows that were stored already, by an earlier run
+    :ivar dropped: duplicates left out
+    """
+
+    survey: Survey
+    added: int
+    present: int
+    dropped: int
+
+
+def survey(data: DataFile) -> Survey:
+    """Read all rows once: errors show before hours of embedding, not after.
+
+    :raises DataError: at the first bad row, unless the file skips them
+    """
+    seen: set[bytes] = set()
+    outputs_of: dict[bytes, bytes] = {}
+    conflicting: set[bytes] = set()
+    ids: set[bytes] = set()
+    outputs: set[bytes] = set()
+    rows = longest = 0
+    for example in data.examples():
+        rows += 1
+        longest = max(longest, len(example.output))
+        text, output = _hash(example.input), _hash(example.output)
+        seen.add(text + output)
+        outputs.add(output)
+        if outputs_of.setdefault(text, output) != output:
+            conflicting.add(text)
+        if example.id and (key := _hash(example.id)) in ids:
+            raise DataError(f"{data.name}: id {example.id!r} occurs twice; ids must be unique")
+        elif example.id:
+            ids.add(key)
+    return Survey(
+        data.name, rows, data.skipped, rows - len(seen), len(conflicting), len(outputs), longest
+    )
+
+
+def build(
+    data: DataFile,
+    path: Path,
+    *,
+    encoder: str = "minilm",
+    kind: Kind | None = None,
+    dedupe: bool = False,
+    surveyed: Survey,
+    progress: Progress,
+) -> tuple[Index, Report]:
+    """Build an index from a data file, or finish one that was interrupted.
+
+    Rows are recognised by their content, so that only the missing ones are embedded.
+
+    :raises DataError: where the rows cannot make an index of that kind
+    :raises StoreError: where the folder holds an index of other data
+    """
+    kind = kind or surveyed.kind
+    _check_kind(surveyed, kind)
+    source = str(Path(data.name).resolve()) if Path(data.name).exists() else data.name
+    index = _open_or_create(path, encoder, kind, source)
+    added = present = dropped = 0
+    try:
+        with index.writing():
+            rows = _identified(data, dedupe)
+            while chunk := list(islice(rows, CHUNK)):
+                kept = [example for example in chunk if example is not None]
+                known = index.get([example.id for example in kept])
+                index.add(kept)
+                dropped += len(chunk) - len(kept)
+                present += len(known)
+                added += len(kept) - len(known)
+                progress(len(chunk))
+            index.complete(source, done=True)
+            index.save_vectors()
+    except BaseException:
+        index.close()
+        raise
+    return index, Report(surveyed, added, present, dropped)
+
+
+def _open_or_create(path: Path, encoder: str, kind: Kind, source: str) -> Index:
+    if not (path / MANIFEST).exists():
+        index = Index.create(path, encoder=encoder, kind=kind)
+        index.complete(source, done=False)
+        return index
+    index = Index.open(path)
+    try:
+        if index.manifest.source != source:
+            raise StoreError(
+                f"{path} holds an index of {index.manifest.source or 'other examples'}; choose "
+                f"another --out, add these rows with `ragicl add`, or remove the folder first"
+            )
+        if (index.kind, index.manifest.encoder.spec) != (kind, encoder):
+            raise StoreError(
+                f"{path} was begun as {index.kind} with {index.manifest.encoder.spec}, not as "
+                f"{kind} with {encoder}; choose another --out, or remove the folder first"
+            )
+    except StoreError:
+        index.close()
+        raise
+    return index
+
+
+def _check_kind(surveyed: Survey, kind: Kind) -> None:
+    if kind == "classify" and surveyed.outputs < 2:
+        raise DataError(
+            f"{surveyed.name}: every one of its {surveyed.rows} row(s) has the same label; "
+            f"a classifier needs two labels or more (for texts to generate: --kind generate)"
+        )
+    if surveyed.rows < 2:
+        raise DataError(f"{surveyed.name}: one row only; an index needs two or more")
+
+
+def _identified(data: DataFile, dedupe: bool) -> Iterator[Example | None]:
+    """Yield examples with ids; the same content again gets a number, or None to drop it."""
+    seen: Counter[str] = Counter()
+    for example in data.examples():
+        content = content_id(example)
+        seen[content] += 1
+        if dedupe and seen[content] > 1:
+            yield None
+        elif example.id:
+            yield example
+        else:
+            yield replace(example, id=content_id(example, seen[content]))
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()

@@ -1,0 +1,332 @@
+"""An index: labelled examples on disk, found again by meaning."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b32encode
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import RLock
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
+
+from ragicl.backends import open_encoder
+from ragicl.data import check_example
+from ragicl.errors import ExampleError, LockedError, StoreError
+from ragicl.index.manifest import EncoderRecord, Manifest, read_manifest, write_manifest
+from ragicl.index.store import Store
+from ragicl.index.vectors import Vectors
+from ragicl.protocols import Encoder, FloatArray
+from ragicl.records import Example, Kind, Neighbor
+
+LOCK = "writer.lock"
+WAIT = 5.0  # seconds to wait for another process that writes
+UNFINISHED = {LOCK, "examples.db", "examples.db.tmp", "manifest.json.tmp"}  # until the manifest
+BACKLOG = 1000  # rows to catch up on before it pays to write vectors.faiss again
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What an index holds.
+
+    :ivar labels: label to number of examples; empty for a generation index
+    :ivar bytes: size of its folder on disk
+    """
+
+    examples: int
+    labels: dict[str, int]
+    generation: int
+    bytes: int
+
+
+class Index:
+    """Examples in a folder, with an encoder that the folder remembers.
+
+    Safe to share between threads. Several processes may have it open: readers see what any of
+    them commits at their next search; writers take turns through a lock.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, encoder: Encoder | None = None) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._encoder = encoder
+        self._store = Store(path)
+        self._vectors: Vectors | None = None
+        self._saved = -1  # generation of the vectors.faiss on disk, as far as this process knows
+        self._lock = RLock()  # guards the connection and the vectors
+        self._writer = RLock()  # one writing thread; held while embedding, when searches go on
+        self._file_lock = FileLock(path / LOCK, thread_local=False)
+
+    @classmethod
+    def create(
+        cls, path: str | Path, *, encoder: str | Encoder = "minilm", kind: Kind = "classify"
+    ) -> Self:
+        """Create an empty index in a new or empty folder.
+
+        :raises StoreError: where the folder holds something already
+        :raises BackendError: where the encoder cannot be opened
+        """
+        path = Path(path)
+        opened = open_encoder(encoder) if isinstance(encoder, str) else encoder
+        manifest = Manifest(kind, EncoderRecord.of(opened))
+        with _locked(path):
+            if any(file.name not in UNFINISHED for file in path.iterdir()):
+                raise StoreError(f"{path} is not empty; open it, or choose another folder")
+            Store.create(path, kind).close()
+            write_manifest(path, manifest)
+        return cls(path, manifest, opened)
+
+    @classmethod
+    def open(cls, path: str | Path, *, encoder: Encoder | None = None) -> Self:
+        """Open an index; its own encoder is loaded when first needed, unless one is given.
+
+        :raises NoIndexError: where there is no index
+        :raises FormatError: where its format is newer than this version
+        :raises CorruptError: where its examples are damaged
+        :raises EncoderError: where the encoder given is not the one it was built with
+        """
+        path = Path(path)
+        manifest = read_manifest(path)
+        if encoder is not None:
+            manifest.encoder.check(encoder, path)
+        return cls(path, manifest, encoder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the index; what was added is in examples.db already."""
+        with self._lock:
+            if self._vectors is not None and self._vectors.generation != self._saved:
+                self._save_vectors()
+            self._store.close()
+
+    @property
+    def kind(self) -> Kind:
+        """Whether the index chooses a label or writes text."""
+        return self.manifest.kind
+
+    @property
+    def encoder(self) -> Encoder:
+        """The index's encoder, opened on first use.
+
+        :raises EncoderError: where the same spec now stands for other weights
+        """
+        with self._lock:
+            if self._encoder is None:
+                encoder = open_encoder(self.manifest.encoder.spec)
+                self.manifest.encoder.check(encoder, self.path)
+                self._encoder = encoder
+            return self._encoder
+
+    def __len__(self) -> int:
+        with self._lock:
+            return self._store.count()
+
+    def __iter__(self) -> Iterator[Example]:
+        with self._lock:
+            return iter(list(self._store.examples()))
+
+    def labels(self) -> dict[str, int]:
+        """Return each label with its number of examples; empty for a generation index."""
+        with self._lock:
+            return self._store.labels()
+
+    def get(self, ids: Sequence[str]) -> dict[str, Example]:
+        """Return the examples with these ids, as far as there are any."""
+        with self._lock:
+            return self._store.by_id(ids)
+
+    def longest_outputs(self, number: int = 8) -> list[str]:
+        """Return the longest outputs by characters."""
+        with self._lock:
+            return self._store.longest_outputs(number)
+
+    def stats(self) -> Stats:
+        """Return what the index holds."""
+        size = sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
+        with self._lock, self._store.reading():
+            return Stats(self._store.count(), self._store.labels(), self._store.generation(), size)
+
+    def add(self, examples: Sequence[Example]) -> list[str]:
+        """Add examples in one transaction and return their ids.
+
+        An example without an id gets one from its content, so that adding it twice stores it once.
+
+        :raises DataError: where an input or an output is empty or not text
+        :raises ExampleError: where an id is taken by other content
+        :raises LockedError: where another process keeps writing
+        """
+        for example in examples:
+            check_example(example)
+        named = [e if e.id else replace(e, id=content_id(e)) for e in examples]
+        with self.writing():
+            fresh = self._fresh(named)
+            vectors = self.encoder.encode([e.input for e in fresh])
+            with self._lock, self._store.writing():
+                self._store.insert(fresh, vectors)
+        return [e.id for e in named]
+
+    def update(self, examples: Sequence[Example]) -> None:
+        """Replace the examples that have these ids, in one transaction.
+
+        :raises ExampleError: where an id is not there, or is given twice
+        """
+        for example in examples:
+            check_example(example)
+        with self.writing():
+            self._check_present([e.id for e in examples])
+            vectors = self.encoder.encode([e.input for e in examples])
+            with self._lock, self._store.writing():
+                self._store.delete([e.id for e in examples])
+                self._store.insert(examples, vectors)
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Remove examples in one transaction.
+
+        :raises ExampleError: where an id is not there, or is given twice
+        """
+        with self.writing():
+            self._check_present(ids)
+            with self._lock, self._store.writing():
+                self._store.delete(ids)
+
+    def search(self, texts: Sequence[str], k: int) -> list[list[Neighbor]]:
+        """Return the k nearest examples of each text, nearest first."""
+        return self.near(self.encoder.encode(texts), k)
+
+    def near(self, vectors: FloatArray, k: int) -> list[list[Neighbor]]:
+        """Return the k nearest examples of each unit vector, nearest first.
+
+        Equal similarities are ordered by when the example was added.
+        """
+        with self._lock, self._store.reading():
+            similarities, rows = self._caught_up().search(vectors, k)
+            found = self._store.by_row([int(row) for row in set(rows.flat)])
+        return [
+            _neighbors([(round(float(s), 6), int(r)) for s, r in zip(*pair, strict=True)], found)
+            for pair in zip(similarities, rows, strict=True)
+        ]
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep other writers out for the length of the block.
+
+        :raises LockedError: where another process does not finish in time
+        """
+        with self._writer, _locked(self.path, self._file_lock):
+            yield
+
+    def complete(self, source: str | None, *, done: bool) -> None:
+        """Record which data an index is built from, and whether all of it is stored."""
+        with self.writing():
+            self.manifest = replace(self.manifest, source=source, complete=done)
+            write_manifest(self.path, self.manifest)
+
+    def save_vectors(self) -> None:
+        """Bring vectors.faiss up to date, so that opening the index is quick."""
+        with self._lock, self._store.reading():
+            self._caught_up()
+            self._save_vectors()
+
+    def _fresh(self, examples: Sequence[Example]) -> list[Example]:
+        """Return the examples that are not stored yet, each once."""
+        known = self.get([e.id for e in examples])
+        fresh = []
+        for example in examples:
+            other = known.get(example.id)
+            if other is None:
+                known[example.id] = example
+                fresh.append(example)
+            elif (other.input, other.output) != (example.input, example.output):
+                raise ExampleError(
+                    f"id {example.id!r} is taken by another example in {self.path}; "
+                    f"use another id, or update it"
+                )
+        return fresh
+
+    def _check_present(self, ids: Sequence[str]) -> None:
+        known = self.get(ids)
+        missing = [i for i in ids if i not in known]
+        if missing:
+            raise ExampleError(f"there is no example with id {missing[0]!r} in {self.path}")
+        if len(known) < len(ids):
+            raise ExampleError("an id is given twice; give each example once")
+
+    def _caught_up(self) -> Vectors:
+        """Return the vectors as of the store's present state."""
+        if self._vectors is None:
+            dim = self.manifest.encoder.dim
+            loaded = Vectors.load(self.path, dim)
+            if loaded is not None and loaded.generation > self._store.generation():
+                loaded = None  # the store was put back to an older copy
+            self._saved = loaded.generation if loaded else -1
+            self._vectors = loaded or Vectors(dim)
+        vectors, present = self._vectors, self._store.generation()
+        if vectors.generation != present:
+            vectors.remove(self._store.removed_since(vectors.generation))
+            backlog = 0
+            for rows, chunk in self._store.added_since(vectors.generation):
+                vectors.add(rows, chunk)
+                backlog += len(rows)
+            vectors.generation = present
+            if backlog > max(BACKLOG, len(vectors) // 10):
+                self._save_vectors()
+        return vectors
+
+    def _save_vectors(self) -> None:
+        """Write vectors.faiss, unless another process writes or the disk does not let us.
+
+        It is derived: without it the next opening takes longer, and nothing is lost.
+        """
+        assert self._vectors is not None
+        with suppress(OSError, RuntimeError, Timeout), self._file_lock.acquire(timeout=0):
+            self._vectors.save(self.path)
+            self._saved = self._vectors.generation
+
+
+def content_id(example: Example, occurrence: int = 1) -> str:
+    """Return an id that is the same for the same input and output.
+
+    :param occurrence: 2 and up for the same content seen again in one file
+    """
+    content = f"{example.input}\0{example.output}".encode("utf-8", "surrogatepass")
+    digest = hashlib.blake2b(content, digest_size=10).digest()
+    name = b32encode(digest).decode().lower()
+    return name if occurrence == 1 else f"{name}-{occurrence}"
+
+
+@contextmanager
+def _locked(path: Path, lock: FileLock | None = None) -> Iterator[None]:
+    """Hold the writer's lock of a folder, which is made where it is missing."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = lock or FileLock(path / LOCK)
+        lock.acquire(timeout=WAIT)
+    except Timeout as error:
+        raise LockedError(
+            f"another process is writing to {path}; try again when it is done"
+        ) from error
+    except OSError as error:
+        raise StoreError(f"cannot write to {path}: {error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _neighbors(found: list[tuple[float, int]], examples: dict[int, Example]) -> list[Neighbor]:
+    ordered = sorted(found, key=lambda pair: (-pair[0], pair[1]))
+    return [Neighbor(examples[row], s, rank) for rank, (s, row) in enumerate(ordered)]

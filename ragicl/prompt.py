@@ -1,0 +1,237 @@
+"""From a query and its demonstrations to a prompt: pure functions, no model in sight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ragicl.errors import BudgetError, TaskError
+from ragicl.protocols import Message, Parts
+from ragicl.records import Kind, Neighbor, Prompt
+
+INPUT, OUTPUT = "{input}", "{output}"
+PLAIN_SHOTS = {
+    "classify": "Text: {input}\nLabel: {output}",
+    "generate": "Input: {input}\nOutput: {output}",
+}
+INSTRUCTIONS = {
+    "classify": "Classify each text.",
+    "generate": "Write the output for each input.",
+}
+SEPARATORS = {"classify": "\n", "generate": "\n\n"}
+
+
+class Template(Protocol):
+    """How demonstrations and a query become text."""
+
+    def render(self, query: str, shots: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+        """Return the prompt in pieces, for (input, output) demonstrations in prompt order."""
+
+    def answer(self, output: str) -> str:
+        """Return the text that answers the prompt with `output`, its ending included."""
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Strings that end a generated answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainTemplate:
+    """One pattern for demonstrations and query.
+
+    What precedes ``{output}`` in the shot, stripped of white space at its end, ends the prompt;
+    that white space and the output are the answer. So ``render(q, [])`` followed by the answer is
+    the filled-in shot, and a label's leading space is never left behind in the prompt.
+
+    :ivar shot: a demonstration, with ``{input}`` before ``{output}``, each once
+    :ivar instruction: comes first; may be empty
+    :ivar separator: between instruction, demonstrations and query; it also closes an answer, so
+        that a label that begins another label is told apart from it
+    """
+
+    shot: str
+    instruction: str = ""
+    separator: str = "\n"
+
+    def __post_init__(self) -> None:
+        if (
+            self.shot.count(INPUT) != 1
+            or self.shot.count(OUTPUT) != 1
+            or self.shot.index(INPUT) > self.shot.index(OUTPUT)
+        ):
+            raise TaskError(
+                f"the template {self.shot!r} must hold {INPUT} once and, after it, {OUTPUT} once"
+            )
+        if not self.separator:
+            raise TaskError("the template needs a separator, or an answer would have no end")
+
+    def render(self, query: str, shots: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+        """Return the instruction, one piece for each demonstration, and the query."""
+        pieces = [self.instruction] if self.instruction else []
+        pieces += [self._before(text) + self._after(output) for text, output in shots]
+        pieces.append(self._before(query))
+        return (pieces[0], *(self.separator + piece for piece in pieces[1:]))
+
+    def answer(self, output: str) -> str:
+        """Return the white space, the output, what the shot has after it, and the separator."""
+        return self._after(output) + self.separator
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The text between an output and the next demonstration's input."""
+        head, _, _ = self.shot.partition(INPUT)
+        return ((self._after("") + self.separator + head).strip(" "),)
+
+    def _before(self, text: str) -> str:
+        head, _, rest = self.shot.partition(INPUT)
+        middle, _, _ = rest.partition(OUTPUT)
+        return (head + text.strip() + middle).rstrip()
+
+    def _after(self, output: str) -> str:
+        before, _, end = self.shot.partition(OUTPUT)
+        return before[len(before.rstrip()) :] + output + end
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTemplate:
+    """The model's own chat format, demonstrations as turns.
+
+    :ivar chat: renders messages, ready for the assistant's turn (:meth:`ragicl.protocols.LM.chat`)
+    :ivar ending: what the format writes after an assistant's turn; it closes an answer
+    :ivar instruction: the system message; may be empty
+    """
+
+    chat: Callable[[Sequence[Message]], str]
+    ending: str
+    instruction: str = ""
+
+    def render(self, query: str, shots: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+        """Return the whole chat as one piece: formats differ too much to cut one up."""
+        turns = [_turn("system", self.instruction)] if self.instruction else []
+        for text, output in shots:
+            turns += [_turn("user", text.strip()), _turn("assistant", output)]
+        return (self.chat([*turns, _turn("user", query.strip())]),)
+
+    def answer(self, output: str) -> str:
+        """Return the output and the ending."""
+        return output + self.ending
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The ending; most models end by a token anyway."""
+        return (self.ending,)
+
+
+def chat_template(chat: Callable[[Sequence[Message]], str], instruction: str = "") -> ChatTemplate:
+    """Return a chat template with the ending that the format really writes."""
+    marks = "\u241fanswer\u241f", "\u241fnext\u241f"
+    turns = [_turn("user", "?"), _turn("assistant", marks[0]), _turn("user", marks[1])]
+    between = chat(turns).partition(marks[0])[2].partition(marks[1])[0]
+    return ChatTemplate(chat, between.partition("\n")[0] or "\n", instruction)
+
+
+def plain_template(kind: Kind, instruction: str | None = None) -> PlainTemplate:
+    """Return the plain template for a kind of index; None takes its usual instruction."""
+    if instruction is None:
+        instruction = INSTRUCTIONS[kind]
+    return PlainTemplate(PLAIN_SHOTS[kind], instruction, SEPARATORS[kind])
+
+
+def compose(
+    query: str,
+    neighbors: Sequence[Neighbor],
+    template: Template,
+    *,
+    count: Callable[[Parts], int],
+    budget: int,
+    reserve: int,
+    truncate: bool = False,
+) -> Prompt:
+    """Compose the prompt that keeps as many demonstrations as fit, nearest last.
+
+    Whole prompts are counted. Demonstrations are kept or dropped whole, the farthest first; one
+    that is too long even by itself is dropped before any other.
+
+    :param neighbors: demonstrations, nearest first
+    :param count: tokens of a whole prompt, by the model that will read it
+    :param budget: the most tokens of the prompt and its answer
+    :param reserve: tokens kept free for the answer
+    :param truncate: cut the end of a query that does not fit alone
+    :raises BudgetError: where the query does not fit alone and may not be cut
+    """
+    room = budget - reserve
+    fit = _fitting(query, neighbors, template, count, room)
+    if fit is not None:
+        shots, parts, tokens = fit
+        return Prompt(parts, shots, tokens, dropped=len(neighbors) - len(shots))
+    needed = count(template.render(query, ())) + reserve
+    if not truncate:
+        raise BudgetError(
+            f"the query takes {needed} tokens without any demonstration, "
+            f"{reserve} of them for the answer; the budget is {budget}: "
+            f"raise --budget, shorten the query, or pass --truncate",
+            needed=needed,
+            budget=budget,
+        )
+    parts = _truncated(query, template, count, room, needed, budget)
+    return Prompt(parts, (), count(parts), dropped=len(neighbors), truncated=True)
+
+
+Fit = tuple[tuple[Neighbor, ...], tuple[str, ...], int]
+
+
+def _fitting(
+    query: str,
+    neighbors: Sequence[Neighbor],
+    template: Template,
+    count: Callable[[Parts], int],
+    room: int,
+) -> Fit | None:
+    """Return the largest fit: its demonstrations in prompt order, its pieces, its tokens."""
+
+    def attempt(kept: Sequence[Neighbor]) -> Fit | None:
+        shots = tuple(reversed(kept))
+        parts = template.render(query, [(n.example.input, n.example.output) for n in shots])
+        tokens = count(parts)
+        return (shots, parts, tokens) if tokens <= room else None
+
+    if (everything := attempt(neighbors)) is not None:
+        return everything
+    if (best := attempt(())) is None:
+        return None
+    candidates = [n for n in neighbors if attempt((n,)) is not None]
+    low, high = 0, len(candidates) + (len(candidates) < len(neighbors))
+    while high - low > 1:  # `low` demonstrations fit; `high` do not, or are not there
+        middle = (low + high) // 2
+        fit = attempt(candidates[:middle])
+        low, high, best = (middle, high, fit) if fit is not None else (low, middle, best)
+    return best
+
+
+def _truncated(
+    query: str,
+    template: Template,
+    count: Callable[[Parts], int],
+    room: int,
+    needed: int,
+    budget: int,
+) -> tuple[str, ...]:
+    """Render the longest beginning of the query that fits."""
+    low, high = 0, len(query)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (
+            (middle, high) if count(template.render(query[:middle], ())) <= room else (low, middle)
+        )
+    if not query[:low].strip():
+        raise BudgetError(
+            f"the budget of {budget} tokens has no room for any of the query; raise --budget",
+            needed=needed,
+            budget=budget,
+        )
+    return template.render(query[:low], ())
+
+
+def _turn(role: str, content: str) -> Message:
+    return {"role": role, "content": content}

@@ -1,0 +1,104 @@
+"""What the author of a backend has to provide, and nothing else.
+
+Arrays are numpy's; every method may be called from several threads at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+Parts = Sequence[str]
+"""A text in pieces; the text is their concatenation."""
+Message = Mapping[str, str]
+"""One chat turn: ``role`` (system, user, assistant) and ``content``."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns texts into vectors."""
+
+    @property
+    def spec(self) -> str:
+        """The spec that opens this encoder again."""
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the weights or the settings that shape a vector change."""
+
+    @property
+    def description(self) -> str:
+        """Which weights are in use, for people."""
+
+    def encode(self, texts: Sequence[str]) -> FloatArray:
+        """Return unit-length embeddings, shape (len(texts), dim)."""
+
+
+@runtime_checkable
+class LM(Protocol):
+    """A frozen causal language model."""
+
+    @property
+    def spec(self) -> str:
+        """The spec that opens this model again."""
+
+    @property
+    def description(self) -> str:
+        """Which weights and precision are in use, for people."""
+
+    @property
+    def window(self) -> int:
+        """The most tokens that a prompt and its answer may have together."""
+
+    def count(self, parts: Parts) -> int:
+        """Return the number of tokens of a whole prompt, special tokens included."""
+
+    def score(self, prompts: Sequence[Parts], answers: Sequence[str]) -> FloatArray:
+        """Return log P(answer | prompt) in nats, shape (len(prompts), len(answers)).
+
+        An answer is scored as text that directly follows the prompt: it brings its own leading
+        space and its own ending.
+
+        :raises BackendError: where the backend cannot give likelihoods
+        :raises BudgetError: where a prompt with its longest answer exceeds the window
+        """
+
+    def generate(
+        self,
+        parts: Parts,
+        *,
+        max_tokens: int,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """Yield a continuation in pieces of text, up to the first stop string (left out).
+
+        :param temperature: 0 takes the likeliest token each time
+        """
+
+    def chat(self, messages: Sequence[Message]) -> str:
+        """Return the messages in the model's own chat format, ready for the assistant's turn.
+
+        :raises BackendError: where the model has no chat format
+        """
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """Anything that gives a distribution over labels: the engine and every reference."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the columns of :meth:`probs`."""
+
+    def probs(self, texts: Sequence[str]) -> FloatArray:
+        """Return P(label | text), shape (len(texts), len(labels)); each row sums to 1."""
