@@ -52,7 +52,28 @@ _HOMES = {
     "TaskError": "ragicl.errors",
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = [
+    "BackendError",
+    "BudgetError",
+    "CorruptError",
+    "DataError",
+    "EncoderError",
+    "Engine",
+    "Example",
+    "ExampleError",
+    "FormatError",
+    "Index",
+    "LockedError",
+    "Neighbor",
+    "NoIndexError",
+    "PlainTemplate",
+    "Policy",
+    "Prediction",
+    "Prompt",
+    "RagiclError",
+    "StoreError",
+    "TaskError",
+]
 
 
 def __getattr__(name: str) -> Any:

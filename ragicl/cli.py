@@ -24,6 +24,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 SHOWN = 3  # neighbours under each prediction in a table
 
 
+class _Failure(click.ClickException):
+    exit_code = 2
+
+
 class _Group(click.Group):
     """Turns ragicl's errors into one line on stderr and exit code 2."""
 
@@ -31,9 +35,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except RagiclError as error:
-            failure = click.ClickException(str(error))
-            failure.exit_code = 2
-            raise failure from error
+            raise _Failure(str(error)) from error
 
 
 @click.group(
@@ -42,7 +44,7 @@ class _Group(click.Group):
 )
 @click.version_option(package_name="ragicl")
 def main() -> None:
-    """Predict with a frozen language model and your labelled examples.
+    r"""Predict with a frozen language model and your labelled examples.
 
     \b
     ragicl index support.jsonl                  # once: embed and store the examples
@@ -122,7 +124,7 @@ _engine = _together(
 def index_command(
     data: str, out: Path | None, encoder: str, kind: Any, dedupe: bool, **columns: Any
 ) -> None:
-    """Index labelled examples: a JSONL, CSV, TSV or Parquet file, a data set, or - for stdin.
+    r"""Index labelled examples: a JSONL, CSV, TSV or Parquet file, a data set, or - for stdin.
 
     Run it again after an interruption: only what is missing is embedded.
 
@@ -191,7 +193,7 @@ def predict(
     exclude_self: bool,
     **options: Any,
 ) -> None:
-    """Predict texts, or the rows of a file, or JSON lines on stdin.
+    r"""Predict texts, or the rows of a file, or JSON lines on stdin.
 
     Rows that carry a label are also counted: accuracy and macro-F1 go to stderr.
 
@@ -229,7 +231,7 @@ def predict(
 @click.argument("text")
 @_engine
 def prompt(index: Path, text: str, **options: Any) -> None:
-    """Show the prompt of a text and its length in tokens; the language model is not run.
+    r"""Show the prompt of a text and its length in tokens; the language model is not run.
 
     \b
     ragicl prompt indexes/support "cant log in" --k 3
@@ -247,7 +249,7 @@ def prompt(index: Path, text: str, **options: Any) -> None:
 @main.command()
 @click.argument("index", type=click.Path(path_type=Path))
 def info(index: Path) -> None:
-    """Show what an index holds, as JSON.
+    r"""Show what an index holds, as JSON.
 
     \b
     ragicl info indexes/support
@@ -268,7 +270,7 @@ def info(index: Path) -> None:
 @click.argument("data")
 @_columns
 def add(index: Path, data: str, **columns: Any) -> None:
-    """Add the examples of a file, or of - for stdin, in one transaction.
+    r"""Add the examples of a file, or of - for stdin, in one transaction.
 
     Examples that are there already, by id or by content, are not added again.
 
@@ -290,7 +292,7 @@ def add(index: Path, data: str, **columns: Any) -> None:
 @click.argument("index", type=click.Path(path_type=Path))
 @click.argument("ids", nargs=-1, required=True)
 def remove(index: Path, ids: tuple[str, ...]) -> None:
-    """Remove examples by id, all or none of them.
+    r"""Remove examples by id, all or none of them.
 
     \b
     ragicl remove indexes/support 73tbkfhbwmlkvchr

@@ -49,7 +49,7 @@ class DataFile:
         self,
         source: str,
         *,
-        columns: Columns = Columns(),  # noqa: B008 - frozen
+        columns: Columns = Columns(),
         on_error: OnError = "stop",
         split: str = "train",
         subset: str | None = None,
@@ -95,13 +95,12 @@ class DataFile:
     def _example(self, place: str, values: Values) -> Example:
         source = self._find(place, values, self._columns.input, INPUT_COLUMNS, "input")
         target = self._find(place, values, self._columns.output, OUTPUT_COLUMNS, "output")
-        example = Example(
+        return Example(
             input=_text(place, source, values[source]),
             output=_text(place, target, values[target]).strip(),
             id=_identity(place, values),
             meta={k: _plain(v) for k, v in values.items() if k not in (source, target, ID_COLUMN)},
         )
-        return example
 
     def _query(self, place: str, values: Values, number: int) -> Query:
         source = self._find(place, values, self._columns.input, INPUT_COLUMNS, "input")

@@ -120,11 +120,8 @@ class Engine:
         """
         index = Index.open(path)
         try:
-            opened = (
-                open_lm(lm, dtype=dtype) if isinstance(lm, str) and policy.decide == "lm" else lm
-            )
-            opened = None if isinstance(opened, str) else opened
-            return cls(index, opened, _template(template, instruction, index, opened), policy)
+            model = _model(lm, dtype, policy)
+            return cls(index, model, _template(template, instruction, index, model), policy)
         except BaseException:
             index.close()
             raise
@@ -255,8 +252,8 @@ class Engine:
                     prompts.append(error)
         answer = self._generate if self.generates else self._classify
         good = [p for p in prompts if isinstance(p, Prompt)]
-        near = [n for n, p in zip(neighbors, prompts, strict=True) if isinstance(p, Prompt)]
-        answers = answer(good, near, _shared(timings, len(texts)))
+        behind = [n for n, p in zip(neighbors, prompts, strict=True) if isinstance(p, Prompt)]
+        answers = answer(good, behind, _shared(timings, len(texts)))
         for prompt in prompts:
             yield prompt if isinstance(prompt, BudgetError) else next(answers)
 
@@ -265,8 +262,9 @@ class Engine:
     ) -> list[tuple[Neighbor, ...]]:
         if self.policy.k == 0:
             return [()] * len(texts)
+        encoder = self.index.encoder  # loading it is no query's time
         with _timed(timings, "embed"):
-            vectors = self.index.encoder.encode(texts)
+            vectors = encoder.encode(texts)
         with _timed(timings, "search"):
             return nearest(
                 self.index.near,
@@ -304,6 +302,7 @@ class Engine:
     ) -> Iterator[Prediction]:
         lm, labels = self._lm(), self.labels
         spent: Timings = {}
+        lm.load()
         with _timed(spent, "score"):
             scores = lm.score([p.parts for p in prompts], [self.template.answer(x) for x in labels])
         timings = timings | _shared(spent, len(prompts))
@@ -318,6 +317,7 @@ class Engine:
         timings: Timings,
     ) -> Iterator[Prediction]:
         lm, known = self._lm(), self.index.labels()
+        lm.load()
         for prompt, near in zip(prompts, neighbors, strict=True):
             spent: Timings = {}
             with _timed(spent, "generate"):
@@ -365,6 +365,13 @@ class Engine:
         if self.lm is None:
             raise TaskError("this engine was opened to vote, without a language model")
         return self.lm
+
+
+def _model(lm: str | LM, dtype: str, policy: Policy) -> LM | None:
+    """Open a spec, unless no model will be asked."""
+    if isinstance(lm, str):
+        return open_lm(lm, dtype=dtype) if policy.decide == "lm" else None
+    return lm
 
 
 def _template(

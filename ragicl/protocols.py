@@ -6,7 +6,7 @@ Arrays are numpy's; every method may be called from several threads at once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,9 @@ class LM(Protocol):
     @property
     def window(self) -> int:
         """The most tokens that a prompt and its answer may have together."""
+
+    def load(self) -> None:
+        """Load what the first answer needs; counting tokens does not need it."""
 
     def count(self, parts: Parts) -> int:
         """Return the number of tokens of a whole prompt, special tokens included."""

@@ -84,7 +84,7 @@ def survey(data: DataFile) -> Survey:
             conflicting.add(text)
         if example.id and (key := _hash(example.id)) in ids:
             raise DataError(f"{data.name}: id {example.id!r} occurs twice; ids must be unique")
-        elif example.id:
+        if example.id:
             ids.add(key)
     return Survey(
         data.name, rows, data.skipped, rows - len(seen), len(conflicting), len(outputs), longest

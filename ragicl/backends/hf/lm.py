@@ -29,7 +29,7 @@ from ragicl.protocols import FloatArray, Message, Parts
 BATCH_TOKENS = 4096  # tokens read in one pass, prompts and answers together
 BATCH_LOGITS = 2**26  # logits held at once: 128 MB in bf16
 NO_LIMIT = 2**20  # window of a model that states none
-AGREE = {torch.float32: 1e-3, torch.bfloat16: 0.25}  # nats by which packing may differ from plain
+AGREE = {torch.float32: 1e-4, torch.bfloat16: 0.02}  # share by which packing may differ from plain
 
 
 def open_hf(name: str, *, dtype: str = "auto") -> HFLM:
@@ -172,6 +172,10 @@ class HFLM:
         if batch:
             yield batch
 
+    def load(self) -> None:
+        """Load the weights, unless they are loaded."""
+        self._ready()
+
     def _ready(self) -> PreTrainedModel:
         with self._loading:
             return self._model
@@ -188,4 +192,4 @@ def packing_agrees(model: PreTrainedModel) -> bool:
         except (TypeError, ValueError, RuntimeError):
             return False  # the model does not take a custom attention the usual way
         slow = [score_unpacked(model, prompt, answers) for prompt in prompts]
-    return np.allclose(fast, slow, rtol=0, atol=AGREE[model.dtype])
+    return np.allclose(fast, slow, rtol=AGREE[model.dtype], atol=1e-3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from threading import Lock
 
@@ -58,7 +57,7 @@ class Tokens:
         return ids
 
     def _start_of(self, text: str) -> list[int]:
-        """A chat template writes the beginning-of-text token itself; it must not be doubled."""
+        # A chat template writes the beginning-of-text token itself; it must not be doubled.
         bos = self._tokenizer.bos_token
         return [] if isinstance(bos, str) and text.startswith(bos) else self._start
 
@@ -73,4 +72,5 @@ class Tokens:
 
 
 def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    return len(os.path.commonprefix([left, right]))  # works on any sequences
+    pairs = zip(left, right, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right)))

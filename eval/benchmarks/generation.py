@@ -1,0 +1,56 @@
+"""Generation with retrieved demonstrations against none: ROUGE-L on meqsum and advising_sql.
+
+    python eval/benchmarks/generation.py WORK_FOLDER [--rows 50]
+
+Needs the `eval` extra. An interrupted run continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from common import DATA, Row, ragicl, read_rows, sample, write_rows
+from rouge_score.rouge_scorer import RougeScorer
+
+SETS = ("meqsum", "advising_sql")
+K = 8
+BUDGET = 2048
+
+
+def main() -> None:
+    """Run both sets with and without demonstrations."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rows", type=int, default=50)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for name in SETS:
+        index, test = options.folder / name, options.folder / f"{name}.jsonl"
+        write_rows(test, sample(name, options.rows))
+        ragicl("index", DATA / name / "train.jsonl", "--out", index, "--kind", "generate")
+        for template in ("plain", "chat"):
+            for k in (0, K):
+                out = options.folder / f"{name}-{template}-{k}.jsonl"
+                arguments = ("--k", k, "--budget", BUDGET, "--template", template, "--out", out)
+                ragicl("predict", index, "--file", test, *arguments)
+                report(f"{name}, {template}, k = {k}", read_rows(out))
+
+
+def report(name: str, rows: list[Row]) -> None:
+    """Print the mean ROUGE-L with its standard error, exact matches and the time per row."""
+    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    scores = [scorer.score(row["gold"], row["output"])["rougeL"].fmeasure for row in rows]
+    error = np.std(scores, ddof=1) / len(scores) ** 0.5
+    exact = np.mean([row["gold"] == row["output"] for row in rows])
+    seconds = np.mean([sum(row["ms"].values()) for row in rows]) / 1000
+    print(
+        f"{name}: ROUGE-L {np.mean(scores):.3f} (standard error {error:.3f}), "
+        f"exact {exact:.2f}, {seconds:.2f} s a row, {len(rows)} rows",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+import asyncio
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from conftest import EchoLM, HashEncoder
+
+from ragicl import (
+    BudgetError,
+    Engine,
+    Example,
+    Index,
+    PlainTemplate,
+    Policy,
+    TaskError,
+)
+from ragicl.protocols import LM, Classifier, Encoder
+
+ROWS = [
+    ("my card is lost", "lost card"),
+    ("i lost my card today", "lost card"),
+    ("card was stolen", "lost card"),
+    ("where is my parcel", "late parcel"),
+    ("parcel has not come", "late parcel"),
+    ("the parcel is late", "late parcel"),
+    ("reset my password", "password"),
+    ("forgot the password", "password"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path, encoder):
+    with Index.create(tmp_path / "index", encoder=encoder) as index:
+        index.add([Example(text, label, id=str(n)) for n, (text, label) in enumerate(ROWS)])
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def texts_folder(tmp_path, encoder):
+    with Index.create(tmp_path / "texts", encoder=encoder, kind="generate") as index:
+        index.add([Example("say hello", "hello there"), Example("say bye", "good bye now")])
+    return tmp_path / "texts"
+
+
+def opened(folder, **policy):
+    engine = Engine.open(folder, lm=EchoLM(), policy=Policy(**policy))
+    engine.index._encoder = HashEncoder()  # the same encoder, not opened by its spec
+    return engine
+
+
+def test_stand_ins_satisfy_the_protocols(folder):
+    assert isinstance(EchoLM(), LM)
+    assert isinstance(HashEncoder(), Encoder)
+    with opened(folder) as engine:
+        assert isinstance(engine, Classifier)
+
+
+def test_predict_gives_label_probabilities_neighbours_and_prompt(folder):
+    with opened(folder, k=3) as engine:
+        answer = engine.predict("lost my card")
+    assert answer.output == "lost card"
+    assert set(answer.probs) == {"lost card", "late parcel", "password"}
+    assert math.isclose(sum(answer.probs.values()), 1, abs_tol=1e-9)
+    assert answer.probability == max(answer.probs.values())
+    assert [n.rank for n in answer.neighbors] == [0, 1, 2]
+    assert answer.prompt.shots == tuple(reversed(answer.neighbors))
+    assert answer.prompt.text.endswith("Text: lost my card\nLabel:")
+    assert answer.lm == EchoLM.description
+    assert set(answer.timings) == {"embed", "search", "compose", "score"}
+
+
+def test_vote_needs_no_language_model(folder):
+    engine = Engine.open(folder, lm="hf:not-there", policy=Policy(k=3, decide="knn"))
+    engine.index._encoder = HashEncoder()
+    with engine:
+        answer = engine.predict("where is the parcel")
+        assert (answer.output, answer.prompt, answer.lm) == ("late parcel", None, None)
+        with pytest.raises(TaskError, match="without a language model"):
+            engine.prompt("where is the parcel")
+
+
+def test_own_example_is_left_out(folder):
+    with opened(folder, k=8) as engine:
+        assert "0" in {n.example.id for n in engine.predict("my card is lost").neighbors}
+        left = engine.predict("my card is lost", exclude="0").neighbors
+    assert {n.example.id for n in left} == {str(n) for n in range(1, 8)}
+
+
+@pytest.mark.parametrize("decide", ["lm", "knn"])
+def test_batches_equal_single_predictions(folder, decide, monkeypatch):
+    texts = [text for text, _ in ROWS] * 5
+    with opened(folder, k=3, decide=decide) as engine:
+        single = [engine.predict(text) for text in texts]
+        for chunk in (1, 3, 64):
+            monkeypatch.setattr("ragicl.engine.CHUNK", chunk)
+            batch = list(engine.predict_all(texts))
+            assert [p.output for p in batch] == [p.output for p in single]
+            assert [p.neighbors for p in batch] == [p.neighbors for p in single]
+            backwards = list(engine.predict_all(texts[::-1]))[::-1]
+            assert [dict(p.probs) for p in backwards] == [dict(p.probs) for p in single]
+
+
+def test_labels_restrict_answers_and_demonstrations(folder):
+    with opened(folder, k=5, labels=("password", "late parcel")) as engine:
+        answer = engine.predict("my card is lost")
+    assert set(answer.probs) == {"password", "late parcel"}
+    assert {n.example.output for n in answer.neighbors} == {"password", "late parcel"}
+    assert len(answer.neighbors) == 5
+
+
+def test_unknown_label_is_named(folder):
+    with (
+        opened(folder, labels=("password", "nonsense")) as engine,
+        pytest.raises(TaskError, match=r"'nonsense'.*there are late parcel"),
+    ):
+        engine.predict("x")
+
+
+def test_one_label_is_no_classifier(tmp_path, encoder):
+    with Index.create(tmp_path / "one", encoder=encoder) as index:
+        index.add([Example("a", "same"), Example("b", "same")])
+    with opened(tmp_path / "one") as engine, pytest.raises(TaskError, match="two or more"):
+        engine.predict("a")
+
+
+def test_empty_index_is_no_classifier(tmp_path, encoder):
+    Index.create(tmp_path / "none", encoder=encoder).close()
+    with opened(tmp_path / "none") as engine, pytest.raises(TaskError, match="0 label"):
+        engine.predict("a")
+
+
+def test_no_demonstrations(folder):
+    with opened(folder, k=0) as engine:
+        answer = engine.predict("lost my card")
+    assert answer.neighbors == ()
+    assert answer.prompt.shots == ()
+    assert answer.prompt.text == "Classify each text.\nText: lost my card\nLabel:"
+
+
+def test_budget_drops_the_farthest(folder):
+    with opened(folder, k=8) as engine:
+        everything = engine.predict("lost my card").prompt
+    with opened(folder, k=8, budget=30) as engine:
+        answer = engine.predict("lost my card")
+    assert answer.prompt.tokens + 2 <= 30 < everything.tokens
+    assert answer.prompt.dropped == 8 - len(answer.prompt.shots) > 0
+    assert answer.prompt.shots[-1] == answer.neighbors[0]
+
+
+def test_query_over_budget_is_refused_or_cut(folder):
+    long = "lost card " * 100
+    with opened(folder, budget=40) as engine:
+        with pytest.raises(BudgetError) as caught:
+            engine.predict(long)
+        assert caught.value.budget == 40 < caught.value.needed
+        mixed = list(engine.try_all(["lost my card", long, "parcel"]))
+    assert [isinstance(m, BudgetError) for m in mixed] == [False, True, False]
+    with opened(folder, budget=40, truncate=True) as engine:
+        prompt = engine.predict(long).prompt
+    assert prompt.truncated
+    assert prompt.tokens <= 38
+
+
+def test_teaching_shows_at_the_next_prediction(folder):
+    with opened(folder, k=2) as engine:
+        (new,) = engine.add([Example("gift voucher broken", "voucher")])
+        assert engine.predict("gift voucher broken").output == "voucher"
+        engine.update([Example("gift voucher broken", "password", id=new)])
+        assert "voucher" not in engine.labels
+        engine.remove([new])
+        assert new not in {n.example.id for n in engine.predict("gift voucher broken").neighbors}
+
+
+def test_probs_is_a_distribution_for_each_text(folder):
+    with opened(folder) as engine:
+        probs = engine.probs(["lost card", "password"])
+        assert probs.shape == (2, 3)
+        assert engine.labels[int(probs[1].argmax())] == "password"
+        assert engine.probs([]).shape == (0, 3)
+    np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-6)
+
+
+def test_async_and_threads_agree_with_one_thread(folder):
+    texts = [text for text, _ in ROWS]
+
+    async def together(engine):
+        return await asyncio.gather(*map(engine.apredict, texts))
+
+    with opened(folder, k=3) as engine:
+        alone = [engine.predict(text).output for text in texts]
+        assert [p.output for p in asyncio.run(together(engine))] == alone
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(5):
+                assert [p.output for p in pool.map(engine.predict, texts)] == alone
+
+
+def test_generation_follows_the_nearest_demonstration(texts_folder):
+    with opened(texts_folder, k=2) as engine:
+        answer = engine.predict("say bye please")
+        assert answer.output == "good bye now"
+        assert (dict(answer.probs), answer.probability, answer.known_label) == ({}, None, None)
+        assert list(engine.stream("say hello you")) == [" hello", " there"]
+
+
+def test_generated_label_outside_the_set_is_reported(folder):
+    pattern = PlainTemplate("Input: {input}\nOutput: {output}")
+    engine = Engine(Index.open(folder, encoder=HashEncoder()), EchoLM(), pattern,
+                    Policy(k=1, generate=True))  # fmt: skip
+    with engine:
+        assert engine.predict("my card is lost").known_label is True
+    engine = Engine(Index.open(folder, encoder=HashEncoder()), EchoLM(), pattern,
+                    Policy(k=0, generate=True))  # fmt: skip
+    with engine:
+        answer = engine.predict("my card is lost")
+    assert (answer.output, answer.known_label) == ("nothing", False)
+
+
+def test_generation_index_has_no_vote(texts_folder):
+    with pytest.raises(TaskError, match="vote needs labels"):
+        opened(texts_folder, decide="knn")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"k": -1}, {"budget": 0}, {"max_tokens": 0}, {"temperature": -1.0}, {"decide": "knn", "k": 0}],
+)
+def test_policy_refuses_nonsense(wrong):
+    with pytest.raises(TaskError):
+        Policy(**wrong)
+
+
+def test_chat_template_makes_turns(folder):
+    engine = Engine.open(folder, lm=EchoLM(), template="chat", policy=Policy(k=1))
+    engine.index._encoder = HashEncoder()
+    with engine:
+        assert engine.prompt("lost my card").text.startswith(
+            "<system>Classify each text.</>\n<user>"
+        )
+
+
+def test_own_pattern_and_unknown_name(folder):
+    with pytest.raises(TaskError, match="unknown template 'fancy'"):
+        Engine.open(folder, lm=EchoLM(), template="fancy")
+    engine = Engine.open(folder, lm=EchoLM(), template="Q {input} A {output}", instruction="")
+    engine.index._encoder = HashEncoder()
+    with engine:
+        assert engine.prompt("why").text.endswith("\nQ why A")
