@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ragicl.engine import Engine, Policy
+    from ragicl.engine import Engine
     from ragicl.errors import (
         BackendError,
         BudgetError,
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
         TaskError,
     )
     from ragicl.index import Index
+    from ragicl.policy import Policy
     from ragicl.prompt import PlainTemplate
     from ragicl.records import Example, Neighbor, Prediction, Prompt
 
 _HOMES = {
     "Engine": "ragicl.engine",
-    "Policy": "ragicl.engine",
+    "Policy": "ragicl.policy",
     "Index": "ragicl.index",
     "PlainTemplate": "ragicl.prompt",
     "Example": "ragicl.records",

@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ragicl.errors import RagiclError, TaskError
+from ragicl.show import block, describe, kind_of, outcome, progress
 
 if TYPE_CHECKING:
     from ragicl.batch import ResumableFile, Row
     from ragicl.data import DataFile
     from ragicl.engine import Engine
-    from ragicl.index.build import Report, Survey
     from ragicl.records import Query
 
 F = TypeVar("F", bound=Callable[..., Any])
-SHOWN = 3  # neighbours under each prediction in a table
 
 
 class _Failure(click.ClickException):
@@ -138,9 +137,9 @@ def index_command(
     path = out or Path("indexes") / _stem(data)
     file = _data_file(data, columns)
     surveyed = survey(file)
-    for line in _describe(surveyed, dedupe):
+    for line in describe(surveyed, dedupe):
         click.echo(line, err=True)
-    with _progress(surveyed.rows, "embedding") as progress:
+    with progress(surveyed.rows, "embedding") as done:
         index, report = build(
             file,
             path,
@@ -148,11 +147,11 @@ def index_command(
             kind=kind,
             dedupe=dedupe,
             surveyed=surveyed,
-            progress=progress,
+            progress=done,
         )
     with index:
-        click.echo(_outcome(report), err=True)
-        click.echo(f"{path}: {len(index)} examples, {_kind_of(index.kind, index.labels())}")
+        click.echo(outcome(report), err=True)
+        click.echo(f"{path}: {len(index)} examples, {kind_of(index.kind, index.labels())}")
 
 
 @main.command()
@@ -217,11 +216,11 @@ def predict(
             probs=probs,
             prompt=show_prompt,
         )
-        with target or nullcontext(), _progress(total, "predicting", len(rows)) as progress:
+        with target or nullcontext(), progress(total, "predicting", len(rows)) as done:
             for row in answered:
                 _emit(row, target, form, engine)
                 rows.append(_essentials(row))
-                progress(1)
+                done(1)
     if (summary := summarize(rows)) is not None:
         click.echo(summary, err=True)
 
@@ -378,71 +377,9 @@ def _emit(row: Row, target: ResumableFile | None, form: str, engine: Engine) -> 
     elif form == "jsonl":
         click.echo(json.dumps(row, ensure_ascii=False))
     else:
-        click.echo(_block(row, engine))
+        click.echo(block(row, engine))
 
 
 def _essentials(row: Row) -> Row:
     """Return what the summary needs: a long run must not hold every prompt in memory."""
     return {name: row[name] for name in ("gold", "output", "error") if name in row}
-
-
-def _block(row: Row, engine: Engine) -> str:
-    """Return a row for people: the text, the answer, the nearest demonstrations."""
-    if "error" in row:
-        return f"{row['input']}\n  not answered: {row['error']}\n"
-    sure = f"  {row['probability']:.3f}" if "probability" in row else ""
-    lines = [row["input"], f"  => {row['output']}{sure}"]
-    if "gold" in row:
-        lines[-1] += f"  ({'right' if row['gold'] == row['output'] else 'gold: ' + row['gold']})"
-    shown = row["neighbors"][:SHOWN]
-    examples = engine.index.get([neighbor["id"] for neighbor in shown])
-    for neighbor in shown:
-        text = " ".join(examples[neighbor["id"]].input.split())
-        lines.append(
-            f"     {neighbor['similarity']:.2f}  {neighbor['output'][:40]}  <- {text[:80]}"
-        )
-    if "prompt" in row:
-        lines.append(row["prompt"])
-    return "\n".join(lines) + "\n"
-
-
-def _describe(surveyed: Survey, dedupe: bool) -> Iterator[str]:
-    yield f"{surveyed.name}: {surveyed.rows} rows, {surveyed.outputs} different outputs"
-    if surveyed.skipped:
-        yield f"  {surveyed.skipped} bad rows skipped"
-    if surveyed.duplicates:
-        what = "left out" if dedupe else "kept; --dedupe leaves them out"
-        yield f"  {surveyed.duplicates} exact duplicates, {what}"
-    if surveyed.conflicts:
-        yield f"  {surveyed.conflicts} texts occur with more than one output"
-
-
-def _outcome(report: Report) -> str:
-    kept = f", {report.present} were there already" if report.present else ""
-    return f"{report.added} rows embedded{kept}"
-
-
-def _kind_of(kind: str, labels: dict[str, int]) -> str:
-    if kind == "generate":
-        return "texts to generate"
-    once = sum(count == 1 for count in labels.values())
-    return f"{len(labels)} labels" + (f" ({once} of them seen once)" if once else "")
-
-
-@contextmanager
-def _progress(total: int | None, what: str, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Show a bar on stderr; where stderr is a file, a line now and then."""
-    from tqdm import tqdm
-
-    wait = 0.1 if sys.stderr.isatty() else 30.0
-    bar: AbstractContextManager[Any] = tqdm(
-        total=total,
-        initial=done,
-        desc=what,
-        unit="row",
-        mininterval=wait,
-        file=sys.stderr,
-        disable=total is not None and total - done <= 1,
-    )
-    with bar as shown:
-        yield lambda number: shown.update(number)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -42,6 +44,7 @@ class DataFile:
     """A file or data set of labelled rows that can be read more than once.
 
     :ivar name: what it is called in messages
+    :ivar source: what it was read from, as the words of a command line
     :ivar skipped: bad rows passed over in the last reading, with ``on_error="skip"``
     """
 
@@ -55,6 +58,7 @@ class DataFile:
         subset: str | None = None,
     ) -> None:
         self.name = "stdin" if source == STDIN else source
+        self.source = _source(source, columns, split, subset)
         self.skipped = 0
         self._columns = columns
         self._on_error = on_error
@@ -65,24 +69,23 @@ class DataFile:
 
         :raises DataError: at the first bad row, unless bad rows are skipped; where no row is good
         """
-        return self._read(self._example)
+        return self._read(lambda place, values, _: self._example(place, values))
 
     def queries(self) -> Iterator[Query]:
         """Yield each row as a query; ids are row numbers where the rows bring none.
 
         :raises DataError: at the first bad row, unless bad rows are skipped; where no row is good
         """
-        number = iter(range(1, sys.maxsize))
-        return self._read(lambda place, values: self._query(place, values, next(number)))
+        return self._read(self._query)
 
-    def _read(self, convert: Callable[[str, Values], T]) -> Iterator[T]:
+    def _read(self, convert: Callable[[str, Values, int], T]) -> Iterator[T]:
         self.skipped = good = 0
         first: DataError | None = None
-        for place, values in self._rows():
+        for number, (place, values) in enumerate(self._readable(), 1):
             try:
                 if isinstance(values, DataError):
                     raise values
-                yield convert(place, values)
+                yield convert(place, values, number)
                 good += 1
             except DataError as error:
                 if self._on_error == "stop":
@@ -91,6 +94,12 @@ class DataFile:
                 self.skipped += 1
         if good == 0:
             raise first or DataError(f"{self.name} has no rows; give a file with examples")
+
+    def _readable(self) -> Iterator[Row]:
+        try:
+            yield from self._rows()
+        except OSError as error:
+            raise DataError(f"{self.name}: cannot be read ({first_line(error)})") from error
 
     def _example(self, place: str, values: Values) -> Example:
         source = self._find(place, values, self._columns.input, INPUT_COLUMNS, "input")
@@ -105,7 +114,7 @@ class DataFile:
     def _query(self, place: str, values: Values, number: int) -> Query:
         source = self._find(place, values, self._columns.input, INPUT_COLUMNS, "input")
         names = (self._columns.output,) if self._columns.output else OUTPUT_COLUMNS
-        target = next((name for name in names if values.get(name) is not None), None)
+        target = next((name for name in names if values.get(name) not in (None, "")), None)
         return Query(
             input=_text(place, source, values[source]),
             id=_identity(place, values) or str(number),
@@ -123,6 +132,18 @@ class DataFile:
             f"{place}: no column {' or '.join(map(repr, names))}; there are "
             f"{', '.join(map(repr, values)) or 'none'}; name yours with --{role}-column"
         )
+
+
+def _source(source: str, columns: Columns, split: str, subset: str | None) -> str:
+    place = str(Path(source).resolve()) if source != STDIN and Path(source).exists() else source
+    options = {
+        "--input-column": columns.input,
+        "--output-column": columns.output,
+        "--split": None if split == "train" else split,
+        "--subset": subset,
+    }
+    given = [(option, value) for option, value in options.items() if value]
+    return shlex.join([place, *chain.from_iterable(given)])
 
 
 def _open(source: str, name: str, split: str, subset: str | None) -> Callable[[], Iterator[Row]]:
@@ -164,7 +185,7 @@ def _json_row(place: str, line: bytes) -> Values | DataError:
         values = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         return DataError(f"{place}: not UTF-8 at byte {error.start}; save the file as UTF-8")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return DataError(f"{place}: not valid JSON ({error}); each line holds one object")
     if not isinstance(values, dict):
         return DataError(f"{place}: not a JSON object; each line holds one, with its columns")
@@ -179,7 +200,7 @@ def _json_array(path: Path, name: str) -> Iterator[Row]:
             return
     try:
         rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{name}: not valid JSON ({error})") from error
     for number, values in enumerate(rows, 1):
         place = f"{name}: row {number}"
@@ -187,26 +208,45 @@ def _json_array(path: Path, name: str) -> Iterator[Row]:
 
 
 def _separated(path: Path, name: str, separator: str) -> Iterator[Row]:
+    header: list[str] = []
+    with path.open("rb") as file:
+        for place, cells in _cells(file, name, separator):
+            if not header:
+                if isinstance(cells, DataError):
+                    raise cells
+                header = cells
+            elif isinstance(cells, DataError):
+                yield place, cells
+            elif len(cells) == len(header):
+                yield place, dict(zip(header, cells, strict=True))
+            else:
+                wrong = f"{place}: {len(cells)} cells under {len(header)} columns"
+                yield place, DataError(f"{wrong}; quote texts that hold a {separator!r}")
+
+
+def _cells(
+    file: IO[bytes], name: str, separator: str
+) -> Iterator[tuple[str, list[str] | DataError]]:
+    """Yield where each row begins, and its cells or what is wrong with them."""
     csv.field_size_limit(2**31 - 1)  # texts are longer than the module's 128 kB
     bad: set[int] = set()
-    with path.open("rb") as file:
-        reader = csv.reader(_decoded(file, bad), delimiter=separator, strict=True)
+    reader = csv.reader(_decoded(file, bad), delimiter=separator, strict=True)
+    while True:
+        first = reader.line_num + 1
+        place = f"{name}:{first}"
         try:
-            header = next(reader, [])
-            seen = reader.line_num
-            for cells in reader:
-                place = f"{name}:{seen + 1}"
-                lines = range(seen + 1, reader.line_num + 1)
-                seen = reader.line_num
-                if not bad.isdisjoint(lines):
-                    yield place, DataError(f"{place}: not UTF-8; save the file as UTF-8")
-                elif len(cells) == len(header):
-                    yield place, dict(zip(header, cells, strict=True))
-                elif cells:
-                    wrong = f"{place}: {len(cells)} cells under {len(header)} columns"
-                    yield place, DataError(f"{wrong}; quote texts that hold a {separator!r}")
+            cells = next(reader)
+        except StopIteration:
+            return
         except csv.Error as error:
-            raise DataError(f"{name}:{reader.line_num}: {error}") from error
+            if "end of data" in str(error):  # all rows up to here, gone in one cell
+                raise DataError(f"{place}: a quote is opened and never closed") from error
+            yield place, DataError(f"{place}: {error}; write a quote inside quotes as two")
+            continue
+        if not bad.isdisjoint(range(first, reader.line_num + 1)):
+            yield place, DataError(f"{place}: not UTF-8; save the file as UTF-8")
+        elif cells:
+            yield place, cells
 
 
 def _decoded(file: IO[bytes], bad: set[int]) -> Iterator[str]:
@@ -231,8 +271,8 @@ def _parquet(path: Path, name: str) -> Iterator[Row]:
                 for values in batch.to_pylist():
                     number += 1
                     yield f"{name}: row {number}", _named(values, names)
-    except pyarrow.ArrowException as error:
-        raise DataError(f"{name}: not a readable Parquet file ({error})") from error
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{name}: not a readable Parquet file ({first_line(error)})") from error
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
@@ -305,13 +345,17 @@ def _text(place: str, column: str, value: Any) -> str:
     """Return a cell as text: integers as digits; anything else that is not text is refused."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    _check_text(place, column, value)
+    return str(value)
+
+
+def _check_text(place: str, column: str, value: Any) -> None:
     if not isinstance(value, str):
         raise DataError(f"{place}: {column!r} is {_kind(value)}, not text")
     if not value.strip():
         raise DataError(f"{place}: {column!r} is empty")
     if not _encodable(value):
         raise DataError(f"{place}: {column!r} holds half a character (a lone surrogate)")
-    return value
 
 
 def _kind(value: Any) -> str:
@@ -336,11 +380,19 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
-def check_example(example: Example) -> None:
+def check_examples(examples: Sequence[Example]) -> None:
     """Refuse what cannot be stored or found again.
 
-    :raises DataError: where the input or the output is not text, is empty, or not valid Unicode
+    :raises DataError: where an input, an output or an id is not text, is empty or not valid
+        Unicode (an id may be left out), or where ``meta`` holds what JSON cannot
     """
-    place = f"example {example.id!r}"
-    _text(place, "input", example.input)
-    _text(place, "output", example.output)
+    for number, example in enumerate(examples, 1):
+        place = f"example {example.id!r}" if example.id else f"example number {number}"
+        _check_text(place, "input", example.input)
+        _check_text(place, "output", example.output)
+        if example.id != "":
+            _check_text(place, "id", example.id)
+        try:
+            json.dumps(dict(example.meta))
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{place}: 'meta' is not what JSON can hold ({error})") from error

@@ -6,11 +6,10 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from ragicl.backends import open_lm
 from ragicl.decide import from_log_probs, from_votes, likeliest
 from ragicl.errors import BudgetError, TaskError
 from ragicl.index import Index
+from ragicl.policy import DEFAULT, Policy
 from ragicl.prompt import (
     INSTRUCTIONS,
     SEPARATORS,
@@ -34,45 +34,6 @@ from ragicl.select import nearest
 CHUNK = 16  # queries embedded, searched and scored together
 ANSWER_SHARE = 4  # a generated answer gets at most this fraction of the budget, unless asked
 Timings = dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How the engine answers.
-
-    :ivar k: demonstrations to retrieve; as many of them as fit are used; 0 uses none
-    :ivar budget: the most tokens of a prompt and its answer; None takes the model's window
-    :ivar decide: ``lm`` asks the language model, ``knn`` takes the neighbours' vote alone
-    :ivar labels: choose among these only; None takes all labels of the index
-    :ivar generate: write text instead of choosing a label; None does so for a generation index
-    :ivar max_tokens: the longest generated answer; None goes by the longest in the index
-    :ivar temperature: 0 writes the likeliest text; above 0 samples, with `seed`
-    :ivar truncate: cut a query that does not fit, instead of refusing it
-    """
-
-    k: int = 8
-    budget: int | None = None
-    decide: Literal["lm", "knn"] = "lm"
-    labels: tuple[str, ...] | None = None
-    generate: bool | None = None
-    max_tokens: int | None = None
-    temperature: float = 0.0
-    seed: int = 0
-    truncate: bool = False
-
-    def __post_init__(self) -> None:
-        if self.k < 0:
-            raise TaskError(f"k is {self.k}; it must be 0 or more")
-        for name in ("budget", "max_tokens"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise TaskError(f"{name} is {value}; it must be 1 or more")
-        if self.temperature < 0:
-            raise TaskError(f"temperature is {self.temperature}; it must be 0 or more")
-        if self.decide == "knn" and (self.k == 0 or self.generate):
-            raise TaskError("a vote needs neighbours and labels: k of 1 or more, and no generating")
-
-
-DEFAULT = Policy()
 
 
 class Engine:

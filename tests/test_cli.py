@@ -244,7 +244,7 @@ def bad_file(work, name, content):
         ("column.jsonl", b'{"text": "a", "kind": "b"}\n', "no column 'label' or 'output'"),
         ("broken.jsonl", b'{"text": "a", "label": "b"}\n{"text": \n', "broken.jsonl:2: not valid"),
         ("latin.csv", b"text,label\ncaf\xe9,b\n", "latin.csv:2: not UTF-8"),
-        ("one.jsonl", b'{"text": "a", "label": "b"}\n', "every one of its 1 row(s)"),
+        ("one.jsonl", b'{"text": "a", "label": "b"}\n', "one row only"),
         ("same.csv", b"text,label\na,x\nb,x\nc,x\n", "same label"),
         ("note.txt", b"hello", "unknown kind of file"),
     ],

@@ -10,9 +10,9 @@ LAYERS = [
     {"errors", "records"},
     {"protocols"},
     {"data", "prompt", "backends"},
-    {"select", "decide", "index"},
+    {"select", "decide", "policy", "index"},
     {"engine"},
-    {"batch"},
+    {"batch", "show"},
     {"cli", "__main__", "__init__"},
 ]
 HOMES = {

@@ -1,0 +1,81 @@
+"""What the command shows people: predictions as text, counts, a progress bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ragicl.batch import Row
+    from ragicl.engine import Engine
+    from ragicl.index.build import Report, Survey
+
+SHOWN = 3  # neighbours under each prediction
+
+
+def block(row: Row, engine: Engine) -> str:
+    """Return a row for people: the text, the answer, the nearest demonstrations."""
+    if "error" in row:
+        return f"{row['input']}\n  not answered: {row['error']}\n"
+    sure = f"  {row['probability']:.3f}" if "probability" in row else ""
+    lines = [row["input"], f"  => {row['output']}{sure}"]
+    if "gold" in row:
+        lines[-1] += f"  ({'right' if row['gold'] == row['output'] else 'gold: ' + row['gold']})"
+    shown = row["neighbors"][:SHOWN]
+    examples = engine.index.get([neighbor["id"] for neighbor in shown])
+    for neighbor in shown:
+        example = examples.get(neighbor["id"])  # None: removed by another process just now
+        text = " ".join(example.input.split()) if example else "(removed)"
+        lines.append(
+            f"     {neighbor['similarity']:.2f}  {neighbor['output'][:40]}  <- {text[:80]}"
+        )
+    if "prompt" in row:
+        lines.append(row["prompt"])
+    return "\n".join(lines) + "\n"
+
+
+def describe(surveyed: Survey, dedupe: bool) -> Iterator[str]:
+    """Yield what a reader of the data should know, line by line."""
+    yield f"{surveyed.name}: {surveyed.rows} rows, {surveyed.outputs} different outputs"
+    if surveyed.skipped:
+        yield f"  {surveyed.skipped} bad rows skipped"
+    if surveyed.duplicates:
+        what = "left out" if dedupe else "kept; --dedupe leaves them out"
+        yield f"  {surveyed.duplicates} exact duplicates, {what}"
+    if surveyed.conflicts:
+        yield f"  {surveyed.conflicts} texts occur with more than one output"
+
+
+def outcome(report: Report) -> str:
+    """Return what building did, in one line."""
+    kept = f", {report.present} were there already" if report.present else ""
+    return f"{report.added} rows embedded{kept}"
+
+
+def kind_of(kind: str, labels: dict[str, int]) -> str:
+    """Return what an index is for, with its labels counted."""
+    if kind == "generate":
+        return "texts to generate"
+    once = sum(count == 1 for count in labels.values())
+    return f"{len(labels)} labels" + (f" ({once} of them seen once)" if once else "")
+
+
+@contextmanager
+def progress(total: int | None, what: str, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr; where stderr is a file, a line now and then."""
+    from tqdm import tqdm
+
+    wait = 0.1 if sys.stderr.isatty() else 30.0
+    bar: AbstractContextManager[Any] = tqdm(
+        total=total,
+        initial=done,
+        desc=what,
+        unit="row",
+        mininterval=wait,
+        file=sys.stderr,
+        disable=total is not None and total - done <= 1,
+    )
+    with bar as shown:
+        yield lambda number: shown.update(number)
