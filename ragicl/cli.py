@@ -340,7 +340,8 @@ def _queries(
 
 
 def _open_engine(path: Path, options: dict[str, Any]) -> Engine:
-    from ragicl.engine import Engine, Policy
+    from ragicl.engine import Engine
+    from ragicl.policy import Policy
 
     labels = options["labels"]
     policy = Policy(

@@ -8,8 +8,10 @@ import shlex
 import shutil
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
@@ -149,8 +151,7 @@ def _source(source: str, columns: Columns, split: str, subset: str | None) -> st
 def _open(source: str, name: str, split: str, subset: str | None) -> Callable[[], Iterator[Row]]:
     """Return a function that reads the rows from the beginning, each time it is called."""
     if source == STDIN:
-        copy = _keep(sys.stdin.buffer)
-        return lambda: _json_lines(Path(copy.name), name)
+        return _kept(sys.stdin.buffer, name)
     path = Path(source)
     if path.is_dir():
         return lambda: _dataset_rows(_load_folder(path, split), name)
@@ -164,12 +165,14 @@ def _open(source: str, name: str, split: str, subset: str | None) -> Callable[[]
     return lambda: _dataset_rows(_load_hub(source, subset, split), name)
 
 
-def _keep(stream: IO[bytes]) -> IO[bytes]:
-    """Copy stdin to a file that can be read again, gone when nobody holds it any more."""
-    copy = tempfile.NamedTemporaryFile(suffix=".jsonl")  # noqa: SIM115 - its holder closes it
-    shutil.copyfileobj(stream, copy)
-    copy.flush()
-    return copy
+def _kept(stream: IO[bytes], name: str) -> Callable[[], Iterator[Row]]:
+    """Copy stdin to a file, which can be read again; it goes with the function that reads it."""
+    with tempfile.NamedTemporaryFile(suffix=".jsonl", delete=False) as copy:
+        path = Path(copy.name)
+        read = partial(_json_lines, path, name)
+        weakref.finalize(read, path.unlink)
+        shutil.copyfileobj(stream, copy)
+    return read
 
 
 def _json_lines(path: Path, name: str) -> Iterator[Row]:

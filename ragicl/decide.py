@@ -23,14 +23,18 @@ def from_votes(neighbors: Sequence[Neighbor], labels: Sequence[str]) -> dict[str
     """Return each label's share of the neighbours' votes, weighted by similarity.
 
     A neighbour that points away from the query (a negative cosine) has no weight; where none has
-    any, each counts the same.
+    any, each counts the same. Neighbours with other labels have no vote; where nobody has one,
+    each label is as likely.
     """
-    weights = np.array([max(n.similarity, 0.0) for n in neighbors])
+    voters = [n for n in neighbors if n.example.output in labels]
+    if not voters:
+        return dict.fromkeys(labels, 1 / len(labels))
+    weights = np.array([max(n.similarity, 0.0) for n in voters])
     if not weights.any():
-        weights = np.ones(len(neighbors))
+        weights = np.ones(len(voters))
     votes = dict.fromkeys(labels, 0.0)
-    for neighbor, weight in zip(neighbors, weights / weights.sum(), strict=True):
-        votes[neighbor.example.output] += float(weight)
+    for voter, weight in zip(voters, weights / weights.sum(), strict=True):
+        votes[voter.example.output] += float(weight)
     return votes
 
 

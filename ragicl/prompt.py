@@ -79,9 +79,15 @@ class PlainTemplate:
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """The text between an output and the next demonstration's input."""
+        """The text between an output and the next demonstration's input.
+
+        None where the white space before an output holds it: it would end every answer at once.
+        """
         head, _, _ = self.shot.partition(INPUT)
-        return ((self._after("") + self.separator + head).strip(" "),)
+        lead, _, end = self._after(OUTPUT).partition(OUTPUT)
+        between = end + self.separator + head
+        stop = between.strip(" ") or between
+        return () if stop in lead else (stop,)
 
     def _before(self, text: str) -> str:
         head, _, rest = self.shot.partition(INPUT)

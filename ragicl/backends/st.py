@@ -39,7 +39,7 @@ class STEncoder:
         self._lock = Lock()
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
-        """Return unit-length embeddings, shape (len(texts), dim); long texts are cut by the model."""
+        """Return unit-length embeddings, shape (len(texts), dim); the model cuts long texts."""
         if not texts:
             return np.empty((0, self.dim), dtype=np.float32)
         with self._lock:
@@ -53,7 +53,7 @@ def _load(name: str) -> SentenceTransformer:
     try:
         with quiet():
             return SentenceTransformer(name)
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except Exception as error:  # a damaged file brings out errors of many libraries
         raise BackendError(
             f"cannot load the encoder {name!r}: {first_line(error)}; "
             f"give a hub name or a model folder"

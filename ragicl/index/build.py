@@ -110,8 +110,7 @@ def build(
     """
     kind = kind or surveyed.kind
     _check_kind(surveyed, kind)
-    source = str(Path(data.name).resolve()) if Path(data.name).exists() else data.name
-    index = _open_or_create(path, encoder, kind, source)
+    index = _open_or_create(path, encoder, kind, data.source)
     added = present = dropped = 0
     try:
         with index.writing():
@@ -124,7 +123,7 @@ def build(
                 present += len(known)
                 added += len(kept) - len(known)
                 progress(len(chunk))
-            index.complete(source, done=True)
+            index.complete()
             index.save_vectors()
     except BaseException:
         index.close()
@@ -134,9 +133,7 @@ def build(
 
 def _open_or_create(path: Path, encoder: str, kind: Kind, source: str) -> Index:
     if not (path / MANIFEST).exists():
-        index = Index.create(path, encoder=encoder, kind=kind)
-        index.complete(source, done=False)
-        return index
+        return Index.create(path, encoder=encoder, kind=kind, source=source)
     index = Index.open(path)
     try:
         if index.manifest.source != source:
@@ -156,13 +153,13 @@ def _open_or_create(path: Path, encoder: str, kind: Kind, source: str) -> Index:
 
 
 def _check_kind(surveyed: Survey, kind: Kind) -> None:
-    if kind == "classify" and surveyed.outputs < 2:
-        raise DataError(
-            f"{surveyed.name}: every one of its {surveyed.rows} row(s) has the same label; "
-            f"a classifier needs two labels or more (for texts to generate: --kind generate)"
-        )
     if surveyed.rows < 2:
         raise DataError(f"{surveyed.name}: one row only; an index needs two or more")
+    if kind == "classify" and surveyed.outputs < 2:
+        raise DataError(
+            f"{surveyed.name}: all of its {surveyed.rows} rows have the same label; "
+            f"a classifier needs two labels or more (for texts to generate: --kind generate)"
+        )
 
 
 def _identified(data: DataFile, dedupe: bool) -> Iterator[Example | None]:

@@ -5,27 +5,31 @@ from __future__ import annotations
 import hashlib
 from base64 import b32encode
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
 from typing import Self
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from ragicl.backends import open_encoder
-from ragicl.data import check_example
-from ragicl.errors import ExampleError, LockedError, StoreError
+from ragicl.data import check_examples
+from ragicl.errors import BackendError, ExampleError, LockedError, StoreError
+from ragicl.index.manifest import NAME as MANIFEST
 from ragicl.index.manifest import EncoderRecord, Manifest, read_manifest, write_manifest
+from ragicl.index.store import NAME as STORE
 from ragicl.index.store import Store
-from ragicl.index.vectors import Vectors
+from ragicl.index.vectors import NAME as VECTORS
+from ragicl.index.vectors import Vectors, saved_generation
 from ragicl.protocols import Encoder, FloatArray
 from ragicl.records import Example, Kind, Neighbor
 
 LOCK = "writer.lock"
 WAIT = 5.0  # seconds to wait for another process that writes
-UNFINISHED = {LOCK, "examples.db", "examples.db.tmp", "manifest.json.tmp"}  # until the manifest
+UNFINISHED = (LOCK, STORE, f"{MANIFEST}.tmp")  # how names begin before there is a manifest
 BACKLOG = 1000  # rows to catch up on before it pays to write vectors.faiss again
 
 
@@ -54,7 +58,7 @@ class Index:
         self.path = path
         self.manifest = manifest
         self._encoder = encoder
-        self._store = Store(path)
+        self._store = _opened_store(path)
         self._vectors: Vectors | None = None
         self._saved = -1  # generation of the vectors.faiss on disk, as far as this process knows
         self._lock = RLock()  # guards the connection and the vectors
@@ -63,19 +67,29 @@ class Index:
 
     @classmethod
     def create(
-        cls, path: str | Path, *, encoder: str | Encoder = "minilm", kind: Kind = "classify"
+        cls,
+        path: str | Path,
+        *,
+        encoder: str | Encoder = "minilm",
+        kind: Kind = "classify",
+        source: str | None = None,
     ) -> Self:
         """Create an empty index in a new or empty folder.
 
+        :param source: the data that will fill it; it is unfinished until :meth:`complete`
         :raises StoreError: where the folder holds something already
         :raises BackendError: where the encoder cannot be opened
         """
         path = Path(path)
         opened = open_encoder(encoder) if isinstance(encoder, str) else encoder
-        manifest = Manifest(kind, EncoderRecord.of(opened))
+        manifest = Manifest(kind, EncoderRecord.of(opened), source, complete=source is None)
         with _locked(path):
-            if any(file.name not in UNFINISHED for file in path.iterdir()):
+            if not all(file.name.startswith(UNFINISHED) for file in path.iterdir()):
                 raise StoreError(f"{path} is not empty; open it, or choose another folder")
+            if _has_examples(path):
+                raise StoreError(
+                    f"{path} holds examples but no {MANIFEST}; restore it, or choose another folder"
+                )
             Store.create(path, kind).close()
             write_manifest(path, manifest)
         return cls(path, manifest, opened)
@@ -136,7 +150,7 @@ class Index:
             return self._store.count()
 
     def __iter__(self) -> Iterator[Example]:
-        with self._lock:
+        with self._lock, self._store.reading():
             return iter(list(self._store.examples()))
 
     def labels(self) -> dict[str, int]:
@@ -156,7 +170,7 @@ class Index:
 
     def stats(self) -> Stats:
         """Return what the index holds."""
-        size = sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
+        size = sum(map(_size, self.path.iterdir()))
         with self._lock, self._store.reading():
             return Stats(self._store.count(), self._store.labels(), self._store.generation(), size)
 
@@ -169,14 +183,13 @@ class Index:
         :raises ExampleError: where an id is taken by other content
         :raises LockedError: where another process keeps writing
         """
-        for example in examples:
-            check_example(example)
+        check_examples(examples)
         named = [e if e.id else replace(e, id=content_id(e)) for e in examples]
         with self.writing():
-            fresh = self._fresh(named)
-            vectors = self.encoder.encode([e.input for e in fresh])
-            with self._lock, self._store.writing():
-                self._store.insert(fresh, vectors)
+            if fresh := self._fresh(named):
+                vectors = self._encoded(fresh)
+                with self._lock, self._store.writing():
+                    self._store.insert(fresh, vectors)
         return [e.id for e in named]
 
     def update(self, examples: Sequence[Example]) -> None:
@@ -184,11 +197,10 @@ class Index:
 
         :raises ExampleError: where an id is not there, or is given twice
         """
-        for example in examples:
-            check_example(example)
+        check_examples(examples)
         with self.writing():
             self._check_present([e.id for e in examples])
-            vectors = self.encoder.encode([e.input for e in examples])
+            vectors = self._encoded(examples)
             with self._lock, self._store.writing():
                 self._store.delete([e.id for e in examples])
                 self._store.insert(examples, vectors)
@@ -229,17 +241,29 @@ class Index:
         with self._writer, _locked(self.path, self._file_lock):
             yield
 
-    def complete(self, source: str | None, *, done: bool) -> None:
-        """Record which data an index is built from, and whether all of it is stored."""
+    def complete(self) -> None:
+        """Record that every row of its source is stored."""
         with self.writing():
-            self.manifest = replace(self.manifest, source=source, complete=done)
-            write_manifest(self.path, self.manifest)
+            manifest = replace(self.manifest, complete=True)
+            write_manifest(self.path, manifest)
+            self.manifest = manifest
 
     def save_vectors(self) -> None:
         """Bring vectors.faiss up to date, so that opening the index is quick."""
         with self._lock, self._store.reading():
             self._caught_up()
             self._save_vectors()
+
+    def _encoded(self, examples: Sequence[Example]) -> FloatArray:
+        """Return vectors that are fit to be stored."""
+        vectors = np.asarray(self.encoder.encode([e.input for e in examples]), dtype=np.float32)
+        shape = (len(examples), self.manifest.encoder.dim)
+        if vectors.shape != shape or not np.isfinite(vectors).all():
+            raise BackendError(
+                f"the encoder {self.encoder.spec!r} gave vectors of shape {vectors.shape}, or not "
+                f"finite, in place of {shape}; nothing was stored, use another encoder"
+            )
+        return vectors
 
     def _fresh(self, examples: Sequence[Example]) -> list[Example]:
         """Return the examples that are not stored yet, each once."""
@@ -267,34 +291,44 @@ class Index:
 
     def _caught_up(self) -> Vectors:
         """Return the vectors as of the store's present state."""
-        if self._vectors is None:
-            dim = self.manifest.encoder.dim
-            loaded = Vectors.load(self.path, dim)
-            if loaded is not None and loaded.generation > self._store.generation():
-                loaded = None  # the store was put back to an older copy
-            self._saved = loaded.generation if loaded else -1
-            self._vectors = loaded or Vectors(dim)
-        vectors, present = self._vectors, self._store.generation()
+        vectors, present = self._vectors or self._loaded(), self._store.generation()
         if vectors.generation != present:
+            self._vectors = None  # half caught up is of no use, should this be interrupted
             vectors.remove(self._store.removed_since(vectors.generation))
             backlog = 0
-            for rows, chunk in self._store.added_since(vectors.generation):
+            for rows, chunk in self._store.added_since(vectors.generation, vectors.dim):
                 vectors.add(rows, chunk)
                 backlog += len(rows)
             vectors.generation = present
+            self._vectors = vectors
             if backlog > max(BACKLOG, len(vectors) // 10):
                 self._save_vectors()
         return vectors
 
+    def _loaded(self) -> Vectors:
+        """Return the vectors of vectors.faiss, or none, where it is of no use."""
+        dim = self.manifest.encoder.dim
+        loaded = Vectors.load(self.path, dim)
+        if loaded is None or loaded.generation > self._store.generation():
+            self._saved, loaded = -1, Vectors(dim)
+        else:
+            self._saved = loaded.generation
+        self._vectors = loaded
+        return loaded
+
     def _save_vectors(self) -> None:
-        """Write vectors.faiss, unless another process writes or the disk does not let us.
+        """Write vectors.faiss, unless somebody writes or the disk does not let us.
 
         It is derived: without it the next opening takes longer, and nothing is lost.
         """
-        assert self._vectors is not None
-        with suppress(OSError, RuntimeError, Timeout), self._file_lock.acquire(timeout=0):
-            self._vectors.save(self.path)
-            self._saved = self._vectors.generation
+        if self._vectors is None or not self._writer.acquire(blocking=False):
+            return
+        try:
+            with suppress(OSError, RuntimeError), self._file_lock.acquire(timeout=0):
+                self._vectors.save(self.path)
+                self._saved = self._vectors.generation
+        finally:
+            self._writer.release()
 
 
 def content_id(example: Example, occurrence: int = 1) -> str:
@@ -306,6 +340,34 @@ def content_id(example: Example, occurrence: int = 1) -> str:
     digest = hashlib.blake2b(content, digest_size=10).digest()
     name = b32encode(digest).decode().lower()
     return name if occurrence == 1 else f"{name}-{occurrence}"
+
+
+def _opened_store(path: Path) -> Store:
+    """Open examples.db; remove a vectors.faiss that is newer: examples.db is an older copy, then.
+
+    Later on, when it has caught up in number, nobody could tell.
+    """
+    newest = saved_generation(path)  # before the store is read, which only moves on
+    store = Store(path)
+    if newest > store.generation():
+        with suppress(OSError):
+            (path / VECTORS).unlink(missing_ok=True)
+    return store
+
+
+def _has_examples(path: Path) -> bool:
+    """Tell an index that lost its manifest from a creation that was killed."""
+    if not (path / STORE).exists():
+        return False
+    with closing(Store(path)) as store:
+        return store.generation() > 0
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # drafts come and go
+        return 0
 
 
 @contextmanager

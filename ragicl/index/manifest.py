@@ -8,7 +8,14 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ragicl.errors import CorruptError, EncoderError, FormatError, NoIndexError
+from ragicl.errors import (
+    CorruptError,
+    EncoderError,
+    FormatError,
+    NoIndexError,
+    StoreError,
+    first_line,
+)
 from ragicl.protocols import Encoder
 from ragicl.records import Kind
 
@@ -80,7 +87,12 @@ def read_manifest(path: Path) -> Manifest:
         return Manifest(**{**values, "encoder": EncoderRecord(**values["encoder"])})
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NoIndexError(
-            f"there is no index at {path} (no {NAME}); build one with `ragicl index DATA --out {path}`"
+            f"there is no index at {path} (no {NAME}); build one with "
+            f"`ragicl index DATA --out {path}`"
+        ) from error
+    except OSError as error:
+        raise StoreError(
+            f"cannot read {file}: {first_line(error)}; check its permissions"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptError(
@@ -89,10 +101,19 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Replace the manifest as a whole; a crash leaves the old one or the new one."""
+    """Replace the manifest as a whole; a crash leaves the old one or the new one.
+
+    :raises StoreError: where the disk does not take it
+    """
     draft = path / f"{NAME}.tmp"
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(asdict(manifest), file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path / NAME)
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(asdict(manifest), file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path / NAME)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path / NAME}: {first_line(error)}; check the disk's space and the "
+            f"folder's permissions"
+        ) from error

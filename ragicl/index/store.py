@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragicl.errors import CorruptError, LockedError, NoIndexError, StoreError
+from ragicl.errors import CorruptError, LockedError, NoIndexError, StoreError, first_line
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Kind
 
@@ -19,6 +19,16 @@ NAME = "examples.db"
 WAIT = 5.0  # seconds to wait for another connection's commit
 CHUNK = 10_000  # rows read at a time when catching up
 VARIABLES = 500  # placeholders in one statement
+BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+UNUSABLE = {  # the disk's or the folder's fault, not the file's
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_TOOBIG,
+}
 
 SCHEMA = """
 CREATE TABLE examples (
@@ -65,20 +75,25 @@ class Store:
             self._db = sqlite3.connect(
                 self._path, timeout=WAIT, isolation_level=None, check_same_thread=False
             )
-            self._db.execute("PRAGMA synchronous = FULL")
+        try:
+            with self._errors():
+                self._db.execute("PRAGMA synchronous = FULL")
             self.generation()
+        except StoreError:
+            self._db.close()
+            raise
 
     @classmethod
     def create(cls, path: Path, kind: Kind) -> Store:
         """Create an empty examples.db; it appears whole or not at all."""
         draft = path / f"{NAME}.tmp"
-        for leftover in path.glob(f"{NAME}*"):  # of a creation that was killed
-            leftover.unlink()
-        db = sqlite3.connect(draft)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.executescript(SCHEMA + (LABELS if kind == "classify" else ""))
-        db.close()
-        draft.replace(path / NAME)
+        with _errors(path / NAME):
+            for leftover in path.glob(f"{NAME}*"):  # of a creation that was killed
+                leftover.unlink()
+            with closing(sqlite3.connect(draft)) as db:
+                db.execute("PRAGMA journal_mode = WAL")
+                db.executescript(SCHEMA + (LABELS if kind == "classify" else ""))
+            draft.replace(path / NAME)
         return cls(path)
 
     def close(self) -> None:
@@ -136,8 +151,11 @@ class Store:
         return {example.id: example for _, example in self._select("id", ids)}
 
     def by_row(self, rows: Sequence[int]) -> dict[int, Example]:
-        """Return the examples with these row numbers, as far as there are any."""
-        return dict(self._select("row", rows))
+        """Return the examples with these row numbers."""
+        found = dict(self._select("row", rows))
+        if len(found) < len(rows):
+            raise _damaged(self._path, "a row is missing")
+        return found
 
     def examples(self) -> Iterator[Example]:
         """Yield every example in the order in which they were added."""
@@ -151,7 +169,7 @@ class Store:
                 ).fetchall()
             if not found:
                 return
-            yield from (_example(values) for _, *values in found)
+            yield from (self._example(values) for _, *values in found)
             last = found[-1][0]
 
     def longest_outputs(self, number: int) -> list[str]:
@@ -172,9 +190,9 @@ class Store:
             ).fetchall()
         return np.array(found, dtype=np.int64).reshape(-1)
 
-    def added_since(self, generation: int) -> Iterator[tuple[Rows, FloatArray]]:
+    def added_since(self, generation: int, dim: int) -> Iterator[tuple[Rows, FloatArray]]:
         """Yield rows and vectors written after a generation and still there, chunk by chunk."""
-        last = 0
+        last, size = 0, dim * np.dtype(np.float32).itemsize
         while True:
             with self._errors():
                 found = self._db.execute(
@@ -185,7 +203,9 @@ class Store:
             if not found:
                 return
             rows, blobs = zip(*found, strict=True)
-            vectors = np.frombuffer(b"".join(blobs), dtype=np.float32).reshape(len(rows), -1)
+            if any(not isinstance(blob, bytes) or len(blob) != size for blob in blobs):
+                raise _damaged(self._path, "a vector is not whole")
+            vectors = np.frombuffer(b"".join(blobs), dtype=np.float32).reshape(len(rows), dim)
             yield np.array(rows, dtype=np.int64), vectors
             last = rows[-1]
 
@@ -198,14 +218,23 @@ class Store:
                     f"WHERE {column} IN ({','.join('?' * len(some))})",
                     some,
                 ).fetchall()
-            yield from ((row, _example(values)) for row, *values in found)
+            yield from ((row, self._example(values)) for row, *values in found)
 
     def _one(self, query: str) -> int:
         with self._errors():
             found = self._db.execute(query).fetchone()
-            if found is None:
-                raise sqlite3.DatabaseError("a table is empty that never is")
-            return int(found[0])
+        if found is None or not isinstance(found[0], int):
+            raise _damaged(self._path, "a number is missing")
+        return found[0]
+
+    def _example(self, values: Sequence[str]) -> Example:
+        identity, text, output, meta = values
+        try:
+            if all(isinstance(value, str) for value in values):
+                return Example(text, output, identity, json.loads(meta))
+        except ValueError:
+            pass
+        raise _damaged(self._path, f"example {identity!r} is not whole")
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
@@ -219,26 +248,40 @@ class Store:
                     self._db.execute("ROLLBACK")
                 raise
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turn SQLite's errors into ragicl's, with what to do next."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):
-                raise LockedError(
-                    f"another process is writing to {self._path}; try again when it is done"
-                ) from error
-            raise StoreError(
-                f"cannot use {self._path}: {error}; nothing of this change was stored, "
-                f"check the disk's space and the folder's permissions"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise CorruptError(
-                f"{self._path} is damaged ({error}); restore it from a copy, or build the index again"
-            ) from error
+    def _errors(self) -> AbstractContextManager[None]:
+        return _errors(self._path)
 
 
-def _example(values: Sequence[str]) -> Example:
-    identity, text, output, meta = values
-    return Example(text, output, identity, json.loads(meta))
+@contextmanager
+def _errors(file: Path) -> Iterator[None]:
+    """Turn what SQLite and the system say into ragicl's errors, with what to do next."""
+    try:
+        yield
+    except sqlite3.ProgrammingError as error:
+        raise StoreError(f"{file} is closed ({error}); open the index again") from error
+    except sqlite3.DatabaseError as error:
+        raise _problem(file, error) from error
+    except OSError as error:
+        raise _unusable(file, error) from error
+
+
+def _problem(file: Path, error: sqlite3.DatabaseError) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # the rest is detail
+    if code in BUSY:
+        return LockedError(f"another process is writing to {file}; try again when it is done")
+    if code in UNUSABLE:
+        return _unusable(file, error)
+    return _damaged(file, first_line(error)[:80])  # it may quote a whole text
+
+
+def _unusable(file: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"cannot use {file}: {first_line(error)}; nothing of this change was stored, "
+        f"check the disk's space and the folder's permissions"
+    )
+
+
+def _damaged(file: Path, what: str) -> CorruptError:
+    return CorruptError(
+        f"{file} is damaged ({what}); restore it from a copy, or build the index again"
+    )

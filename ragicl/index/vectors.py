@@ -1,4 +1,4 @@
-"""The vectors, in FAISS: derived from the store and rebuilt whenever in doubt. FAISS's only home."""
+"""The vectors, in FAISS (whose only home this is): derived, and rebuilt whenever in doubt."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import IO, Any
 
 import faiss
 import numpy as np
@@ -14,7 +15,8 @@ from ragicl.index.store import Rows
 from ragicl.protocols import FloatArray
 
 NAME = "vectors.faiss"
-TRAILER = struct.Struct("<8sQI")  # follows what FAISS wrote: magic, generation, CRC-32 of it
+TRAILER = struct.Struct("<8sQ")  # follows what FAISS wrote: magic, generation
+CHECKSUM = struct.Struct("<I")  # follows that: CRC-32 of all before it
 MAGIC = b"ragicl-1"
 BLOCK = 2**20
 
@@ -22,12 +24,14 @@ BLOCK = 2**20
 class Vectors:
     """Exact inner-product search over unit vectors, by row number.
 
+    :ivar dim: length of a vector
     :ivar generation: the state of the store that these vectors reflect
     """
 
     def __init__(self, dim: int) -> None:
-        self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
+        self._index: Any = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))  # Any: its stubs are not whole
         self._gpu: faiss.Index | None = None
+        self.dim = dim
         self.generation = 0
 
     def __len__(self) -> int:
@@ -55,33 +59,35 @@ class Vectors:
     def save(self, folder: Path) -> None:
         """Replace the file in `folder` as a whole."""
         draft = folder / f"{NAME}.tmp"
-        faiss.write_index(self._index, str(draft))
-        checksum = _checksum(draft, draft.stat().st_size)
-        with draft.open("ab") as file:
-            file.write(TRAILER.pack(MAGIC, self.generation, checksum))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(folder / NAME)
+        try:
+            faiss.write_index(self._index, str(draft))
+            with draft.open("ab+") as file:
+                file.write(TRAILER.pack(MAGIC, self.generation))
+                file.write(CHECKSUM.pack(_checksum(file, file.tell())))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(folder / NAME)
+        except BaseException:
+            draft.unlink(missing_ok=True)  # the disk may be full
+            raise
 
     @classmethod
     def load(cls, folder: Path, dim: int) -> Vectors | None:
         """Read the file in `folder`; None where it is missing, damaged, or of another shape."""
-        file = folder / NAME
-        try:
-            with file.open("rb") as stream:
-                stream.seek(-TRAILER.size, os.SEEK_END)
-                size = stream.tell()
-                magic, generation, checksum = TRAILER.unpack(stream.read())
-        except OSError:
-            return None
-        if magic != MAGIC or _checksum(file, size) != checksum:
-            return None
         vectors = cls(dim)
-        vectors._index = faiss.read_index(str(file))
-        vectors.generation = generation
+        try:
+            with (folder / NAME).open("rb") as file:  # kept open: another process may replace it
+                vectors.generation = _generation(file)
+                size = file.seek(-CHECKSUM.size, os.SEEK_END)
+                if CHECKSUM.pack(_checksum(file, size)) != file.read():
+                    return None
+                file.seek(0)
+                vectors._index = _read_index(file)
+        except (OSError, RuntimeError):
+            return None
         return vectors if vectors._index.d == dim else None
 
-    def _searcher(self) -> faiss.Index:
+    def _searcher(self) -> Any:
         """Return the index, or its copy on the GPU where this build of FAISS reports one."""
         if faiss.get_num_gpus() == 0:
             return self._index
@@ -90,10 +96,33 @@ class Vectors:
         return self._gpu
 
 
-def _checksum(path: Path, size: int) -> int:
+def saved_generation(folder: Path) -> int:
+    """Return the generation of the file in `folder`; 0 where there is none that can be read."""
+    try:
+        with (folder / NAME).open("rb") as file:
+            return _generation(file)
+    except OSError:
+        return 0
+
+
+def _read_index(file: IO[bytes]) -> Any:
+    module: Any = faiss
+    return module.read_index(module.PyCallbackIOReader(file.read))
+
+
+def _generation(file: IO[bytes]) -> int:
+    file.seek(-TRAILER.size - CHECKSUM.size, os.SEEK_END)
+    magic, generation = TRAILER.unpack(file.read(TRAILER.size))
+    if magic != MAGIC:
+        raise OSError(f"{NAME} was written by another program")
+    return int(generation)
+
+
+def _checksum(file: IO[bytes], size: int) -> int:
+    """Return the CRC-32 of the first `size` bytes, and leave the file there."""
+    file.seek(0)
     checksum = 0
-    with path.open("rb") as file:
-        while size > 0 and (block := file.read(min(BLOCK, size))):
-            checksum = zlib.crc32(block, checksum)
-            size -= len(block)
+    while size > 0 and (block := file.read(min(BLOCK, size))):
+        checksum = zlib.crc32(block, checksum)
+        size -= len(block)
     return checksum

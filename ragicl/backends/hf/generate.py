@@ -32,6 +32,7 @@ class GumbelSampling(LogitsProcessor):
         self._generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return scores whose largest is a sample of the distribution they stand for."""
         noise = torch.empty(scores.shape).exponential_(generator=self._generator).log()
         return scores.float() / self._temperature - noise.to(scores.device)
 
@@ -43,6 +44,7 @@ class Stopped(StoppingCriteria):
         self.event = Event()
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        """Return, for each sequence, whether it ends here."""
         return torch.full((len(input_ids),), self.event.is_set(), device=input_ids.device)
 
 
@@ -62,7 +64,7 @@ def stream(
     )
     stopped, failures = Stopped(), list[Exception]()
     sampling = [GumbelSampling(temperature, seed)] if temperature > 0 else []
-    config = GenerationConfig(
+    config = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=max_tokens,
         do_sample=False,
         eos_token_id=model.generation_config.eos_token_id,
@@ -71,7 +73,7 @@ def stream(
 
     def work() -> None:
         try:
-            model.generate(
+            model.generate(  # type: ignore[operator]
                 torch.tensor([list(ids)], device=model.device),
                 attention_mask=torch.ones((1, len(ids)), dtype=torch.long, device=model.device),
                 generation_config=config,
@@ -81,7 +83,7 @@ def stream(
             )
         except Exception as error:  # handed to the reader, who would wait for ever otherwise
             failures.append(error)
-            streamer.end()
+            streamer.end()  # type: ignore[no-untyped-call]
 
     worker = Thread(target=work, daemon=True)
     worker.start()
@@ -95,14 +97,19 @@ def stream(
 
 
 def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
-    """Yield the pieces up to the first stop string, holding back what may be its beginning."""
+    """Yield the pieces up to the first stop string, holding back what may be its beginning.
+
+    The first is the one that is complete first, so that the text does not depend on the pieces;
+    empty stop strings are ignored.
+    """
     held = ""
     for piece in pieces:
         held += piece
-        found = [at for at in (held.find(s) for s in stop) if at >= 0]
+        found = [(at + len(s), at) for s in stop if s and (at := held.find(s)) >= 0]
         if found:
-            if min(found):
-                yield held[: min(found)]
+            _, at = min(found)
+            if at:
+                yield held[:at]
             return
         keep = max((_overlap(held, s) for s in stop), default=0)
         if len(held) > keep:

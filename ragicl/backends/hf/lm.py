@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from threading import Lock
 
@@ -18,12 +19,12 @@ from ragicl.backends.hf.load import (
     load_tokenizer,
     unpacked_copy,
 )
-from ragicl.backends.hf.packed import enable_packing, score_packed
+from ragicl.backends.hf.packed import enable_packing, packable, score_packed
 from ragicl.backends.hf.tokens import Tokens
 from ragicl.backends.hf.trie import Trie, build_trie
 from ragicl.backends.hf.unpacked import score_unpacked
 from ragicl.backends.packaged import SMOLLM2
-from ragicl.errors import BackendError, BudgetError
+from ragicl.errors import BackendError, BudgetError, first_line
 from ragicl.protocols import FloatArray, Message, Parts
 
 BATCH_TOKENS = 4096  # tokens read in one pass, prompts and answers together
@@ -81,14 +82,8 @@ class HFLM:
 
     @cached_property
     def packed(self) -> bool:
-        """Whether several prompts are read in one pass; else each answer takes a pass of its own."""
-        model = self._ready()
-        if not enable_packing(model):
-            return False
-        if packing_agrees(model):
-            return True
-        model.set_attn_implementation("sdpa")
-        return False
+        """Whether several prompts are read in one pass; else each answer is read by itself."""
+        return switch_to_packing(self._ready())
 
     def count(self, parts: Parts) -> int:
         """Return the number of tokens of a whole prompt."""
@@ -96,6 +91,8 @@ class HFLM:
 
     def score(self, prompts: Sequence[Parts], answers: Sequence[str]) -> FloatArray:
         """Return log P(answer | prompt) in nats, shape (prompts, answers)."""
+        if not prompts or not answers:
+            return np.empty((len(prompts), len(answers)), dtype=np.float32)
         jobs = [self._tokens.split("".join(parts), answers) for parts in prompts]
         for ids, suffixes in jobs:
             self._check(ids, suffixes)
@@ -137,10 +134,16 @@ class HFLM:
         """Return the messages in the model's own chat format, ready for the assistant's turn."""
         if not self._tokenizer.chat_template:
             raise BackendError(f"{self.spec} has no chat template; use the plain template")
-        text: str = self._tokenizer.apply_chat_template(
-            [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
-        )
-        return text
+        try:
+            text = self._tokenizer.apply_chat_template(
+                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:  # a chat template is a program, and may raise anything
+            raise BackendError(
+                f"{self.spec} cannot put these messages into its chat format: "
+                f"{first_line(error)}; use an empty instruction, or the plain template"
+            ) from error
+        return str(text)
 
     def _check(self, ids: Sequence[int], suffixes: Sequence[Sequence[int]]) -> None:
         if not ids:
@@ -181,15 +184,23 @@ class HFLM:
             return self._model
 
 
-def packing_agrees(model: PreTrainedModel) -> bool:
-    """Score a few made-up prompts both ways: a model may treat positions in its own way."""
+def switch_to_packing(model: PreTrainedModel) -> bool:
+    """Turn packing on where a few made-up prompts score with it as they did without.
+
+    A model may treat positions, or attention itself, in a way of its own.
+    """
+    if not packable(model):
+        return False
+    usual = model.config._attn_implementation
     size = model.config.get_text_config().vocab_size
     prompts = [[i * 37 % size for i in range(3, 20)], [i * 53 % size for i in range(5, 12)]]
     answers = [[7 % size, 11 % size, 13 % size], [7 % size, 17 % size], [19 % size]]
     with torch.inference_mode():
-        try:
-            fast = score_packed(model, prompts, [build_trie(answers)] * 2)
-        except (TypeError, ValueError, RuntimeError):
-            return False  # the model does not take a custom attention the usual way
         slow = [score_unpacked(model, prompt, answers) for prompt in prompts]
-    return np.allclose(fast, slow, rtol=AGREE[model.dtype], atol=1e-3)
+        with suppress(Exception):  # the model may not take a custom attention the usual way
+            enable_packing(model)
+            fast = score_packed(model, prompts, [build_trie(answers)] * 2)
+            if np.allclose(fast, slow, rtol=AGREE[model.dtype], atol=1e-3):
+                return True
+    model.set_attn_implementation(usual)
+    return False

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -50,9 +51,8 @@ def load_config(name: str) -> PreTrainedConfig:
 def load_model(name: str, dtype: torch.dtype) -> PreTrainedModel:
     """Load a causal model by hub name or path, ready to predict, on the GPU where there is one."""
     model: PreTrainedModel = _load(name, AutoModelForCausalLM.from_pretrained, dtype=dtype)
-    model.eval()
     if torch.cuda.is_available():
-        model.to("cuda")
+        model.to("cuda")  # type: ignore[arg-type]
     return model
 
 
@@ -64,14 +64,14 @@ def unpacked_copy(path: Path) -> str:
     :raises BackendError: where the copy cannot be written
     """
     copy = cache_folder() / f"{path.stem}-{_file_hash(path)}"
-    if not (copy / "config.json").exists():
-        try:
+    try:
+        if not (copy / "config.json").exists():
             _unpack(path, copy)
-        except OSError as error:
-            raise BackendError(
-                f"cannot write the unpacked model to {copy}: {error}; make room there, "
-                f"or set RAGICL_CACHE to another folder"
-            ) from error
+    except (OSError, SafetensorError) as error:
+        raise BackendError(
+            f"cannot write the unpacked model to {copy}: {first_line(error)}; make room there, "
+            f"or set RAGICL_CACHE to another folder"
+        ) from error
     return str(copy)
 
 
@@ -125,7 +125,7 @@ def _load(name: str, loader: Callable[..., T], **options: Any) -> T:
     try:
         with quiet():
             return loader(name, **options)
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except Exception as error:  # a damaged file brings out errors of many libraries
         raise BackendError(
             f"cannot load the language model {name!r}: {first_line(error)}; "
             f"give a hub name or a model folder"
@@ -135,18 +135,20 @@ def _load(name: str, loader: Callable[..., T], **options: Any) -> T:
 def _unpack(path: Path, copy: Path) -> None:
     """Write a bf16 safetensors copy; the rename makes it appear whole or not at all."""
     copy.parent.mkdir(parents=True, exist_ok=True)
-    source: dict[str, Any] = {"gguf_file": path.name}
+    name, file = str(path.parent), path.name
     folder = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=copy.parent))
     try:
+        tokenizer = _load(name, AutoTokenizer.from_pretrained, gguf_file=file)
+        model = _load(
+            name,
+            AutoModelForCausalLM.from_pretrained,
+            gguf_file=file,
+            dtype=torch.bfloat16,
+            quantization_config=GgufConfig(dequantize=True),
+        )
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
-                path.parent,
-                dtype=torch.bfloat16,
-                quantization_config=GgufConfig(dequantize=True),
-                **source,
-            )
+            tokenizer.save_pretrained(folder)
             model.save_pretrained(folder)
-            AutoTokenizer.from_pretrained(path.parent, **source).save_pretrained(folder)
         folder.rename(copy)
     except OSError:
         if not (copy / "config.json").exists():  # else another process was faster: use its copy

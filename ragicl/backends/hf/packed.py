@@ -64,17 +64,20 @@ def packed_attention(
     return torch.cat(outputs, dim=1), None
 
 
-def enable_packing(model: PreTrainedModel) -> bool:
-    """Switch the model to packed attention; return whether its layers allow that."""
-    layers = set(getattr(model.config, "layer_types", None) or ["full_attention"])
-    window = getattr(model.config, "sliding_window", None)
-    sliding = window is not None and not hasattr(model.config, "layer_types")
-    if not model._supports_attention_backend or layers != {"full_attention"} or sliding:
-        return False
+def packable(model: PreTrainedModel) -> bool:
+    """Return whether every layer of the model looks at the whole text, by its configuration."""
+    config = model.config.get_text_config()
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    window = getattr(config, "sliding_window", None)
+    sliding = window is not None and not hasattr(config, "layer_types")
+    return bool(model._supports_attention_backend) and layers == {"full_attention"} and not sliding
+
+
+def enable_packing(model: PreTrainedModel) -> None:
+    """Switch the model to packed attention."""
     ALL_ATTENTION_FUNCTIONS.register(ATTENTION, packed_attention)
     ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, sdpa_mask)
     model.set_attn_implementation(ATTENTION)
-    return True
 
 
 def score_packed(
@@ -172,7 +175,9 @@ def _trie_mask(trie: Trie, prompt: int) -> Tensor:
 
 def _gather(logits: Tensor, trie: Trie) -> list[float]:
     """Sum each answer's log-probabilities in float32; row 0 of the logits is the root."""
-    normalisers = torch.cat([rows.float().logsumexp(dim=-1) for rows in logits.split(LOGIT_ROWS)])
+    normalisers = torch.cat(
+        [rows.float().logsumexp(dim=-1) for rows in torch.split(logits, LOGIT_ROWS)]
+    )
     nodes, tokens, answers = (
         torch.tensor(column, device=logits.device) for column in zip(*trie.edges, strict=True)
     )

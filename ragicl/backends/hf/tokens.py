@@ -1,4 +1,4 @@
-"""Text to token ids, with the boundary between prompt and answer as the tokenizer really draws it."""
+"""Text to token ids; prompt and answer are parted where the tokenizer really parts them."""
 
 from __future__ import annotations
 
@@ -31,24 +31,27 @@ class Tokens:
         """
         start, ids = self._start_of(prompt), self._plain([prompt])[0]
         head, tail = self._cut(prompt, ids)
-        joint = [head + rest for rest in self._plain([tail + answer for answer in answers])]
-        shared = min(_common_prefix(ids, whole) for whole in joint)
-        shared = min(shared, *(len(whole) - 1 for whole in joint))
-        return start + ids[:shared], [whole[shared:] for whole in joint]
+        ends = self._plain([tail + answer for answer in answers])
+        shared = _shared(ids[head:], ends)
+        if head and not shared:
+            # An answer changed even the end's first token, so perhaps those before it: encode all.
+            head, ends = 0, self._plain([prompt + answer for answer in answers])
+            shared = _shared(ids, ends)
+        return start + ids[: head + shared], [end[shared:] for end in ends]
 
-    def _cut(self, prompt: str, ids: list[int]) -> tuple[list[int], str]:
-        """Cut a prompt into the ids of its long beginning and the text of its short end.
+    def _cut(self, prompt: str, ids: list[int]) -> tuple[int, str]:
+        """Cut a prompt into a long beginning, given as a number of ids, and the text of its end.
 
         The end must encode by itself exactly as it does in place; otherwise the beginning is empty.
         """
         if len(ids) <= TAIL or not self._tokenizer.is_fast:
-            return [], prompt
+            return 0, prompt
         with self._lock:
             encoded = self._tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
         tail = prompt[encoded["offset_mapping"][-TAIL][0] :]
         if self._plain([tail])[0] != ids[-TAIL:]:
-            return [], prompt
-        return ids[:-TAIL], tail
+            return 0, prompt
+        return len(ids) - TAIL, tail
 
     def _plain(self, texts: Sequence[str]) -> list[list[int]]:
         with self._lock:
@@ -69,6 +72,11 @@ class Tokens:
             if special[position : position + len(plain)] == plain:
                 return special[:position]
         return []
+
+
+def _shared(ids: Sequence[int], ends: Sequence[Sequence[int]]) -> int:
+    """Return how many ids begin every one of the ends and leave each at least one more."""
+    return min((min(_common_prefix(ids, end), len(end) - 1) for end in ends), default=len(ids))
 
 
 def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:

@@ -7,6 +7,7 @@ windows, recurrent layers, position biases), and to check that packing agrees.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 
 import torch
 from transformers import PreTrainedModel
@@ -31,10 +32,15 @@ def _score_batch(
     longest = max(map(len, answers))
     ids = torch.tensor([[*prompt, *a, *[0] * (longest - len(a))] for a in answers])
     mask = torch.tensor([[1] * (len(prompt) + len(a)) + [0] * (longest - len(a)) for a in answers])
+    # All logits of a long prompt and a large vocabulary would take gigabytes.
+    last = "logits_to_keep" in signature(model.forward).parameters
     logits = model(
-        input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False
+        input_ids=ids.to(model.device),
+        attention_mask=mask.to(model.device),
+        use_cache=False,
+        **({"logits_to_keep": longest + 1} if last else {}),
     ).logits
-    rows = logits[:, len(prompt) - 1 : len(prompt) - 1 + longest].float().log_softmax(dim=-1)
+    rows = logits[:, -longest - 1 : -1].float().log_softmax(dim=-1)
     return [
         sum(rows[i, j, token].item() for j, token in enumerate(answer))
         for i, answer in enumerate(answers)
