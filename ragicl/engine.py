@@ -18,17 +18,9 @@ from ragicl.decide import from_log_probs, from_votes, likeliest
 from ragicl.errors import BudgetError, TaskError
 from ragicl.index import Index
 from ragicl.policy import DEFAULT, Policy
-from ragicl.prompt import (
-    INSTRUCTIONS,
-    SEPARATORS,
-    PlainTemplate,
-    Template,
-    chat_template,
-    compose,
-    plain_template,
-)
+from ragicl.prompt import Template, compose, named_template
 from ragicl.protocols import LM, FloatArray
-from ragicl.records import NOTHING, Example, Neighbor, Prediction, Prompt
+from ragicl.records import NOTHING, Example, Kind, Neighbor, Prediction, Prompt
 from ragicl.select import nearest
 
 CHUNK = 16  # queries embedded, searched and scored together
@@ -82,7 +74,7 @@ class Engine:
         index = Index.open(path)
         try:
             model = _model(lm, dtype, policy)
-            return cls(index, model, _template(template, instruction, index, model), policy)
+            return cls(index, model, _template(template, instruction, index.kind, model), policy)
         except BaseException:
             index.close()
             raise
@@ -109,13 +101,13 @@ class Engine:
         :raises TaskError: where there are fewer than two, or the policy names unknown ones
         """
         known = self.index.labels()
-        labels = self.policy.labels if self.policy.labels is not None else tuple(known)
+        labels = tuple(dict.fromkeys(known if self.policy.labels is None else self.policy.labels))
         if unknown := [label for label in labels if label not in known]:
             raise TaskError(
                 f"no example in {self.index.path} has the label {unknown[0]!r}; "
                 f"there are {', '.join(islice(known, 10))}{', …' if len(known) > 10 else ''}"
             )
-        if len(set(labels)) < 2:
+        if len(labels) < 2:
             raise TaskError(
                 f"{self.index.path} has {len(labels)} label(s) to choose from; "
                 f"a classifier needs two or more"
@@ -328,30 +320,19 @@ class Engine:
         return self.lm
 
 
+def _template(
+    template: str | Template, instruction: str | None, kind: Kind, lm: LM | None
+) -> Template:
+    if not isinstance(template, str):
+        return template
+    return named_template(template, kind, instruction, lm.chat if lm else None)
+
+
 def _model(lm: str | LM, dtype: str, policy: Policy) -> LM | None:
     """Open a spec, unless no model will be asked."""
     if isinstance(lm, str):
         return open_lm(lm, dtype=dtype) if policy.decide == "lm" else None
     return lm
-
-
-def _template(
-    name: str | Template, instruction: str | None, index: Index, lm: LM | None
-) -> Template:
-    """Return the template that a name or a pattern stands for."""
-    if not isinstance(name, str):
-        return name
-    if name == "plain" or lm is None:
-        return plain_template(index.kind, instruction)
-    if instruction is None:
-        instruction = INSTRUCTIONS[index.kind]
-    if name == "chat":
-        return chat_template(lm.chat, instruction)
-    if "{" not in name:
-        raise TaskError(
-            f"unknown template {name!r}; use plain, chat, or a text with {{input}} and {{output}}"
-        )
-    return PlainTemplate(name, instruction, SEPARATORS[index.kind])
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ragicl.errors import BudgetError, TaskError
@@ -142,6 +142,30 @@ def plain_template(kind: Kind, instruction: str | None = None) -> PlainTemplate:
     if instruction is None:
         instruction = INSTRUCTIONS[kind]
     return PlainTemplate(PLAIN_SHOTS[kind], instruction, SEPARATORS[kind])
+
+
+def named_template(
+    name: str,
+    kind: Kind,
+    instruction: str | None = None,
+    chat: Callable[[Sequence[Message]], str] | None = None,
+) -> Template:
+    """Return the template that ``plain``, ``chat`` or a pattern stands for.
+
+    :param instruction: None takes the usual one for the kind of index
+    :param chat: renders messages for ``chat``; None where there is no model to ask
+    :raises TaskError: where the name is unknown, or the pattern is not one
+    """
+    plain = plain_template(kind, instruction)
+    if name == "chat" and chat is not None:
+        return chat_template(chat, plain.instruction)
+    if name in ("plain", "chat"):
+        return plain
+    if INPUT not in name and OUTPUT not in name:
+        raise TaskError(
+            f"unknown template {name!r}; use plain, chat, or a text with {INPUT} and {OUTPUT}"
+        )
+    return replace(plain, shot=name)
 
 
 def compose(

@@ -50,8 +50,12 @@ def describe(surveyed: Survey, dedupe: bool) -> Iterator[str]:
 
 def outcome(report: Report) -> str:
     """Return what building did, in one line."""
-    kept = f", {report.present} were there already" if report.present else ""
-    return f"{report.added} rows embedded{kept}"
+    text = f"{report.added} rows embedded"
+    if report.present:
+        text += f", {report.present} were there already"
+    if report.others:
+        text += f"; {report.others} more in the index are not in the data (added since, or gone)"
+    return text
 
 
 def kind_of(kind: str, labels: dict[str, int]) -> str:

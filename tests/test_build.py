@@ -260,3 +260,26 @@ def test_a_folder_with_something_else_is_refused(rows, tmp_path):
     with pytest.raises(StoreError) as caught:
         run(data, tmp_path)
     one_line(caught, tmp_path, "not empty")
+
+
+def test_correction_survives_building_again(tmp_path, encoder, monkeypatch):
+    monkeypatch.setattr("ragicl.index.index.open_encoder", lambda spec: encoder)
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n')
+
+    def build_it():
+        data = DataFile(str(path))
+        return build(
+            data, tmp_path / "index", encoder="hash:a", kind="classify", surveyed=survey(data),
+            progress=lambda _: None,
+        )  # fmt: skip
+
+    index, _ = build_it()
+    with index:
+        (wrong,) = [e for e in index if e.input == "a"]
+        index.update([Example("a", "y", id=wrong.id)])
+        index.add([Example("c", "x")])
+    index, report = build_it()
+    with index:
+        assert (report.added, report.present, report.others) == (0, 2, 1)
+        assert {e.input: e.output for e in index} == {"a": "y", "b": "y", "c": "x"}

@@ -643,7 +643,7 @@ def test_examples_without_a_manifest_are_not_overwritten(filled, encoder):
 def test_an_index_with_a_source_is_unfinished_until_complete(path, encoder):
     with Index.create(path, encoder=encoder, source="rows.jsonl") as index:
         assert not Index.open(path, encoder=encoder).manifest.complete
-        index.complete()
+        index.mark(complete=True)
     manifest = Index.open(path, encoder=encoder).manifest
     assert (manifest.complete, manifest.source) == (True, "rows.jsonl")
 
@@ -788,3 +788,21 @@ class RandomChanges(RuleBasedStateMachine):
 
 TestRandomChanges = RandomChanges.TestCase
 TestRandomChanges.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+
+
+def test_old_content_of_a_corrected_example_is_new(tmp_path, encoder):
+    with Index.create(tmp_path / "index", encoder=encoder) as index:
+        (first,) = index.add([Example("a text", "wrong")])
+        index.update([Example("a text", "right", id=first)])
+        (second,) = index.add([Example("a text", "wrong")])
+        assert second != first
+        assert index.add([Example("a text", "wrong")]) == [second]
+        assert {e.id: e.output for e in index} == {first: "right", second: "wrong"}
+
+
+def test_deleted_folder_is_not_made_anew(tmp_path, encoder):
+    with Index.create(tmp_path / "index", encoder=encoder) as index:
+        shutil.rmtree(tmp_path / "index")
+        with pytest.raises(NoIndexError, match="is gone"):
+            index.add([Example("a", "b")])
+    assert not (tmp_path / "index").exists()

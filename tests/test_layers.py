@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ragicl"
 LAYERS = [
     {"errors", "records"},
-    {"protocols"},
+    {"protocols", "readers"},
     {"data", "prompt", "backends"},
     {"select", "decide", "policy", "index"},
     {"engine"},
@@ -20,8 +20,8 @@ HOMES = {
     "transformers": {"backends/hf"},
     "sentence_transformers": {"backends/st.py"},
     "faiss": {"index/vectors.py"},
-    "datasets": {"data.py"},
-    "pyarrow": {"data.py"},
+    "datasets": {"readers.py"},
+    "pyarrow": {"readers.py"},
     "sqlite3": {"index/store.py"},
     "sklearn": {"batch.py"},
     "click": {"cli.py"},

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
@@ -61,8 +63,12 @@ def _load(name: str) -> SentenceTransformer:
 
 
 def _fingerprint(model: SentenceTransformer) -> str:
-    """Hash the weights and the input length: what shapes a vector, wherever the files came from."""
-    digest = hashlib.sha256(str(model.max_seq_length).encode())
+    """Hash the weights and the settings that shape a vector, wherever the files came from."""
+    settings: list[Any] = [model.max_seq_length]
+    for module in model.children():  # such as how tokens are pooled
+        described: Any = getattr(module, "get_config_dict", dict)
+        settings.append(described())
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())

@@ -55,12 +55,20 @@ class Report:
     :ivar added: rows embedded now
     :ivar present: rows that were stored already, by an earlier run
     :ivar dropped: duplicates left out
+    :ivar others: examples of the index that are not in the data: added since, or gone from it
     """
 
     survey: Survey
     added: int
     present: int
     dropped: int
+    others: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    example: Example
+    own_id: bool
 
 
 def survey(data: DataFile) -> Survey:
@@ -111,24 +119,35 @@ def build(
     kind = kind or surveyed.kind
     _check_kind(surveyed, kind)
     index = _open_or_create(path, encoder, kind, data.source)
-    added = present = dropped = 0
     try:
         with index.writing():
-            rows = _identified(data, dedupe)
-            while chunk := list(islice(rows, CHUNK)):
-                kept = [example for example in chunk if example is not None]
-                known = index.get([example.id for example in kept])
-                index.add(kept)
-                dropped += len(chunk) - len(kept)
-                present += len(known)
-                added += len(kept) - len(known)
-                progress(len(chunk))
-            index.complete()
+            index.mark(complete=False)
+            added, present, dropped = _add_missing(index, data, dedupe, progress)
+            index.mark(complete=True)
             index.save_vectors()
+        return index, Report(surveyed, added, present, dropped, len(index) - added - present)
     except BaseException:
         index.close()
         raise
-    return index, Report(surveyed, added, present, dropped)
+
+
+def _add_missing(
+    index: Index, data: DataFile, dedupe: bool, progress: Progress
+) -> tuple[int, int, int]:
+    """Add the rows that are not stored; return how many were added, present and dropped."""
+    added = present = dropped = 0
+    rows = _identified(data, dedupe)
+    while chunk := list(islice(rows, CHUNK)):
+        kept = [row for row in chunk if row is not None]
+        known = index.get([row.example.id for row in kept])
+        # A row without an id of its own whose id is known was stored before, and perhaps corrected
+        # since: the correction stays. One with an id must still be what is stored.
+        index.add([row.example for row in kept if row.own_id or row.example.id not in known])
+        dropped += len(chunk) - len(kept)
+        present += len(known)
+        added += len(kept) - len(known)
+        progress(len(chunk))
+    return added, present, dropped
 
 
 def _open_or_create(path: Path, encoder: str, kind: Kind, source: str) -> Index:
@@ -162,7 +181,7 @@ def _check_kind(surveyed: Survey, kind: Kind) -> None:
         )
 
 
-def _identified(data: DataFile, dedupe: bool) -> Iterator[Example | None]:
+def _identified(data: DataFile, dedupe: bool) -> Iterator[_Row | None]:
     """Yield examples with ids; the same content again gets a number, or None to drop it."""
     seen: Counter[str] = Counter()
     for example in data.examples():
@@ -171,9 +190,9 @@ def _identified(data: DataFile, dedupe: bool) -> Iterator[Example | None]:
         if dedupe and seen[content] > 1:
             yield None
         elif example.id:
-            yield example
+            yield _Row(example, own_id=True)
         else:
-            yield replace(example, id=content_id(example, seen[content]))
+            yield _Row(replace(example, id=content_id(example, seen[content])), own_id=False)
 
 
 def _hash(text: str) -> bytes:

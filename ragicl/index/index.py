@@ -7,6 +7,7 @@ from base64 import b32encode
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
@@ -17,7 +18,14 @@ from filelock import FileLock, Timeout
 
 from ragicl.backends import open_encoder
 from ragicl.data import check_examples
-from ragicl.errors import BackendError, ExampleError, LockedError, StoreError
+from ragicl.errors import (
+    BackendError,
+    ExampleError,
+    LockedError,
+    NoIndexError,
+    StoreError,
+    first_line,
+)
 from ragicl.index.manifest import NAME as MANIFEST
 from ragicl.index.manifest import EncoderRecord, Manifest, read_manifest, write_manifest
 from ragicl.index.store import NAME as STORE
@@ -76,14 +84,14 @@ class Index:
     ) -> Self:
         """Create an empty index in a new or empty folder.
 
-        :param source: the data that will fill it; it is unfinished until :meth:`complete`
+        :param source: the data that will fill it; the index is unfinished until :meth:`mark`
         :raises StoreError: where the folder holds something already
         :raises BackendError: where the encoder cannot be opened
         """
         path = Path(path)
         opened = open_encoder(encoder) if isinstance(encoder, str) else encoder
         manifest = Manifest(kind, EncoderRecord.of(opened), source, complete=source is None)
-        with _locked(path):
+        with _locked(_made(path), FileLock(path / LOCK)):
             if not all(file.name.startswith(UNFINISHED) for file in path.iterdir()):
                 raise StoreError(f"{path} is not empty; open it, or choose another folder")
             if _has_examples(path):
@@ -177,15 +185,16 @@ class Index:
     def add(self, examples: Sequence[Example]) -> list[str]:
         """Add examples in one transaction and return their ids.
 
-        An example without an id gets one from its content, so that adding it twice stores it once.
+        An example without an id gets one from its content, so that adding it twice stores it once;
+        where that id has been given other content since, it gets the next one.
 
         :raises DataError: where an input or an output is empty or not text
         :raises ExampleError: where an id is taken by other content
         :raises LockedError: where another process keeps writing
         """
         check_examples(examples)
-        named = [e if e.id else replace(e, id=content_id(e)) for e in examples]
         with self.writing():
+            named = [e if e.id else self._named(e) for e in examples]
             if fresh := self._fresh(named):
                 vectors = self._encoded(fresh)
                 with self._lock, self._store.writing():
@@ -241,10 +250,10 @@ class Index:
         with self._writer, _locked(self.path, self._file_lock):
             yield
 
-    def complete(self) -> None:
-        """Record that every row of its source is stored."""
+    def mark(self, *, complete: bool) -> None:
+        """Record whether every row of its source is stored."""
         with self.writing():
-            manifest = replace(self.manifest, complete=True)
+            manifest = replace(self.manifest, complete=complete)
             write_manifest(self.path, manifest)
             self.manifest = manifest
 
@@ -265,6 +274,15 @@ class Index:
             )
         return vectors
 
+    def _named(self, example: Example) -> Example:
+        """Return the example with the first content id that is free, or is its own."""
+        for occurrence in count(1):
+            identity = content_id(example, occurrence)
+            other = self.get([identity]).get(identity)
+            if other is None or _same(other, example):
+                return replace(example, id=identity)
+        raise AssertionError("count() never ends")
+
     def _fresh(self, examples: Sequence[Example]) -> list[Example]:
         """Return the examples that are not stored yet, each once."""
         known = self.get([e.id for e in examples])
@@ -274,7 +292,7 @@ class Index:
             if other is None:
                 known[example.id] = example
                 fresh.append(example)
-            elif (other.input, other.output) != (example.input, example.output):
+            elif not _same(other, example):
                 raise ExampleError(
                     f"id {example.id!r} is taken by another example in {self.path}; "
                     f"use another id, or update it"
@@ -370,19 +388,32 @@ def _size(file: Path) -> int:
         return 0
 
 
-@contextmanager
-def _locked(path: Path, lock: FileLock | None = None) -> Iterator[None]:
-    """Hold the writer's lock of a folder, which is made where it is missing."""
+def _same(left: Example, right: Example) -> bool:
+    return (left.input, left.output) == (right.input, right.output)
+
+
+def _made(path: Path) -> Path:
+    """Return a folder that is made where it is missing."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = lock or FileLock(path / LOCK)
+    except OSError as error:
+        raise StoreError(f"cannot make the folder {path}: {first_line(error)}") from error
+    return path
+
+
+@contextmanager
+def _locked(path: Path, lock: FileLock) -> Iterator[None]:
+    """Hold the writer's lock of a folder."""
+    if not path.is_dir():  # the lock would make it anew, and an index that was deleted with it
+        raise NoIndexError(f"{path} is gone; build the index again")
+    try:
         lock.acquire(timeout=WAIT)
     except Timeout as error:
         raise LockedError(
             f"another process is writing to {path}; try again when it is done"
         ) from error
     except OSError as error:
-        raise StoreError(f"cannot write to {path}: {error}") from error
+        raise StoreError(f"cannot write to {path}: {first_line(error)}") from error
     try:
         yield
     finally:

@@ -95,7 +95,7 @@ class HFLM:
             return np.empty((len(prompts), len(answers)), dtype=np.float32)
         jobs = [self._tokens.split("".join(parts), answers) for parts in prompts]
         for ids, suffixes in jobs:
-            self._check(ids, suffixes)
+            self._check(ids, max(map(len, suffixes)))
         scores = np.empty((len(prompts), len(answers)), dtype=np.float32)
         tries = [build_trie(suffixes) for _, suffixes in jobs]
         for batch in self._batches([len(ids) for ids, _ in jobs], tries):
@@ -120,10 +120,12 @@ class HFLM:
         seed: int = 0,
     ) -> Iterator[str]:
         """Yield a continuation in pieces, up to the first stop string."""
+        ids = self._tokens.encode("".join(parts))
+        self._check(ids, max_tokens)
         return stream(
             self._ready(),
             self._tokenizer,
-            self._tokens.encode("".join(parts)),
+            ids,
             max_tokens=max_tokens,
             stop=stop,
             temperature=temperature,
@@ -145,12 +147,10 @@ class HFLM:
             ) from error
         return str(text)
 
-    def _check(self, ids: Sequence[int], suffixes: Sequence[Sequence[int]]) -> None:
+    def _check(self, ids: Sequence[int], answer: int) -> None:
         if not ids:
-            raise BackendError(
-                f"{self.spec} cannot score after an empty prompt; add an instruction"
-            )
-        needed = len(ids) + max(map(len, suffixes))
+            raise BackendError(f"{self.spec} cannot follow an empty prompt; add an instruction")
+        needed = len(ids) + answer
         if needed > self.window:
             raise BudgetError(
                 f"a prompt with its longest answer takes {needed} tokens; "
