@@ -58,6 +58,8 @@ def prediction_row(
         row["probs"] = {label: round(p, 6) for label, p in prediction.probs.items()}
     if prediction.known_label is not None:
         row["known_label"] = prediction.known_label
+    if prediction.exited:
+        row["exited"] = True
     row["neighbors"] = [
         {"id": n.example.id, "similarity": n.similarity, "output": n.example.output}
         for n in prediction.neighbors
@@ -186,12 +188,18 @@ def summarize(rows: Sequence[Row]) -> str | None:
     from sklearn.metrics import accuracy_score, f1_score
 
     judged = [(row["gold"], row["output"] or "") for row in rows if "gold" in row]
+    early = [row["gold"] == row["output"] for row in rows if "gold" in row and "exited" in row]
     if not judged:
         return None
     gold, output = zip(*judged, strict=True)
     text = f"accuracy {accuracy_score(gold, output):.4f} on {len(judged)} rows"
     if len(set(gold)) < len(gold):  # labels come back; texts to generate do not
         text += f", macro-F1 {f1_score(gold, output, average='macro'):.4f}"
+    if early:
+        late = len(judged) - len(early)
+        right = sum(g == o for g, o in judged) - sum(early)
+        text += f"; {len(early)} by early exit, {sum(early) / len(early):.4f} of them right"
+        text += f", {right / late:.4f} of the others" if late else ""
     if errors := sum("error" in row for row in rows):
         text += f", {errors} of them not answered"
     return text

@@ -103,6 +103,13 @@ _engine = _together(
         "--temperature", default=0.0, show_default=True, help="Above 0: sample, with --seed."
     ),
     click.option("--seed", default=0, show_default=True, help="For sampling."),
+    click.option(
+        "--exit",
+        type=float,
+        metavar="ACCURACY",
+        help="Let neighbours that agree answer alone where they are right this often, as 0.98.",
+    ),
+    click.option("--exact", is_flag=True, help="Score even the unlikeliest labels to their end."),
     click.option("--truncate", is_flag=True, help="Cut a text that does not fit the budget."),
 )
 
@@ -353,6 +360,8 @@ def _open_engine(path: Path, options: dict[str, Any]) -> Engine:
         max_tokens=options["max_tokens"],
         temperature=options["temperature"],
         seed=options["seed"],
+        exact=options["exact"],
+        exit=options["exit"],
         truncate=options["truncate"],
     )
     engine = Engine.open(
@@ -383,4 +392,4 @@ def _emit(row: Row, target: ResumableFile | None, form: str, engine: Engine) -> 
 
 def _essentials(row: Row) -> Row:
     """Return what the summary needs: a long run must not hold every prompt in memory."""
-    return {name: row[name] for name in ("gold", "output", "error") if name in row}
+    return {name: row[name] for name in ("gold", "output", "error", "exited") if name in row}

@@ -6,8 +6,10 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +17,7 @@ import numpy as np
 
 from ragicl.backends import open_lm
 from ragicl.decide import from_log_probs, from_votes, likeliest
+from ragicl.early import ExitRule, learn_rule
 from ragicl.errors import BudgetError, TaskError
 from ragicl.index import Index
 from ragicl.policy import DEFAULT, Policy
@@ -24,6 +27,9 @@ from ragicl.records import NOTHING, Example, Kind, Neighbor, Prediction, Prompt
 from ragicl.select import nearest
 
 CHUNK = 16  # queries embedded, searched and scored together
+UNLIKELY = 14.0  # nats below the likeliest label: a probability of less than one in a million
+EXIT_SAMPLE = 2000  # examples that an early exit is learnt from
+EXIT_CHUNK = 256  # of them embedded and searched together
 ANSWER_SHARE = 4  # a generated answer gets at most this fraction of the budget, unless asked
 Timings = dict[str, float]
 
@@ -47,6 +53,8 @@ class Engine:
         self.lm = lm
         self.template = template
         self.policy = policy
+        self._exit_rule: ExitRule | None = None
+        self._learning = Lock()
         self._reserved: tuple[tuple[str, ...], int] | None = None
 
     @classmethod
@@ -188,6 +196,33 @@ class Engine:
         """Forget examples by id."""
         self.index.remove(ids)
 
+    @property
+    def exit_rule(self) -> ExitRule | None:
+        """The rule of the early exit, learnt from the index when first needed; None without one.
+
+        :raises TaskError: where the index has no labels
+        """
+        if self.policy.exit is None:
+            return None
+        with self._learning:
+            if self._exit_rule is None:
+                self._exit_rule = self._learn_exit(self.policy.exit)
+            return self._exit_rule
+
+    def _learn_exit(self, accuracy: float) -> ExitRule:
+        labels = self.labels
+        examples = [e for e in self.index.sample(EXIT_SAMPLE) if e.output in labels]
+        shares, right = [], []
+        for start in range(0, len(examples), EXIT_CHUNK):
+            some = examples[start : start + EXIT_CHUNK]
+            found = self._retrieve([e.input for e in some], [e.id for e in some], {})
+            for example, near in zip(some, found, strict=True):
+                probs = from_votes(near, labels)
+                answer = likeliest(probs)
+                shares.append(probs[answer])
+                right.append(answer == example.output)
+        return learn_rule(shares, right, accuracy)
+
     def _chunk(
         self, texts: Sequence[str], excluded: Sequence[str | None]
     ) -> Iterator[Prediction | BudgetError]:
@@ -196,8 +231,30 @@ class Engine:
         if self.policy.decide == "knn":
             yield from self._vote(neighbors, _shared(timings, len(texts)))
             return
+        votes = self._exits(neighbors, _shared(timings, len(texts)))
+        left = [i for i in range(len(texts)) if i not in votes]
+        answers = self._ask([texts[i] for i in left], [neighbors[i] for i in left],
+                            _shared(timings, len(texts)))  # fmt: skip
+        for i in range(len(texts)):
+            yield votes[i] if i in votes else next(answers)
+
+    def _exits(
+        self, neighbors: Sequence[tuple[Neighbor, ...]], timings: Timings
+    ) -> dict[int, Prediction]:
+        """Return the predictions, by position, that need no language model."""
+        rule = self.exit_rule
+        if rule is None:
+            return {}
+        votes = enumerate(self._vote(neighbors, timings))
+        return {i: replace(v, exited=True) for i, v in votes if rule.allows(v.probs[v.output])}
+
+    def _ask(
+        self, texts: Sequence[str], neighbors: Sequence[tuple[Neighbor, ...]], timings: Timings
+    ) -> Iterator[Prediction | BudgetError]:
+        """Yield the language model's predictions, or the error of a text that does not fit."""
         prompts: list[Prompt | BudgetError] = []
-        with _timed(timings, "compose"):
+        spent: Timings = {}
+        with _timed(spent, "compose"):
             for text, near in zip(texts, neighbors, strict=True):
                 try:
                     prompts.append(self._compose(text, near))
@@ -206,7 +263,7 @@ class Engine:
         answer = self._generate if self.generates else self._classify
         good = [p for p in prompts if isinstance(p, Prompt)]
         behind = [n for n, p in zip(neighbors, prompts, strict=True) if isinstance(p, Prompt)]
-        answers = answer(good, behind, _shared(timings, len(texts)))
+        answers = answer(good, behind, timings | _shared(spent, len(texts)))
         for prompt in prompts:
             yield prompt if isinstance(prompt, BudgetError) else next(answers)
 
@@ -257,7 +314,11 @@ class Engine:
         spent: Timings = {}
         lm.load()
         with _timed(spent, "score"):
-            scores = lm.score([p.parts for p in prompts], [self.template.answer(x) for x in labels])
+            scores = lm.score(
+                [prompt.parts for prompt in prompts],
+                [self.template.answer(label) for label in labels],
+                floor=None if self.policy.exact else UNLIKELY,
+            )
         timings = timings | _shared(spent, len(prompts))
         for prompt, near, log_probs in zip(prompts, neighbors, scores, strict=True):
             probs = from_log_probs(log_probs, labels)
@@ -300,7 +361,7 @@ class Engine:
 
     def _reserve(self, lm: LM) -> int:
         """Return the tokens to keep free for an answer."""
-        if self.policy.max_tokens is not None:
+        if self.generates and self.policy.max_tokens is not None:
             return self.policy.max_tokens
         answers = () if self.generates else self.labels
         reserved = self._reserved

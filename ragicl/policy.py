@@ -19,6 +19,10 @@ class Policy:
     :ivar generate: write text instead of choosing a label; None does so for a generation index
     :ivar max_tokens: the longest generated answer; None goes by the longest in the index
     :ivar temperature: 0 writes the likeliest text; above 0 samples, with `seed`
+    :ivar exact: score every label to its end; otherwise labels that are surely a million times
+        less likely than the likeliest may get an upper bound of their probability, which saves time
+    :ivar exit: let the neighbours' vote answer alone where, by the index's own examples, it is
+        right at least this often (such as 0.98); None always asks the language model
     :ivar truncate: cut a query that does not fit, instead of refusing it
     """
 
@@ -30,6 +34,8 @@ class Policy:
     max_tokens: int | None = None
     temperature: float = 0.0
     seed: int = 0
+    exact: bool = False
+    exit: float | None = None
     truncate: bool = False
 
     def __post_init__(self) -> None:
@@ -40,6 +46,10 @@ class Policy:
                 raise TaskError(f"{name} is {value}; it must be 1 or more")
         if self.temperature < 0:
             raise TaskError(f"temperature is {self.temperature}; it must be 0 or more")
+        if self.exit is not None and not 0 < self.exit < 1:
+            raise TaskError(f"exit is {self.exit}; it must be an accuracy between 0 and 1")
+        if self.exit is not None and (self.k == 0 or self.generate):
+            raise TaskError("an early exit needs neighbours and labels: k of 1 or more")
         if self.decide == "knn" and (self.k == 0 or self.generate):
             raise TaskError("a vote needs neighbours and labels: k of 1 or more, and no generating")
 

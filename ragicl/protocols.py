@@ -64,12 +64,16 @@ class LM(Protocol):
     def count(self, parts: Parts) -> int:
         """Return the number of tokens of a whole prompt, special tokens included."""
 
-    def score(self, prompts: Sequence[Parts], answers: Sequence[str]) -> FloatArray:
+    def score(
+        self, prompts: Sequence[Parts], answers: Sequence[str], *, floor: float | None = None
+    ) -> FloatArray:
         """Return log P(answer | prompt) in nats, shape (len(prompts), len(answers)).
 
         An answer is scored as text that directly follows the prompt: it brings its own leading
         space and its own ending.
 
+        :param floor: allows less work: an answer that is more than this many nats less likely than
+            its prompt's best may get an upper bound instead, that is itself that far below the best
         :raises BackendError: where the backend cannot give likelihoods
         :raises BudgetError: where a prompt with its longest answer exceeds the window
         """

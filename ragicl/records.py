@@ -88,6 +88,7 @@ class Prediction:
     :ivar prompt: what the model read; None where no model was asked
     :ivar timings: milliseconds per stage; in a batch, the batch's time divided by its size
     :ivar lm: the language model that answered, with the weights used; None where none was asked
+    :ivar exited: whether the neighbours agreed enough to answer without the language model
     :ivar known_label: for text generated over a labelled index, whether it is one of the labels;
         otherwise None
     """
@@ -99,6 +100,7 @@ class Prediction:
     timings: Mapping[str, float] = field(hash=False)
     lm: str | None = None
     known_label: bool | None = None
+    exited: bool = False
 
     @property
     def probability(self) -> float | None:

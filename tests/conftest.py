@@ -57,7 +57,9 @@ class EchoLM:
     def count(self, parts: Parts) -> int:
         return len("".join(parts).split())
 
-    def score(self, prompts: Sequence[Parts], answers: Sequence[str]) -> FloatArray:
+    def score(
+        self, prompts: Sequence[Parts], answers: Sequence[str], *, floor: float | None = None
+    ) -> FloatArray:
         counts = [["".join(p).count(a.strip()) for a in answers] for p in prompts]
         return np.log(np.array(counts, dtype=np.float32) + 0.5)
 

@@ -115,6 +115,18 @@ def test_summary_counts_labelled_rows(index, work):
     assert "accuracy" not in run("predict", index, "sweet apple", "--decide", "knn").stderr
 
 
+def test_early_exit_is_reported(work):
+    rows = [{**row, "text": f"{row['text']} n{n}"} for n in range(5) for row in ROWS]
+    write_rows(work / "many.jsonl", rows)
+    run("index", "many.jsonl", "--encoder", "hash:a")
+    arguments = ["predict", "indexes/many", "--file", "many.jsonl", *LM, "--exit", 0.9]
+    result = run(*arguments, "--exclude-self")
+    early = [row for row in lines(result) if row.get("exited")]
+    assert 0 < len(early) <= 100
+    right = sum(row["gold"] == row["output"] for row in early) / len(early)
+    assert f"{len(early)} by early exit, {right:.4f} of them right" in result.stderr
+
+
 def test_exclude_self_leaves_the_row_out(index, work):
     with Index.open(index, encoder=HashEncoder()) as opened:
         rows = [{"id": e.id, "text": e.input, "label": e.output} for e in opened]

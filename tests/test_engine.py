@@ -246,3 +246,42 @@ def test_own_pattern_and_unknown_name(folder):
     engine.index._encoder = HashEncoder()
     with engine:
         assert engine.prompt("why").text.endswith("\nQ why A")
+
+
+@pytest.fixture
+def clear_cut(tmp_path, encoder):
+    """Two topics, far apart, of 60 examples each."""
+    with Index.create(tmp_path / "clear", encoder=encoder) as index:
+        index.add([Example(f"sun beach sand n{n}", "holiday") for n in range(60)])
+        index.add([Example(f"desk mail boss n{n}", "work") for n in range(60)])
+    return tmp_path / "clear"
+
+
+def test_early_exit_answers_where_neighbours_agree(clear_cut):
+    with opened(clear_cut, k=4, exit=0.9) as engine:
+        assert engine.exit_rule.coverage == 1.0
+        sure, unsure = engine.predict_all(["sun beach sand", "sun boss sand mail"])
+    assert (sure.output, sure.exited, sure.lm, sure.prompt) == ("holiday", True, None, None)
+    if not unsure.exited:
+        assert unsure.lm == EchoLM.description
+    with opened(clear_cut, k=4) as engine:
+        assert not engine.predict("sun beach sand").exited
+        assert engine.exit_rule is None
+
+
+def test_early_exit_asks_the_model_where_votes_are_wrong(folder):
+    with opened(folder, k=3, exit=0.95) as engine:
+        answers = list(engine.predict_all([text for text, _ in ROWS]))
+    assert engine.exit_rule.share is None, "eight examples prove nothing"
+    assert not any(answer.exited for answer in answers)
+
+
+@pytest.mark.parametrize("wrong", [{"exit": 1.0}, {"exit": 0.9, "k": 0}])
+def test_impossible_exits_are_refused(wrong):
+    with pytest.raises(TaskError):
+        Policy(**wrong)
+
+
+def test_max_tokens_is_for_written_answers_only(folder):
+    with opened(folder, k=8, budget=60, max_tokens=50) as engine:
+        assert len(engine.prompt("lost my card").shots) > 3

@@ -10,7 +10,7 @@ LAYERS = [
     {"errors", "records"},
     {"protocols", "readers"},
     {"data", "prompt", "backends"},
-    {"select", "decide", "policy", "index"},
+    {"select", "decide", "early", "policy", "index"},
     {"engine"},
     {"batch", "show"},
     {"cli", "__main__", "__init__"},

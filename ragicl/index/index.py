@@ -166,6 +166,15 @@ class Index:
         with self._lock:
             return self._store.labels()
 
+    def sample(self, number: int, seed: int = 0) -> list[Example]:
+        """Return a random sample of examples, the same for the same state and seed."""
+        with self._lock, self._store.reading():
+            rows = self._store.rows()
+            if len(rows) > number:
+                rows = np.sort(np.random.default_rng(seed).choice(rows, number, replace=False))
+            found = self._store.by_row(rows.tolist())
+        return [found[row] for row in rows.tolist()]
+
     def get(self, ids: Sequence[str]) -> dict[str, Example]:
         """Return the examples with these ids, as far as there are any."""
         with self._lock:

@@ -182,6 +182,12 @@ class Store:
                 )
             ]
 
+    def rows(self) -> Rows:
+        """Return all row numbers in use."""
+        with self._errors():
+            found = self._db.execute("SELECT row FROM examples ORDER BY row").fetchall()
+        return np.array(found, dtype=np.int64).reshape(-1)
+
     def removed_since(self, generation: int) -> Rows:
         """Return the rows that were removed after a generation."""
         with self._errors():

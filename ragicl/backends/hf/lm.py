@@ -20,6 +20,7 @@ from ragicl.backends.hf.load import (
     unpacked_copy,
 )
 from ragicl.backends.hf.packed import enable_packing, packable, score_packed
+from ragicl.backends.hf.pruned import score_pruned
 from ragicl.backends.hf.tokens import Tokens
 from ragicl.backends.hf.trie import Trie, build_trie
 from ragicl.backends.hf.unpacked import score_unpacked
@@ -89,7 +90,9 @@ class HFLM:
         """Return the number of tokens of a whole prompt."""
         return len(self._tokens.encode("".join(parts)))
 
-    def score(self, prompts: Sequence[Parts], answers: Sequence[str]) -> FloatArray:
+    def score(
+        self, prompts: Sequence[Parts], answers: Sequence[str], *, floor: float | None = None
+    ) -> FloatArray:
         """Return log P(answer | prompt) in nats, shape (prompts, answers)."""
         if not prompts or not answers:
             return np.empty((len(prompts), len(answers)), dtype=np.float32)
@@ -100,14 +103,12 @@ class HFLM:
         tries = [build_trie(suffixes) for _, suffixes in jobs]
         for batch in self._batches([len(ids) for ids, _ in jobs], tries):
             with self._scoring, torch.inference_mode():
-                model = self._ready()
                 if self.packed:
-                    rows = score_packed(
-                        model, [jobs[i][0] for i in batch], [tries[i] for i in batch]
+                    scores[batch] = self._score_packed(
+                        [jobs[i][0] for i in batch], [tries[i] for i in batch], floor
                     )
                 else:
-                    rows = [score_unpacked(model, *jobs[i]) for i in batch]
-            scores[batch] = rows
+                    scores[batch] = [score_unpacked(self._ready(), *jobs[i]) for i in batch]
         return scores
 
     def generate(
@@ -146,6 +147,13 @@ class HFLM:
                 f"{first_line(error)}; use an empty instruction, or the plain template"
             ) from error
         return str(text)
+
+    def _score_packed(
+        self, prompts: Sequence[Sequence[int]], tries: Sequence[Trie], floor: float | None
+    ) -> list[list[float]]:
+        if floor is None:
+            return score_packed(self._ready(), prompts, tries)
+        return score_pruned(self._ready(), prompts, tries, floor)
 
     def _check(self, ids: Sequence[int], answer: int) -> None:
         if not ids:

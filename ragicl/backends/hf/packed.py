@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -80,71 +81,18 @@ def enable_packing(model: PreTrainedModel) -> None:
     model.set_attn_implementation(ATTENTION)
 
 
-def score_packed(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], tries: Sequence[Trie]
-) -> list[list[float]]:
-    """Return log P(answer | prompt) for each prompt and each answer of its trie.
-
-    One pass reads all prompts, a second one all internal nodes of their tries.
-    """
-    device = model.device
-    spans = _spans([len(prompt) for prompt in prompts])
-    cache = DynamicCache()
-    last = torch.tensor([span.stop - 1 for span in spans], device=device)
-    prefill = _forward(
-        model,
-        [token for prompt in prompts for token in prompt],
-        [position for prompt in prompts for position in range(len(prompt))],
-        [Segment(span, (span,)) for span in spans],
-        cache,
-        keep=last,
-    )
-    if not any(trie.tokens for trie in tries):
-        return [_gather(prefill[i : i + 1], trie) for i, trie in enumerate(tries)]
-    nodes = _read_tries(model, prompts, tries, spans, cache)
-    return [
-        _gather(torch.cat([prefill[i : i + 1], nodes[rows]]), trie)
-        for i, (trie, rows) in enumerate(
-            zip(tries, _spans([len(t.tokens) for t in tries]), strict=True)
-        )
-    ]
-
-
-def _read_tries(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    tries: Sequence[Trie],
-    spans: Sequence[slice],
-    cache: DynamicCache,
-) -> Tensor:
-    """Return the logits of every internal node of every trie, shape (nodes, vocabulary)."""
-    read = spans[-1].stop
-    segments = []
-    for prompt, trie, rows in zip(
-        spans, tries, _spans([len(t.tokens) for t in tries]), strict=True
-    ):
-        if trie.tokens:
-            own = slice(read + rows.start, read + rows.stop)
-            mask = _trie_mask(trie, prompt.stop - prompt.start).to(model.device)
-            segments.append(Segment(rows, (prompt, own), mask))
-    return _forward(
-        model,
-        [token for trie in tries for token in trie.tokens],
-        [len(p) + depth for p, trie in zip(prompts, tries, strict=True) for depth in trie.depths],
-        segments,
-        cache,
-        keep=0,
-    )
-
-
-def _forward(
+def read(
     model: PreTrainedModel,
     tokens: list[int],
     positions: list[int],
     segments: Sequence[Segment],
     cache: DynamicCache,
-    keep: Tensor | int,
+    keep: Tensor | int = 0,
 ) -> Tensor:
+    """Read tokens on top of the cache, and return logits, shape (positions kept, vocabulary).
+
+    :param keep: the positions to return logits of; 0 for all
+    """
     # A 4-D mask is passed through by transformers as it is: this one only keeps it from building
     # its own, and packed_attention never reads it.
     unread = torch.empty((1, 1, 1, 1), dtype=torch.bool, device=model.device)
@@ -158,6 +106,74 @@ def _forward(
         segments=segments,
     ).logits
     return logits[0]
+
+
+def read_prompts(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], cache: DynamicCache
+) -> Tensor:
+    """Read prompts laid end to end; return each one's last logits, shape (prompts, vocabulary)."""
+    spans = spans_of([len(prompt) for prompt in prompts])
+    return read(
+        model,
+        [token for prompt in prompts for token in prompt],
+        [position for prompt in prompts for position in range(len(prompt))],
+        [Segment(span, (span,)) for span in spans],
+        cache,
+        keep=torch.tensor([span.stop - 1 for span in spans], device=model.device),
+    )
+
+
+def spans_of(lengths: Sequence[int]) -> list[slice]:
+    """Return the slice that each piece takes when pieces are laid end to end."""
+    ends = list(accumulate(lengths, initial=0))
+    return [slice(*pair) for pair in pairwise(ends)]
+
+
+def score_packed(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], tries: Sequence[Trie]
+) -> list[list[float]]:
+    """Return log P(answer | prompt) for each prompt and each answer of its trie.
+
+    One pass reads all prompts, a second one all internal nodes of their tries.
+    """
+    spans = spans_of([len(prompt) for prompt in prompts])
+    cache = DynamicCache()
+    prefill = read_prompts(model, prompts, cache)
+    if not any(trie.tokens for trie in tries):
+        return [_gather(prefill[i : i + 1], trie) for i, trie in enumerate(tries)]
+    nodes = _read_tries(model, prompts, tries, spans, cache)
+    return [
+        _gather(torch.cat([prefill[i : i + 1], nodes[rows]]), trie)
+        for i, (trie, rows) in enumerate(
+            zip(tries, spans_of([len(t.tokens) for t in tries]), strict=True)
+        )
+    ]
+
+
+def _read_tries(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    tries: Sequence[Trie],
+    spans: Sequence[slice],
+    cache: DynamicCache,
+) -> Tensor:
+    """Return the logits of every internal node of every trie, shape (nodes, vocabulary)."""
+    cached = spans[-1].stop
+    segments = []
+    for prompt, trie, rows in zip(
+        spans, tries, spans_of([len(t.tokens) for t in tries]), strict=True
+    ):
+        if trie.tokens:
+            own = slice(cached + rows.start, cached + rows.stop)
+            mask = _trie_mask(trie, prompt.stop - prompt.start).to(model.device)
+            segments.append(Segment(rows, (prompt, own), mask))
+    return read(
+        model,
+        [token for trie in tries for token in trie.tokens],
+        [len(p) + depth for p, trie in zip(prompts, tries, strict=True) for depth in trie.depths],
+        segments,
+        cache,
+    )
 
 
 def _trie_mask(trie: Trie, prompt: int) -> Tensor:
@@ -185,12 +201,3 @@ def _gather(logits: Tensor, trie: Trie) -> list[float]:
     log_probs = logits[rows, tokens].float() - normalisers[rows]
     totals = torch.zeros(int(answers.max()) + 1, device=logits.device)
     return totals.index_add(0, answers, log_probs).tolist()
-
-
-def _spans(lengths: Sequence[int]) -> list[slice]:
-    """Return the slice that each piece takes when pieces are laid end to end."""
-    spans, start = [], 0
-    for length in lengths:
-        spans.append(slice(start, start + length))
-        start += length
-    return spans

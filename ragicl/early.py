@@ -1,0 +1,68 @@
+"""Early exit: where the neighbours agree enough, their vote answers and no language model is asked.
+
+How much is enough is learnt from the index itself: each example of a sample is a query whose own
+entry is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+CONFIDENCE = 0.95  # of the bound on the vote's accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class ExitRule:
+    """When the vote answers by itself.
+
+    :ivar accuracy: the accuracy that was asked for
+    :ivar share: the vote answers where its label has at least this share; None where it never may
+    :ivar coverage: share of the sample that the vote would have answered
+    :ivar bound: lower confidence bound of the vote's accuracy on those
+    :ivar sample: number of examples it was learnt from
+    """
+
+    accuracy: float
+    share: float | None
+    coverage: float
+    bound: float | None
+    sample: int
+
+    def allows(self, share: float) -> bool:
+        """Return whether a vote with this share answers by itself."""
+        return self.share is not None and share >= self.share
+
+
+def learn_rule(shares: Sequence[float], right: Sequence[bool], accuracy: float) -> ExitRule:
+    """Return the most generous rule whose accuracy is, with 95 % confidence, what was asked.
+
+    Shares are tried from the highest down, and the first that fails ends the search: so tested, the
+    bound holds for the share that is chosen, however many were tried (fixed-sequence testing,
+    Angelopoulos et al. 2021, arXiv 2110.01052). Each bound is Clopper and Pearson's.
+
+    :param shares: the winning label's share of each vote
+    :param right: whether that label was the right one
+    """
+    order = np.argsort(-np.asarray(shares), kind="stable")
+    values, hits = np.asarray(shares)[order], np.cumsum(np.asarray(right)[order])
+    ends = [i for i in range(len(values)) if i + 1 == len(values) or values[i] > values[i + 1]]
+    rule = ExitRule(accuracy, None, 0.0, None, len(values))
+    for end in ends:
+        size = end + 1
+        if lower_bound(size, size) < accuracy:
+            continue  # too few for any bound; skipped whatever their answers, so no test is spent
+        bound = lower_bound(int(hits[end]), size)
+        if bound < accuracy:
+            break
+        rule = ExitRule(accuracy, float(values[end]), size / len(values), bound, len(values))
+    return rule
+
+
+def lower_bound(hits: int, size: int) -> float:
+    """Return the one-sided Clopper-Pearson lower bound of a share, hits of size."""
+    from scipy.stats import beta
+
+    return float(beta.ppf(1 - CONFIDENCE, hits, size - hits + 1)) if hits else 0.0
