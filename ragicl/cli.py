@@ -252,6 +252,34 @@ def prompt(index: Path, text: str, **options: Any) -> None:
     )
 
 
+@main.command("bench")
+@click.argument("index", type=click.Path(path_type=Path))
+@click.option("--queries", default=32, show_default=True, help="Examples to answer as queries.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
+@click.option(
+    "--decide",
+    type=click.Choice(["lm", "knn"]),
+    default="lm",
+    show_default=True,
+    help="Ask the language model, or take the neighbours' vote alone.",
+)
+@_engine
+def bench_command(index: Path, queries: int, as_json: bool, **options: Any) -> None:
+    r"""Measure where a prediction's time goes, with examples of the index as queries.
+
+    \b
+    ragicl bench indexes/support
+    ragicl bench indexes/support --k 20 --budget 1024 --json
+    """
+    from dataclasses import asdict
+
+    from ragicl.bench import bench, table
+
+    with _open_engine(index, options) as engine:
+        measured = bench(engine, queries)
+    click.echo(json.dumps(asdict(measured), indent=2) if as_json else table(measured))
+
+
 @main.command()
 @click.argument("index", type=click.Path(path_type=Path))
 def info(index: Path) -> None:

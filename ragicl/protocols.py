@@ -100,6 +100,20 @@ class LM(Protocol):
 
 
 @runtime_checkable
+class Profiled(Protocol):
+    """A language model that can say how much work it does; optional."""
+
+    def prefill(self, parts: Parts) -> None:
+        """Read a prompt, and do nothing else."""
+
+    def flops(self, tokens: int) -> float:
+        """Return the floating-point operations of reading a prompt of that length."""
+
+    def ceilings(self) -> tuple[float, float]:
+        """Return what the machine can do at most: operations and bytes read, per second."""
+
+
+@runtime_checkable
 class Classifier(Protocol):
     """Anything that gives a distribution over labels: the engine and every reference."""
 

@@ -12,7 +12,7 @@ LAYERS = [
     {"data", "prompt", "backends"},
     {"select", "decide", "early", "policy", "index"},
     {"engine"},
-    {"batch", "show"},
+    {"batch", "bench", "show"},
     {"cli", "__main__", "__init__"},
 ]
 HOMES = {

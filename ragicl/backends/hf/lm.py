@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from ragicl.backends.hf.ceilings import matrix_ceiling, memory_ceiling
 from ragicl.backends.hf.generate import stream
 from ragicl.backends.hf.load import (
     choose_dtype,
@@ -30,6 +32,7 @@ from ragicl.protocols import FloatArray, Message, Parts
 
 BATCH_TOKENS = 4096  # tokens read in one pass, prompts and answers together
 BATCH_LOGITS = 2**26  # logits held at once: 128 MB in bf16
+LAST_ONLY: dict[str, Any] = {"logits_to_keep": 1, "use_cache": True}
 NO_LIMIT = 2**20  # window of a model that states none
 AGREE = {torch.float32: 1e-4, torch.bfloat16: 0.02}  # share by which packing may differ from plain
 
@@ -147,6 +150,30 @@ class HFLM:
                 f"{first_line(error)}; use an empty instruction, or the plain template"
             ) from error
         return str(text)
+
+    def prefill(self, parts: Parts) -> None:
+        """Read a prompt, and do nothing else."""
+        ids = self._tokens.encode("".join(parts))
+        with self._scoring, torch.inference_mode():
+            self._ready()(input_ids=torch.tensor([ids], device=self._ready().device), **LAST_ONLY)
+
+    def flops(self, tokens: int) -> float:
+        """Return the operations of reading a prompt: two for each weight and token, and attention.
+
+        Embeddings are looked up, not multiplied; the output layer counts for one token.
+        """
+        model, config = self._ready(), self._ready().config.get_text_config()
+        weights = sum(p.numel() for p in model.parameters())
+        table = config.vocab_size * config.hidden_size
+        tied = bool(getattr(config, "tie_word_embeddings", False))
+        body = weights - table * (1 if tied else 2)
+        attention = 2 * config.num_hidden_layers * config.hidden_size * tokens**2
+        return float(2 * body * tokens + 2 * table + attention)
+
+    def ceilings(self) -> tuple[float, float]:
+        """Return what this machine can do at most: operations and bytes read, per second."""
+        device = self._ready().device
+        return matrix_ceiling(self._dtype, device), memory_ceiling(device)
 
     def _score_packed(
         self, prompts: Sequence[Sequence[int]], tries: Sequence[Trie], floor: float | None
