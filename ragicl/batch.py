@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Self
 
+from filelock import FileLock, Timeout
+
 from ragicl.engine import CHUNK, Engine
 from ragicl.errors import BudgetError, DataError
 from ragicl.records import Prediction, Query
@@ -85,24 +87,39 @@ class ResumableFile:
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        self.rows: list[Row] = []
         self._path = path
         self._notes = path.with_name(f"{path.name}.settings.json")
         self._settings = json.loads(json.dumps(settings))
-        self.rows: list[Row] = self._read() if path.exists() else []
+        self._lock = FileLock(path.with_name(f"{path.name}.lock"))
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
+        """Read the rows that are there, and open the file for more.
+
+        :raises DataError: where it was made with other settings, is in use, or cannot be written
+        """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+            self.rows = self._read() if self._path.exists() else []
             self._notes.write_text(json.dumps(self._settings, indent=2), encoding="utf-8")
             self._file = self._path.open("a", encoding="utf-8")
+        except Timeout as error:
+            raise DataError(f"another process is writing to {self._path}; wait for it") from error
         except OSError as error:
+            self._lock.release()
             raise DataError(f"cannot write {self._path}: {error.strerror}") from error
+        except DataError:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._file is not None:
             self._file.close()
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
 
     def remaining(self, queries: Iterator[Query]) -> Iterator[Query]:
         """Yield the queries that have no row yet.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -96,7 +97,9 @@ _engine = _together(
         help="plain, chat, or a text with {input} and {output}.",
     ),
     click.option("--instruction", help="What the prompt begins with."),
-    click.option("--labels", help="Choose among these only, separated by commas."),
+    click.option(
+        "--labels", help='Choose among these only, separated by commas; quote one that holds a ",".'
+    ),
     click.option("--generate", is_flag=True, help="Write free text instead of choosing a label."),
     click.option("--max-tokens", type=int, help="Longest generated answer.  [from the index]"),
     click.option(
@@ -211,23 +214,23 @@ def predict(
     from ragicl.batch import ResumableFile, predict_rows, settings_of, summarize
 
     queries, total = _queries(texts, file, options)
-    with _open_engine(index, options) as engine:
-        target = ResumableFile(out, settings_of(engine)) if out else None
-        rows = list(target.rows) if target else []
-        todo = target.remaining(queries) if target else queries
+    with ExitStack() as stack:
+        engine = stack.enter_context(_open_engine(index, options))
+        target = stack.enter_context(ResumableFile(out, settings_of(engine))) if out else None
+        rows = [_essentials(row) for row in target.rows] if target else []
         answered = predict_rows(
             engine,
-            todo,
+            target.remaining(queries) if target else queries,
             skip_errors=options["on_error"] == "skip",
             exclude_self=exclude_self,
             probs=probs,
             prompt=show_prompt,
         )
-        with target or nullcontext(), progress(total, "predicting", len(rows)) as done:
-            for row in answered:
-                _emit(row, target, form, engine)
-                rows.append(_essentials(row))
-                done(1)
+        done = stack.enter_context(progress(total, "predicting", len(rows)))
+        for row in answered:
+            _emit(row, target, form, engine)
+            rows.append(_essentials(row))
+            done(1)
     if (summary := summarize(rows)) is not None:
         click.echo(summary, err=True)
 
@@ -378,12 +381,12 @@ def _open_engine(path: Path, options: dict[str, Any]) -> Engine:
     from ragicl.engine import Engine
     from ragicl.policy import Policy
 
-    labels = options["labels"]
+    labels: str | None = options["labels"]
     policy = Policy(
         k=options["k"],
         budget=options["budget"],
         decide=options["decide"],
-        labels=tuple(x.strip() for x in labels.split(",")) if labels is not None else None,
+        labels=None if labels is None else _listed(labels),
         generate=True if options["generate"] else None,
         max_tokens=options["max_tokens"],
         temperature=options["temperature"],
@@ -407,6 +410,11 @@ def _open_engine(path: Path, options: dict[str, Any]) -> Engine:
             f"--out {path}` again to embed the rest"
         )
     return engine
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """Return what is listed between commas; quotes keep a comma inside a label."""
+    return tuple(part.strip() for part in next(csv.reader([text], skipinitialspace=True)))
 
 
 def _emit(row: Row, target: ResumableFile | None, form: str, engine: Engine) -> None:

@@ -182,7 +182,23 @@ def test_full_disk_keeps_the_rows_before(tmp_path):
         with pytest.raises(DataError, match="No space left on device; the rows before are safe"):
             file.write({"id": "2", "input": "b"})
         kept.close()
-    assert ResumableFile(tmp_path / "out.jsonl", {}).rows == [{"id": "1", "input": "a"}]
+    with ResumableFile(tmp_path / "out.jsonl", {}) as file:
+        assert file.rows == [{"id": "1", "input": "a"}]
+        with (
+            pytest.raises(DataError, match="another process is writing"),
+            ResumableFile(tmp_path / "out.jsonl", {}),
+        ):
+            pass
+    assert {f.name for f in tmp_path.iterdir()} == {"out.jsonl", "out.jsonl.settings.json"}
+
+
+def test_labels_with_commas_are_quoted(work):
+    rows = [{"text": f"{word} {n}", "label": label} for n in range(3)
+            for word, label in [("sun", "hot, dry"), ("ice", "cold"), ("fog", "wet")]]  # fmt: skip
+    write_rows(work / "w.jsonl", rows)
+    run("index", "w.jsonl", "--encoder", "hash:a")
+    arguments = ["predict", "indexes/w", "sun", *LM, "--probs", "--labels", '"hot, dry", wet']
+    assert set(lines(run(*arguments))[0]["probs"]) == {"hot, dry", "wet"}
 
 
 def test_table_is_for_people(index):
