@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -17,7 +15,7 @@ import numpy as np
 
 from ragicl.backends import open_lm
 from ragicl.decide import from_log_probs, from_votes, likeliest
-from ragicl.early import ExitRule, learn_rule
+from ragicl.early import ExitRule, learn_exit
 from ragicl.errors import BudgetError, TaskError
 from ragicl.index import Index
 from ragicl.policy import DEFAULT, Policy
@@ -25,13 +23,12 @@ from ragicl.prompt import Template, compose, named_template
 from ragicl.protocols import LM, FloatArray
 from ragicl.records import NOTHING, Example, Kind, Neighbor, Prediction, Prompt
 from ragicl.select import nearest
+from ragicl.timing import Timings, shared, timed
 
 CHUNK = 16  # queries embedded, searched and scored together
 UNLIKELY = 14.0  # nats below the likeliest label: a probability of less than one in a million
 EXIT_SAMPLE = 2000  # examples that an early exit is learnt from
-EXIT_CHUNK = 256  # of them embedded and searched together
 ANSWER_SHARE = 4  # a generated answer gets at most this fraction of the budget, unless asked
-Timings = dict[str, float]
 
 
 class Engine:
@@ -206,22 +203,13 @@ class Engine:
             return None
         with self._learning:
             if self._exit_rule is None:
-                self._exit_rule = self._learn_exit(self.policy.exit)
+                self._exit_rule = learn_exit(
+                    self.index.sample(EXIT_SAMPLE),
+                    lambda texts, own: self._retrieve(texts, own, {}),
+                    self.labels,
+                    self.policy.exit,
+                )
             return self._exit_rule
-
-    def _learn_exit(self, accuracy: float) -> ExitRule:
-        labels = self.labels
-        examples = [e for e in self.index.sample(EXIT_SAMPLE) if e.output in labels]
-        shares, right = [], []
-        for start in range(0, len(examples), EXIT_CHUNK):
-            some = examples[start : start + EXIT_CHUNK]
-            found = self._retrieve([e.input for e in some], [e.id for e in some], {})
-            for example, near in zip(some, found, strict=True):
-                probs = from_votes(near, labels)
-                answer = likeliest(probs)
-                shares.append(probs[answer])
-                right.append(answer == example.output)
-        return learn_rule(shares, right, accuracy)
 
     def _chunk(
         self, texts: Sequence[str], excluded: Sequence[str | None]
@@ -229,12 +217,12 @@ class Engine:
         timings: Timings = {}
         neighbors = self._retrieve(texts, excluded, timings)
         if self.policy.decide == "knn":
-            yield from self._vote(neighbors, _shared(timings, len(texts)))
+            yield from self._vote(neighbors, shared(timings, len(texts)))
             return
-        votes = self._exits(neighbors, _shared(timings, len(texts)))
+        votes = self._exits(neighbors, shared(timings, len(texts)))
         left = [i for i in range(len(texts)) if i not in votes]
         answers = self._ask([texts[i] for i in left], [neighbors[i] for i in left],
-                            _shared(timings, len(texts)))  # fmt: skip
+                            shared(timings, len(texts)))  # fmt: skip
         for i in range(len(texts)):
             yield votes[i] if i in votes else next(answers)
 
@@ -254,7 +242,7 @@ class Engine:
         """Yield the language model's predictions, or the error of a text that does not fit."""
         prompts: list[Prompt | BudgetError] = []
         spent: Timings = {}
-        with _timed(spent, "compose"):
+        with timed(spent, "compose"):
             for text, near in zip(texts, neighbors, strict=True):
                 try:
                     prompts.append(self._compose(text, near))
@@ -263,7 +251,7 @@ class Engine:
         answer = self._generate if self.generates else self._classify
         good = [p for p in prompts if isinstance(p, Prompt)]
         behind = [n for n, p in zip(neighbors, prompts, strict=True) if isinstance(p, Prompt)]
-        answers = answer(good, behind, timings | _shared(spent, len(texts)))
+        answers = answer(good, behind, timings | shared(spent, len(texts)))
         for prompt in prompts:
             yield prompt if isinstance(prompt, BudgetError) else next(answers)
 
@@ -273,9 +261,9 @@ class Engine:
         if self.policy.k == 0:
             return [()] * len(texts)
         encoder = self.index.encoder  # loading it is no query's time
-        with _timed(timings, "embed"):
+        with timed(timings, "embed"):
             vectors = encoder.encode(texts)
-        with _timed(timings, "search"):
+        with timed(timings, "search"):
             return nearest(
                 self.index.near,
                 vectors,
@@ -313,13 +301,13 @@ class Engine:
         lm, labels = self._lm(), self.labels
         spent: Timings = {}
         lm.load()
-        with _timed(spent, "score"):
+        with timed(spent, "score"):
             scores = lm.score(
                 [prompt.parts for prompt in prompts],
                 [self.template.answer(label) for label in labels],
                 floor=None if self.policy.exact else UNLIKELY,
             )
-        timings = timings | _shared(spent, len(prompts))
+        timings = timings | shared(spent, len(prompts))
         for prompt, near, log_probs in zip(prompts, neighbors, scores, strict=True):
             probs = from_log_probs(log_probs, labels)
             yield Prediction(likeliest(probs), probs, near, prompt, timings, lm.description)
@@ -334,7 +322,7 @@ class Engine:
         lm.load()
         for prompt, near in zip(prompts, neighbors, strict=True):
             spent: Timings = {}
-            with _timed(spent, "generate"):
+            with timed(spent, "generate"):
                 output = "".join(self._write(prompt)).strip()
             yield Prediction(
                 output,
@@ -394,18 +382,3 @@ def _model(lm: str | LM, dtype: str, policy: Policy) -> LM | None:
     if isinstance(lm, str):
         return open_lm(lm, dtype=dtype) if policy.decide == "lm" else None
     return lm
-
-
-@contextmanager
-def _timed(timings: Timings, stage: str) -> Iterator[None]:
-    """Add the block's duration, in milliseconds, to a stage."""
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        timings[stage] = timings.get(stage, 0.0) + (time.perf_counter() - start) * 1000
-
-
-def _shared(timings: Timings, size: int) -> Timings:
-    """Return each stage's time per query of a batch."""
-    return {stage: spent / max(size, 1) for stage, spent in timings.items()}

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ragicl"
 LAYERS = [
-    {"errors", "records"},
+    {"errors", "records", "timing"},
     {"protocols", "readers"},
     {"data", "prompt", "backends"},
     {"select", "decide", "early", "policy", "index"},
