@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import sys
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ragicl.errors import RagiclError, TaskError
+from ragicl.errors import RagiclError
+from ragicl.options import (
+    column_options,
+    data_file,
+    decide_option,
+    engine_options,
+    open_engine,
+    queries_of,
+)
 from ragicl.show import block, describe, kind_of, outcome, progress
 
 if TYPE_CHECKING:
     from ragicl.batch import ResumableFile, Row
-    from ragicl.data import DataFile
     from ragicl.engine import Engine
-    from ragicl.records import Query
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Failure(click.ClickException):
@@ -52,71 +53,6 @@ def main() -> None:
     """
 
 
-def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Return several options as one decorator."""
-
-    def decorate(command: F) -> F:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-_columns = _together(
-    click.option("--input-column", metavar="NAME", help="Column of texts.  [text or input]"),
-    click.option("--output-column", metavar="NAME", help="Column of labels.  [label or output]"),
-    click.option("--split", default="train", show_default=True, help="Split of a data set."),
-    click.option("--subset", metavar="NAME", help="Configuration of a data set on the hub."),
-    click.option(
-        "--on-error",
-        type=click.Choice(["stop", "skip"]),
-        default="stop",
-        show_default=True,
-        help="At a bad row: stop and name it, or skip and count it.",
-    ),
-)
-
-_engine = _together(
-    click.option("--k", default=8, show_default=True, help="Demonstrations to retrieve."),
-    click.option("--budget", type=int, help="Most tokens of prompt and answer.  [the model's]"),
-    click.option(
-        "--lm", default="smollm2", show_default=True, help="Language model: smollm2 or hf:NAME."
-    ),
-    click.option(
-        "--dtype",
-        type=click.Choice(["auto", "float32", "bfloat16"]),
-        default="auto",
-        show_default=True,
-        help="Precision; auto takes the faster one here.",
-    ),
-    click.option(
-        "--template",
-        default="plain",
-        show_default=True,
-        help="plain, chat, or a text with {input} and {output}.",
-    ),
-    click.option("--instruction", help="What the prompt begins with."),
-    click.option(
-        "--labels", help='Choose among these only, separated by commas; quote one that holds a ",".'
-    ),
-    click.option("--generate", is_flag=True, help="Write free text instead of choosing a label."),
-    click.option("--max-tokens", type=int, help="Longest generated answer.  [from the index]"),
-    click.option(
-        "--temperature", default=0.0, show_default=True, help="Above 0: sample, with --seed."
-    ),
-    click.option("--seed", default=0, show_default=True, help="For sampling."),
-    click.option(
-        "--exit",
-        type=float,
-        metavar="ACCURACY",
-        help="Let neighbours that agree answer alone where they are right this often, as 0.98.",
-    ),
-    click.option("--exact", is_flag=True, help="Score even the unlikeliest labels to their end."),
-    click.option("--truncate", is_flag=True, help="Cut a text that does not fit the budget."),
-)
-
-
 @main.command("index")
 @click.argument("data")
 @click.option(
@@ -129,7 +65,7 @@ _engine = _together(
     help="Choose labels or write texts.  [found from the data]",
 )
 @click.option("--dedupe", is_flag=True, help="Leave out exact duplicates.")
-@_columns
+@column_options
 def index_command(
     data: str, out: Path | None, encoder: str, kind: Any, dedupe: bool, **columns: Any
 ) -> None:
@@ -145,7 +81,7 @@ def index_command(
     from ragicl.index.build import build, survey
 
     path = out or Path("indexes") / _stem(data)
-    file = _data_file(data, columns)
+    file = data_file(data, columns)
     surveyed = survey(file)
     for line in describe(surveyed, dedupe):
         click.echo(line, err=True)
@@ -179,18 +115,12 @@ def index_command(
     show_default=True,
     help="For programs, or for people.",
 )
-@click.option(
-    "--decide",
-    type=click.Choice(["lm", "knn"]),
-    default="lm",
-    show_default=True,
-    help="Ask the language model, or take the neighbours' vote alone.",
-)
+@decide_option
 @click.option("--probs", is_flag=True, help="Add every label's probability.")
 @click.option("--show-prompt", is_flag=True, help="Add the prompt.")
 @click.option("--exclude-self", is_flag=True, help="Leave out the example with the row's own id.")
-@_engine
-@_columns
+@engine_options
+@column_options
 def predict(
     index: Path,
     texts: tuple[str, ...],
@@ -213,9 +143,9 @@ def predict(
     """
     from ragicl.batch import ResumableFile, predict_rows, settings_of, summarize
 
-    queries, total = _queries(texts, file, options)
+    queries, total = queries_of(texts, file, options)
     with ExitStack() as stack:
-        engine = stack.enter_context(_open_engine(index, options))
+        engine = stack.enter_context(open_engine(index, options))
         target = stack.enter_context(ResumableFile(out, settings_of(engine))) if out else None
         rows = [_essentials(row) for row in target.rows] if target else []
         answered = predict_rows(
@@ -238,14 +168,14 @@ def predict(
 @main.command()
 @click.argument("index", type=click.Path(path_type=Path))
 @click.argument("text")
-@_engine
+@engine_options
 def prompt(index: Path, text: str, **options: Any) -> None:
     r"""Show the prompt of a text and its length in tokens; the language model is not run.
 
     \b
     ragicl prompt indexes/support "cant log in" --k 3
     """
-    with _open_engine(index, {**options, "decide": "lm"}) as engine:
+    with open_engine(index, {**options, "decide": "lm"}) as engine:
         composed = engine.prompt(text)
     click.echo(composed.text)
     click.echo(
@@ -259,14 +189,8 @@ def prompt(index: Path, text: str, **options: Any) -> None:
 @click.argument("index", type=click.Path(path_type=Path))
 @click.option("--queries", default=32, show_default=True, help="Examples to answer as queries.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
-@click.option(
-    "--decide",
-    type=click.Choice(["lm", "knn"]),
-    default="lm",
-    show_default=True,
-    help="Ask the language model, or take the neighbours' vote alone.",
-)
-@_engine
+@decide_option
+@engine_options
 def bench_command(index: Path, queries: int, as_json: bool, **options: Any) -> None:
     r"""Measure where a prediction's time goes, with examples of the index as queries.
 
@@ -278,7 +202,7 @@ def bench_command(index: Path, queries: int, as_json: bool, **options: Any) -> N
 
     from ragicl.bench import bench, table
 
-    with _open_engine(index, options) as engine:
+    with open_engine(index, options) as engine:
         measured = bench(engine, queries)
     click.echo(json.dumps(asdict(measured), indent=2) if as_json else table(measured))
 
@@ -305,7 +229,7 @@ def info(index: Path) -> None:
 @main.command()
 @click.argument("index", type=click.Path(path_type=Path))
 @click.argument("data")
-@_columns
+@column_options
 def add(index: Path, data: str, **columns: Any) -> None:
     r"""Add the examples of a file, or of - for stdin, in one transaction.
 
@@ -317,7 +241,7 @@ def add(index: Path, data: str, **columns: Any) -> None:
     """
     from ragicl.index import Index
 
-    examples = list(_data_file(data, columns).examples())
+    examples = list(data_file(data, columns).examples())
     with Index.open(index) as opened:
         before = len(opened)
         for identity in opened.add(examples):
@@ -344,77 +268,6 @@ def remove(index: Path, ids: tuple[str, ...]) -> None:
 def _stem(data: str) -> str:
     """Return the name of the data: a file's without its ending, a data set's without its owner."""
     return "stdin" if data == "-" else Path(data).stem or "data"
-
-
-def _data_file(source: str, options: dict[str, Any]) -> DataFile:
-    from ragicl.data import Columns, DataFile
-
-    return DataFile(
-        source,
-        columns=Columns(options["input_column"], options["output_column"]),
-        on_error=options["on_error"],
-        split=options["split"],
-        subset=options["subset"],
-    )
-
-
-def _queries(
-    texts: tuple[str, ...], file: str | None, options: dict[str, Any]
-) -> tuple[Iterator[Query], int | None]:
-    """Return the queries, and their number where it is known beforehand."""
-    from ragicl.records import Query
-
-    if texts and file:
-        raise click.UsageError("Give texts or --file, not both.")
-    if texts:
-        queries = [Query(text, str(n)) for n, text in enumerate(texts, 1) if text.strip()]
-        if len(queries) < len(texts):
-            raise click.UsageError("A text is empty.")
-        return iter(queries), len(queries)
-    if file is None and sys.stdin.isatty():
-        raise click.UsageError("Give a text, --file FILE, or JSON lines on stdin.")
-    data = _data_file(file or "-", options)
-    return data.queries(), sum(1 for _ in data.queries())
-
-
-def _open_engine(path: Path, options: dict[str, Any]) -> Engine:
-    from ragicl.engine import Engine
-    from ragicl.policy import Policy
-
-    labels: str | None = options["labels"]
-    policy = Policy(
-        k=options["k"],
-        budget=options["budget"],
-        decide=options["decide"],
-        labels=None if labels is None else _listed(labels),
-        generate=True if options["generate"] else None,
-        max_tokens=options["max_tokens"],
-        temperature=options["temperature"],
-        seed=options["seed"],
-        exact=options["exact"],
-        exit=options["exit"],
-        truncate=options["truncate"],
-    )
-    engine = Engine.open(
-        path,
-        lm=options["lm"],
-        dtype=options["dtype"],
-        template=options["template"],
-        instruction=options["instruction"],
-        policy=policy,
-    )
-    if not engine.index.manifest.complete:
-        engine.close()
-        raise TaskError(
-            f"{path} is not finished; run `ragicl index {engine.index.manifest.source} "
-            f"--out {path}` again to embed the rest"
-        )
-    return engine
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    """Return what is listed between commas; quotes keep a comma inside a label."""
-    return tuple(part.strip() for part in next(csv.reader([text], skipinitialspace=True)))
 
 
 def _emit(row: Row, target: ResumableFile | None, form: str, engine: Engine) -> None:

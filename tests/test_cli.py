@@ -323,7 +323,7 @@ def test_second_writer(index, monkeypatch):
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert holder.stdout.readline() == "held\n"
-    monkeypatch.setattr("ragicl.index.index.WAIT", 0.2)
+    monkeypatch.setattr("ragicl.index.lock.WAIT", 0.2)
     try:
         fails("remove", index, "x", match="another process is writing to")
     finally:

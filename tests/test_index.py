@@ -31,7 +31,7 @@ from ragicl.errors import (
     StoreError,
 )
 from ragicl.index import Index, vectors
-from ragicl.index.index import content_id
+from ragicl.index.identity import content_id
 from ragicl.index.store import Store
 from ragicl.index.vectors import Vectors
 from ragicl.records import Example
@@ -288,7 +288,7 @@ print("ready", flush=True)
 
 
 def test_a_second_writer_waits_and_then_gives_up(filled, encoder, monkeypatch):
-    monkeypatch.setattr("ragicl.index.index.WAIT", 0.2)
+    monkeypatch.setattr("ragicl.index.lock.WAIT", 0.2)
     code = """
 with index.writing():
     print("ready", flush=True)

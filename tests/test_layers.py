@@ -13,6 +13,7 @@ LAYERS = [
     {"select", "decide", "early", "policy", "index"},
     {"engine"},
     {"batch", "bench", "show"},
+    {"options"},
     {"cli", "__main__", "__init__"},
 ]
 HOMES = {
@@ -24,7 +25,7 @@ HOMES = {
     "pyarrow": {"readers.py"},
     "sqlite3": {"index/store.py"},
     "sklearn": {"batch.py"},
-    "click": {"cli.py"},
+    "click": {"cli.py", "options.py"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

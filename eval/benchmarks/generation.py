@@ -1,6 +1,6 @@
 """Generation with retrieved demonstrations against none: ROUGE-L on meqsum and advising_sql.
 
-    python eval/benchmarks/generation.py WORK_FOLDER [--rows 50]
+    python eval/benchmarks/generation.py WORK_FOLDER [--rows 50] [--sets NAME…] [--template chat]
 
 Needs the `eval` extra. An interrupted run continues where it stopped.
 """
@@ -24,18 +24,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=50)
+    parser.add_argument("--sets", nargs="+", default=SETS)
+    parser.add_argument("--template", default="plain")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    for name in SETS:
+    for name in options.sets:
         index, test = options.folder / name, options.folder / f"{name}.jsonl"
         write_rows(test, sample(name, options.rows))
         ragicl("index", DATA / name / "train.jsonl", "--out", index, "--kind", "generate")
-        for template in ("plain", "chat"):
-            for k in (0, K):
-                out = options.folder / f"{name}-{template}-{k}.jsonl"
-                arguments = ("--k", k, "--budget", BUDGET, "--template", template, "--out", out)
-                ragicl("predict", index, "--file", test, *arguments)
-                report(f"{name}, {template}, k = {k}", read_rows(out))
+        for k in (0, K):
+            out = options.folder / f"{name}-{options.template}-{k}.jsonl"
+            arguments = ("--k", k, "--budget", BUDGET, "--template", options.template, "--out", out)
+            ragicl("predict", index, "--file", test, *arguments)
+            report(f"{name}, {options.template}, k = {k}", read_rows(out))
 
 
 def report(name: str, rows: list[Row]) -> None:

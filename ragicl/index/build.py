@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ragicl.data import DataFile
 from ragicl.errors import DataError, StoreError
-from ragicl.index.index import Index, content_id
+from ragicl.index.identity import content_id
+from ragicl.index.index import Index
 from ragicl.index.manifest import NAME as MANIFEST
 from ragicl.records import Example, Kind
 

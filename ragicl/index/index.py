@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from base64 import b32encode
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -14,18 +12,13 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from ragicl.backends import open_encoder
 from ragicl.data import check_examples
-from ragicl.errors import (
-    BackendError,
-    ExampleError,
-    LockedError,
-    NoIndexError,
-    StoreError,
-    first_line,
-)
+from ragicl.errors import BackendError, ExampleError, StoreError
+from ragicl.index.identity import content_id, same_content
+from ragicl.index.lock import LOCK, locked, made
 from ragicl.index.manifest import NAME as MANIFEST
 from ragicl.index.manifest import EncoderRecord, Manifest, read_manifest, write_manifest
 from ragicl.index.store import NAME as STORE
@@ -35,8 +28,6 @@ from ragicl.index.vectors import Vectors, saved_generation
 from ragicl.protocols import Encoder, FloatArray
 from ragicl.records import Example, Kind, Neighbor
 
-LOCK = "writer.lock"
-WAIT = 5.0  # seconds to wait for another process that writes
 UNFINISHED = (LOCK, STORE, f"{MANIFEST}.tmp")  # how names begin before there is a manifest
 BACKLOG = 1000  # rows to catch up on before it pays to write vectors.faiss again
 
@@ -91,7 +82,7 @@ class Index:
         path = Path(path)
         opened = open_encoder(encoder) if isinstance(encoder, str) else encoder
         manifest = Manifest(kind, EncoderRecord.of(opened), source, complete=source is None)
-        with _locked(_made(path), FileLock(path / LOCK)):
+        with locked(made(path), FileLock(path / LOCK)):
             if not all(file.name.startswith(UNFINISHED) for file in path.iterdir()):
                 raise StoreError(f"{path} is not empty; open it, or choose another folder")
             if _has_examples(path):
@@ -256,7 +247,7 @@ class Index:
 
         :raises LockedError: where another process does not finish in time
         """
-        with self._writer, _locked(self.path, self._file_lock):
+        with self._writer, locked(self.path, self._file_lock):
             yield
 
     def mark(self, *, complete: bool) -> None:
@@ -288,7 +279,7 @@ class Index:
         for occurrence in count(1):
             identity = content_id(example, occurrence)
             other = self.get([identity]).get(identity)
-            if other is None or _same(other, example):
+            if other is None or same_content(other, example):
                 return replace(example, id=identity)
         raise AssertionError("count() never ends")
 
@@ -301,7 +292,7 @@ class Index:
             if other is None:
                 known[example.id] = example
                 fresh.append(example)
-            elif not _same(other, example):
+            elif not same_content(other, example):
                 raise ExampleError(
                     f"id {example.id!r} is taken by another example in {self.path}; "
                     f"use another id, or update it"
@@ -358,17 +349,6 @@ class Index:
             self._writer.release()
 
 
-def content_id(example: Example, occurrence: int = 1) -> str:
-    """Return an id that is the same for the same input and output.
-
-    :param occurrence: 2 and up for the same content seen again in one file
-    """
-    content = f"{example.input}\0{example.output}".encode("utf-8", "surrogatepass")
-    digest = hashlib.blake2b(content, digest_size=10).digest()
-    name = b32encode(digest).decode().lower()
-    return name if occurrence == 1 else f"{name}-{occurrence}"
-
-
 def _opened_store(path: Path) -> Store:
     """Open examples.db; remove a vectors.faiss that is newer: examples.db is an older copy, then.
 
@@ -395,38 +375,6 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except OSError:  # drafts come and go
         return 0
-
-
-def _same(left: Example, right: Example) -> bool:
-    return (left.input, left.output) == (right.input, right.output)
-
-
-def _made(path: Path) -> Path:
-    """Return a folder that is made where it is missing."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot make the folder {path}: {first_line(error)}") from error
-    return path
-
-
-@contextmanager
-def _locked(path: Path, lock: FileLock) -> Iterator[None]:
-    """Hold the writer's lock of a folder."""
-    if not path.is_dir():  # the lock would make it anew, and an index that was deleted with it
-        raise NoIndexError(f"{path} is gone; build the index again")
-    try:
-        lock.acquire(timeout=WAIT)
-    except Timeout as error:
-        raise LockedError(
-            f"another process is writing to {path}; try again when it is done"
-        ) from error
-    except OSError as error:
-        raise StoreError(f"cannot write to {path}: {first_line(error)}") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _neighbors(found: list[tuple[float, int]], examples: dict[int, Example]) -> list[Neighbor]:

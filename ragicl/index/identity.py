@@ -1,0 +1,24 @@
+"""Ids made from content, so that the same example is the same everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b32encode
+
+from ragicl.records import Example
+
+
+def content_id(example: Example, occurrence: int = 1) -> str:
+    """Return an id that is the same for the same input and output.
+
+    :param occurrence: 2 and up for the same content seen again in one file
+    """
+    content = f"{example.input}\0{example.output}".encode("utf-8", "surrogatepass")
+    digest = hashlib.blake2b(content, digest_size=10).digest()
+    name = b32encode(digest).decode().lower()
+    return name if occurrence == 1 else f"{name}-{occurrence}"
+
+
+def same_content(left: Example, right: Example) -> bool:
+    """Return whether two examples have the same input and output."""
+    return (left.input, left.output) == (right.input, right.output)

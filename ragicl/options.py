@@ -1,0 +1,169 @@
+"""The options that commands share, and what they open."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ragicl.errors import TaskError
+
+if TYPE_CHECKING:
+    from ragicl.data import DataFile
+    from ragicl.engine import Engine
+    from ragicl.records import Query
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Return several options as one decorator."""
+
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+column_options = together(
+    click.option("--input-column", metavar="NAME", help="Column of texts.  [text or input]"),
+    click.option("--output-column", metavar="NAME", help="Column of labels.  [label or output]"),
+    click.option("--split", default="train", show_default=True, help="Split of a data set."),
+    click.option("--subset", metavar="NAME", help="Configuration of a data set on the hub."),
+    click.option(
+        "--on-error",
+        type=click.Choice(["stop", "skip"]),
+        default="stop",
+        show_default=True,
+        help="At a bad row: stop and name it, or skip and count it.",
+    ),
+)
+
+engine_options = together(
+    click.option("--k", default=8, show_default=True, help="Demonstrations to retrieve."),
+    click.option("--budget", type=int, help="Most tokens of prompt and answer.  [the model's]"),
+    click.option(
+        "--lm", default="smollm2", show_default=True, help="Language model: smollm2 or hf:NAME."
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        default="auto",
+        show_default=True,
+        help="Precision; auto takes the faster one here.",
+    ),
+    click.option(
+        "--template",
+        default="plain",
+        show_default=True,
+        help="plain, chat, or a text with {input} and {output}.",
+    ),
+    click.option("--instruction", help="What the prompt begins with."),
+    click.option(
+        "--labels", help='Choose among these only, separated by commas; quote one that holds a ",".'
+    ),
+    click.option("--generate", is_flag=True, help="Write free text instead of choosing a label."),
+    click.option("--max-tokens", type=int, help="Longest generated answer.  [from the index]"),
+    click.option(
+        "--temperature", default=0.0, show_default=True, help="Above 0: sample, with --seed."
+    ),
+    click.option("--seed", default=0, show_default=True, help="For sampling."),
+    click.option(
+        "--exit",
+        type=float,
+        metavar="ACCURACY",
+        help="Let neighbours that agree answer alone where they are right this often, as 0.98.",
+    ),
+    click.option("--exact", is_flag=True, help="Score even the unlikeliest labels to their end."),
+    click.option("--truncate", is_flag=True, help="Cut a text that does not fit the budget."),
+)
+
+decide_option = click.option(
+    "--decide",
+    type=click.Choice(["lm", "knn"]),
+    default="lm",
+    show_default=True,
+    help="Ask the language model, or take the neighbours' vote alone.",
+)
+
+
+def data_file(source: str, options: dict[str, Any]) -> DataFile:
+    """Return the data that a command names, with its column options."""
+    from ragicl.data import Columns, DataFile
+
+    return DataFile(
+        source,
+        columns=Columns(options["input_column"], options["output_column"]),
+        on_error=options["on_error"],
+        split=options["split"],
+        subset=options["subset"],
+    )
+
+
+def queries_of(
+    texts: tuple[str, ...], file: str | None, options: dict[str, Any]
+) -> tuple[Iterator[Query], int | None]:
+    """Return the queries, and their number where it is known beforehand."""
+    from ragicl.records import Query
+
+    if texts and file:
+        raise click.UsageError("Give texts or --file, not both.")
+    if texts:
+        queries = [Query(text, str(n)) for n, text in enumerate(texts, 1) if text.strip()]
+        if len(queries) < len(texts):
+            raise click.UsageError("A text is empty.")
+        return iter(queries), len(queries)
+    if file is None and sys.stdin.isatty():
+        raise click.UsageError("Give a text, --file FILE, or JSON lines on stdin.")
+    data = data_file(file or "-", options)
+    return data.queries(), sum(1 for _ in data.queries())
+
+
+def open_engine(path: Path, options: dict[str, Any]) -> Engine:
+    """Open an engine as a command's options ask for.
+
+    :raises TaskError: where the index is not finished, or an option makes no sense
+    """
+    from ragicl.engine import Engine
+    from ragicl.policy import Policy
+
+    labels: str | None = options["labels"]
+    policy = Policy(
+        k=options["k"],
+        budget=options["budget"],
+        decide=options["decide"],
+        labels=None if labels is None else _listed(labels),
+        generate=True if options["generate"] else None,
+        max_tokens=options["max_tokens"],
+        temperature=options["temperature"],
+        seed=options["seed"],
+        exact=options["exact"],
+        exit=options["exit"],
+        truncate=options["truncate"],
+    )
+    engine = Engine.open(
+        path,
+        lm=options["lm"],
+        dtype=options["dtype"],
+        template=options["template"],
+        instruction=options["instruction"],
+        policy=policy,
+    )
+    if not engine.index.manifest.complete:
+        engine.close()
+        raise TaskError(
+            f"{path} is not finished; run `ragicl index {engine.index.manifest.source} "
+            f"--out {path}` again to embed the rest"
+        )
+    return engine
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """Return what is listed between commas; quotes keep a comma inside a label."""
+    return tuple(part.strip() for part in next(csv.reader([text], skipinitialspace=True)))
