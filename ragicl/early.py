@@ -15,6 +15,7 @@ from ragicl.decide import from_votes, likeliest
 from ragicl.records import Example, Neighbor
 
 CONFIDENCE = 0.95  # of the bound on the vote's accuracy
+MISTAKES = 20  # that the accuracy asked for must allow in the smallest sample that is tried
 CHUNK = 256  # examples embedded and searched together
 Retrieve = Callable[[Sequence[str], Sequence[str | None]], Sequence[Sequence[Neighbor]]]
 
@@ -38,7 +39,7 @@ class ExitRule:
 
     def allows(self, share: float) -> bool:
         """Return whether a vote with this share answers by itself."""
-        return self.share is not None and share >= self.share
+        return self.share is not None and round(share, 6) >= self.share
 
 
 def learn_exit(
@@ -67,19 +68,21 @@ def learn_rule(shares: Sequence[float], right: Sequence[bool], accuracy: float) 
 
     Shares are tried from the highest down, and the first that fails ends the search: so tested, the
     bound holds for the share that is chosen, however many were tried (fixed-sequence testing,
-    Angelopoulos et al. 2021, arXiv 2110.01052). Each bound is Clopper and Pearson's.
+    Angelopoulos et al. 2021, arXiv 2110.01052). Each bound is Clopper and Pearson's. Trying begins
+    where enough votes are in to afford a few mistakes.
 
     :param shares: the winning label's share of each vote
     :param right: whether that label was the right one
     """
-    order = np.argsort(-np.asarray(shares), kind="stable")
-    values, hits = np.asarray(shares)[order], np.cumsum(np.asarray(right)[order])
+    values = np.round(np.asarray(shares, dtype=float), 6)  # so that all unanimous votes are equal
+    order = np.argsort(-values, kind="stable")
+    values, hits = values[order], np.cumsum(np.asarray(right)[order])
     ends = [i for i in range(len(values)) if i + 1 == len(values) or values[i] > values[i + 1]]
     rule = ExitRule(accuracy, None, 0.0, None, len(values))
     for end in ends:
         size = end + 1
-        if lower_bound(size, size) < accuracy:
-            continue  # too few for any bound; skipped whatever their answers, so no test is spent
+        if size * (1 - accuracy) < MISTAKES - 1e-9:
+            continue  # decided by the size alone, whatever the answers: no test is spent
         bound = lower_bound(int(hits[end]), size)
         if bound < accuracy:
             break

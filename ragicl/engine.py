@@ -27,7 +27,7 @@ from ragicl.timing import Timings, shared, timed
 
 CHUNK = 16  # queries embedded, searched and scored together
 UNLIKELY = 14.0  # nats below the likeliest label: a probability of less than one in a million
-EXIT_SAMPLE = 2000  # examples that an early exit is learnt from
+EXIT_SAMPLE = 4000  # examples that an early exit is learnt from
 ANSWER_SHARE = 4  # a generated answer gets at most this fraction of the budget, unless asked
 
 

@@ -119,7 +119,7 @@ def test_early_exit_is_reported(work):
     rows = [{**row, "text": f"{row['text']} n{n}"} for n in range(5) for row in ROWS]
     write_rows(work / "many.jsonl", rows)
     run("index", "many.jsonl", "--encoder", "hash:a")
-    arguments = ["predict", "indexes/many", "--file", "many.jsonl", *LM, "--exit", 0.9]
+    arguments = ["predict", "indexes/many", "--file", "many.jsonl", *LM, "--exit", 0.8]
     result = run(*arguments, "--exclude-self")
     early = [row for row in lines(result) if row.get("exited")]
     assert 0 < len(early) <= 100

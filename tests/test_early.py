@@ -13,14 +13,14 @@ def test_lower_bound_is_that_of_the_tables():
 
 
 def test_votes_that_are_always_right_may_all_answer():
-    rule = learn_rule([1.0] * 200 + [0.6] * 200, [True] * 400, 0.98)
+    rule = learn_rule([1.0] * 200 + [0.6] * 200, [True] * 400, 0.95)
     assert (rule.share, rule.coverage, rule.sample) == (0.6, 1.0, 400)
     assert rule.allows(0.6)
     assert not rule.allows(0.59)
 
 
 def test_weak_votes_are_left_to_the_model():
-    rule = learn_rule([1.0] * 300 + [0.5] * 300, [True] * 300 + [True, False] * 150, 0.95)
+    rule = learn_rule([1.0] * 450 + [0.5] * 450, [True] * 450 + [True, False] * 225, 0.95)
     assert (rule.share, rule.coverage) == (1.0, 0.5)
     assert rule.bound > 0.95
 
@@ -60,3 +60,13 @@ def test_rule_describes_its_sample(votes, accuracy):
     assert rule.coverage * len(votes) == pytest.approx(len(allowed))
     if allowed:
         assert accuracy <= rule.bound <= np.mean(allowed)
+
+
+def test_one_early_mistake_does_not_end_the_search():
+    right = [False] + [True] * 999
+    rule = learn_rule(np.linspace(1, 0.5, 1000), right, 0.95)
+    assert rule.coverage == 1.0
+
+
+def test_rounding_of_sums_does_not_split_unanimous_votes():
+    assert learn_rule([0.3 + 0.3 + 0.4, 0.1 * 3 + 0.7] * 300, [True] * 600, 0.95).share == 1.0

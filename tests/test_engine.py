@@ -258,7 +258,7 @@ def clear_cut(tmp_path, encoder):
 
 
 def test_early_exit_answers_where_neighbours_agree(clear_cut):
-    with opened(clear_cut, k=4, exit=0.9) as engine:
+    with opened(clear_cut, k=4, exit=0.8) as engine:
         assert engine.exit_rule.coverage == 1.0
         sure, unsure = engine.predict_all(["sun beach sand", "sun boss sand mail"])
     assert (sure.output, sure.exited, sure.lm, sure.prompt) == ("holiday", True, None, None)
