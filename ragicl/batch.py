@@ -189,7 +189,7 @@ def settings_of(engine: Engine) -> Row:
     """Return everything that shapes a prediction, to tell one run from another."""
     return {
         "index": str(engine.index.path.resolve()),
-        "generation": engine.index.stats().generation,
+        "generation": engine.index.generation,
         "encoder": engine.index.manifest.encoder.fingerprint,
         "lm": engine.lm.description if engine.lm else None,
         "template": "|".join(engine.template.render("{query}", [("{input}", "{output}")])),

@@ -174,6 +174,14 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
+def check_query(text: str) -> None:
+    """Refuse what cannot be a query.
+
+    :raises DataError: where it is not text, is empty or not valid Unicode
+    """
+    _check_text("query", "text", text)
+
+
 def check_examples(examples: Sequence[Example]) -> None:
     """Refuse what cannot be stored or found again.
 

@@ -14,9 +14,10 @@ from typing import Self
 import numpy as np
 
 from ragicl.backends import open_lm
+from ragicl.data import check_query
 from ragicl.decide import from_log_probs, from_votes, likeliest
 from ragicl.early import ExitRule, learn_exit
-from ragicl.errors import BudgetError, TaskError
+from ragicl.errors import BackendError, BudgetError, TaskError
 from ragicl.index import Index
 from ragicl.policy import DEFAULT, Policy
 from ragicl.prompt import Template, compose, named_template
@@ -151,6 +152,8 @@ class Engine:
     ) -> Iterator[Prediction | BudgetError]:
         """Yield the prediction of each text, or the error of a text that does not fit."""
         excluded = exclude or [None] * len(texts)
+        if isinstance(texts, str) or len(excluded) != len(texts):
+            raise TaskError("give a list of texts, and as many ids to exclude, or none")
         for start in range(0, len(texts), CHUNK):
             chunk = slice(start, start + CHUNK)
             yield from self._chunk(texts[chunk], excluded[chunk])
@@ -258,6 +261,8 @@ class Engine:
     def _retrieve(
         self, texts: Sequence[str], excluded: Sequence[str | None], timings: Timings
     ) -> list[tuple[Neighbor, ...]]:
+        for text in texts:
+            check_query(text)
         if self.policy.k == 0:
             return [()] * len(texts)
         encoder = self.index.encoder  # loading it is no query's time
@@ -307,6 +312,10 @@ class Engine:
                 [self.template.answer(label) for label in labels],
                 floor=None if self.policy.exact else UNLIKELY,
             )
+        if not np.isfinite(scores).all():
+            raise BackendError(
+                f"{lm.spec} gave scores that are not numbers; try another --dtype, or another model"
+            )
         timings = timings | shared(spent, len(prompts))
         for prompt, near, log_probs in zip(prompts, neighbors, scores, strict=True):
             probs = from_log_probs(log_probs, labels)
@@ -351,17 +360,18 @@ class Engine:
         """Return the tokens to keep free for an answer."""
         if self.generates and self.policy.max_tokens is not None:
             return self.policy.max_tokens
-        answers = () if self.generates else self.labels
+        # New examples may bring longer texts, or other labels.
+        answers = (str(self.index.generation),) if self.generates else self.labels
         reserved = self._reserved
         if reserved is None or reserved[0] != answers:
-            reserved = self._reserved = answers, self._longest_answer(lm, answers)
+            reserved = self._reserved = answers, self._longest_answer(lm)
         return reserved[1]
 
-    def _longest_answer(self, lm: LM, labels: Sequence[str]) -> int:
-        outputs = labels or self.index.longest_outputs()
+    def _longest_answer(self, lm: LM) -> int:
+        outputs = self.index.longest_outputs() if self.generates else self.labels
         longest = max((lm.count([self.template.answer(o)]) for o in outputs), default=0)
         share = self._budget(lm) // ANSWER_SHARE
-        return longest if labels else max(1, min(longest or share, share))
+        return max(1, min(longest or share, share)) if self.generates else longest
 
     def _lm(self) -> LM:
         if self.lm is None:

@@ -39,19 +39,26 @@ class Policy:
     truncate: bool = False
 
     def __post_init__(self) -> None:
-        if self.k < 0:
-            raise TaskError(f"k is {self.k}; it must be 0 or more")
-        for name in ("budget", "max_tokens"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise TaskError(f"{name} is {value}; it must be 1 or more")
-        if self.temperature < 0:
-            raise TaskError(f"temperature is {self.temperature}; it must be 0 or more")
-        if self.exit is not None and not 0 < self.exit < 1:
-            raise TaskError(f"exit is {self.exit}; it must be an accuracy between 0 and 1")
-        if self.exit is not None and (self.k == 0 or self.generate):
-            raise TaskError("an early exit needs neighbours and labels: k of 1 or more")
-        if self.decide == "knn" and (self.k == 0 or self.generate):
-            raise TaskError("a vote needs neighbours and labels: k of 1 or more, and no generating")
+        votes = self.k > 0 and not self.generate
+        accuracy = 0.5 if self.exit is None else self.exit
+        for wrong, message in (
+            (self.k < 0, f"k is {self.k}; it must be 0 or more"),
+            (_below_one(self.budget), f"budget is {self.budget}; it must be 1 or more"),
+            (_below_one(self.max_tokens), f"max_tokens is {self.max_tokens}; it must be 1 or more"),
+            (self.temperature < 0, f"temperature is {self.temperature}; it must be 0 or more"),
+            (self.decide not in ("lm", "knn"), f"decide is {self.decide!r}; use lm or knn"),
+            (not 0 < accuracy < 1, f"exit is {self.exit}; it must be between 0 and 1"),
+            (
+                not votes and (self.decide == "knn" or self.exit is not None),
+                "a vote needs neighbours and labels: k of 1 or more, and no generating",
+            ),
+        ):
+            if wrong:
+                raise TaskError(message)
+
+
+def _below_one(value: int | None) -> bool:
+    return value is not None and value < 1
 
 
 DEFAULT = Policy()

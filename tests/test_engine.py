@@ -7,7 +7,9 @@ import pytest
 from conftest import EchoLM, HashEncoder
 
 from ragicl import (
+    BackendError,
     BudgetError,
+    DataError,
     Engine,
     Example,
     Index,
@@ -223,7 +225,14 @@ def test_generation_index_has_no_vote(texts_folder):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"k": -1}, {"budget": 0}, {"max_tokens": 0}, {"temperature": -1.0}, {"decide": "knn", "k": 0}],
+    [
+        {"k": -1},
+        {"budget": 0},
+        {"max_tokens": 0},
+        {"temperature": -1.0},
+        {"decide": "vote"},
+        {"decide": "knn", "k": 0},
+    ],
 )
 def test_policy_refuses_nonsense(wrong):
     with pytest.raises(TaskError):
@@ -285,3 +294,33 @@ def test_impossible_exits_are_refused(wrong):
 def test_max_tokens_is_for_written_answers_only(folder):
     with opened(folder, k=8, budget=60, max_tokens=50) as engine:
         assert len(engine.prompt("lost my card").shots) > 3
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "\ud800", None])
+def test_what_is_not_a_text_is_refused(folder, text):
+    with opened(folder) as engine, pytest.raises(DataError, match="query"):
+        engine.predict(text)
+
+
+def test_texts_and_exclusions_must_match(folder):
+    with opened(folder) as engine:
+        with pytest.raises(TaskError, match="list of texts"):
+            list(engine.predict_all("one text"))
+        with pytest.raises(TaskError, match="list of texts"):
+            list(engine.predict_all(["a", "b"], exclude=["0"]))
+
+
+def test_scores_that_are_no_numbers_are_refused(folder, monkeypatch):
+    monkeypatch.setattr(
+        EchoLM, "score", lambda self, p, a, *, floor=None: np.full((len(p), len(a)), np.nan)
+    )
+    with opened(folder) as engine, pytest.raises(BackendError, match="not numbers"):
+        engine.predict("lost my card")
+
+
+def test_room_for_texts_grows_with_the_examples(texts_folder):
+    with opened(texts_folder, k=1) as engine:
+        engine.add([Example("say a lot", "word " * 30)])
+        assert len(engine.predict("say a lot").output.split()) == 30
+        engine.add([Example("say much more", "more " * 60)])
+        assert len(engine.predict("say much more").output.split()) == 60

@@ -132,6 +132,12 @@ class Index:
         return self.manifest.kind
 
     @property
+    def generation(self) -> int:
+        """The number of transactions so far: it changes whenever the examples do."""
+        with self._lock:
+            return self._store.generation()
+
+    @property
     def encoder(self) -> Encoder:
         """The index's encoder, opened on first use.
 
