@@ -5,7 +5,7 @@ Arrays are numpy's; every method may be called from several threads at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 Parts = Sequence[str]
-"""A text in pieces; the text is their concatenation."""
+"""A text in pieces; the text is their concatenation.
+
+The first piece is the one that other texts may begin with too: a backend may keep what it computed
+for it.
+"""
 Message = Mapping[str, str]
 """One chat turn: ``role`` (system, user, assistant) and ``content``."""
 
@@ -65,7 +69,12 @@ class LM(Protocol):
         """Return the number of tokens of a whole prompt, special tokens included."""
 
     def score(
-        self, prompts: Sequence[Parts], answers: Sequence[str], *, floor: float | None = None
+        self,
+        prompts: Sequence[Parts],
+        answers: Sequence[str],
+        *,
+        floor: float | None = None,
+        among: Sequence[Collection[int]] | None = None,
     ) -> FloatArray:
         """Return log P(answer | prompt) in nats, shape (len(prompts), len(answers)).
 
@@ -74,6 +83,8 @@ class LM(Protocol):
 
         :param floor: allows less work: an answer that is more than this many nats less likely than
             its prompt's best may get an upper bound instead, that is itself that far below the best
+        :param among: for each prompt the positions of the answers to score, one or more; the others
+            get minus infinity; None scores all
         :raises BackendError: where the backend cannot give likelihoods
         :raises BudgetError: where a prompt with its longest answer exceeds the window
         """

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,8 @@ from ragicl.backends.hf import lm as lm_module
 from ragicl.backends.hf import load
 from ragicl.backends.hf.generate import GumbelSampling, until_stop
 from ragicl.backends.hf.lm import HFLM
-from ragicl.backends.hf.packed import score_packed
-from ragicl.backends.hf.tokens import Tokens
+from ragicl.backends.hf.scoring import Job, score_jobs
+from ragicl.backends.hf.tokens import Split, Tokens
 from ragicl.backends.hf.trie import ROOT, build_trie
 from ragicl.backends.hf.unpacked import score_unpacked
 from ragicl.backends.packaged import SMOLLM2
@@ -274,7 +275,8 @@ def test_prompts_with_and_without_answer_nodes_share_a_pass(tiny: Open) -> None:
     assert tiny().lm.packed
     prompts, answers = [[5, 9, 30], [7, 7, 8, 1], [40]], [[[3]], [[3, 4], [3, 4, 5]], [[9], [8]]]
     with torch.inference_mode():
-        fast = score_packed(model, prompts, [build_trie(a) for a in answers])
+        jobs = [Job(p, build_trie(a)) for p, a in zip(prompts, answers, strict=True)]
+        fast = score_jobs(model, jobs, inf)
         slow = [score_unpacked(model, p, a) for p, a in zip(prompts, answers, strict=True)]
     for row, expected in zip(fast, slow, strict=True):
         np.testing.assert_allclose(row, expected, atol=1e-3)
@@ -285,7 +287,16 @@ def test_trie_reads_shared_beginnings_once_and_no_last_token() -> None:
     assert trie.tokens == (1, 2, 4)
     assert trie.parents == (ROOT, 0, 1)
     assert trie.depths == (0, 1, 2)
-    assert [edge for edge in trie.edges if edge[2] == 1] == [(ROOT, 1, 1), (0, 2, 1)]
+    assert trie.followers[ROOT] == {1: ((0, 0), (0, 1), (0, 2)), 6: ((None, 3),)}
+    assert trie.followers[0] == {2: ((1, 0), (None, 1), (1, 2))}
+
+
+def test_trie_of_some_answers_keeps_their_numbers() -> None:
+    trie = build_trie([[1, 2], [3], [1, 4, 5]], among=(2, 1))
+    assert trie.tokens == (1, 4)
+    assert trie.size == 3
+    assert trie.followers[ROOT] == {3: ((None, 1),), 1: ((0, 2),)}
+    assert (trie.followers[0], trie.followers[1]) == ({4: ((1, 2),)}, {5: ((None, 2),)})
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "mistral"])
@@ -307,9 +318,9 @@ def test_scores_do_not_depend_on_batches_or_order(tiny: Open, architecture: str)
 
 def test_logits_held_at_once_are_bounded(tiny: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     it = tiny()
-    tries = [build_trie([[1, 2, 3]])] * 5
+    splits, tries = [Split([1, 2, 3, 4], ())] * 5, [build_trie([[1, 2, 3]])] * 5
     monkeypatch.setattr(lm_module, "BATCH_LOGITS", 2 * 3 * len(it.tokenizer))
-    assert [len(batch) for batch in it.lm._batches([4] * 5, tries)] == [2, 2, 1]
+    assert [len(batch) for batch in it.lm._batches(splits, [()] * 5, tries)] == [2, 2, 1]
 
 
 def test_unpacked_scoring_keeps_few_logits(tiny: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +352,7 @@ def test_packing_that_changes_scores_is_not_used(
     lm = HFLM("hf:other", str(it.folder), dtype="float32")
     usual = lm._ready().config._attn_implementation
     with monkeypatch.context() as patch:
-        patch.setattr(lm_module, "score_packed", lambda *_: [[0.0, -1.0, -2.0]] * 2)
+        patch.setattr(lm_module, "score_jobs", lambda *_: [[0.0, -1.0, -2.0]] * 2)
         assert not lm.packed
     assert lm._ready().config._attn_implementation == usual
     expected = it.reference(PROMPT, ANSWERS)
@@ -395,18 +406,50 @@ def test_split_is_the_whole_texts_own_segmentation(
     kind: str, prompt: str, answers: list[str]
 ) -> None:
     tokenizer = tokenizer_of(kind)
-    ids, suffixes = Tokens(tokenizer).split(prompt, answers)
+    ids, suffixes, _ = Tokens(tokenizer).split([prompt], answers)
     for answer, suffix in zip(answers, suffixes, strict=True):
-        assert ids + suffix == tokenizer(prompt + answer)["input_ids"]
+        assert [*ids, *suffix] == tokenizer(prompt + answer)["input_ids"]
         assert suffix
+
+
+SHOTS = st.tuples(pieces, pieces).map(lambda shot: f"\nText: {shot[0]}\nLabel: {shot[1]}")
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+@settings(deadline=None, max_examples=100)
+@given(prompts=st.lists(st.tuples(pieces, st.lists(SHOTS, max_size=4)), min_size=1, max_size=5))
+def test_ids_kept_for_parts_are_those_of_the_text(
+    kind: str, prompts: list[tuple[str, list[str]]]
+) -> None:
+    tokenizer = tokenizer_of(kind)
+    tokens = Tokens(tokenizer)
+    for instruction, shots in prompts:
+        parts = [instruction, *shots, "\nText: x\nLabel:"]
+        assert tokens.encode(parts) == tokenizer("".join(parts))["input_ids"]
+        ids, (suffix,), first = tokens.split(parts, [" play music"])
+        assert [*ids, *suffix] == tokenizer("".join(parts) + " play music")["input_ids"]
+        assert first == 0 or ids[:first] == tokenizer(parts[0])["input_ids"]
+
+
+def test_parts_are_kept_where_the_tokenizer_joins_them_and_not_elsewhere() -> None:
+    parts = ["Classify.", "\nText: a\nLabel: play", "\nText: b\nLabel:"]
+    for kind, joins in (("bytes", True), ("metaspace", False)):
+        tokens = Tokens(tokenizer_of(kind))
+        tokens.encode(parts)
+        assert tokens.joins is joins
+    tokens = Tokens(tokenizer_of("bytes"))
+    assert tokens.encode(["Cla", "ssify"]) == tokenizer_of("bytes")("Classify")["input_ids"]
+    assert not tokens.joins
 
 
 @pytest.mark.parametrize("length", range(1, 26))
 def test_answer_that_changes_tokens_far_back_in_the_prompt(length: int) -> None:
     tokenizer = chain_tokenizer()
-    ids, suffixes = Tokens(tokenizer).split(LETTERS[:length], [LETTERS[length], LETTERS[length:]])
+    ids, suffixes, _ = Tokens(tokenizer).split(
+        [LETTERS[:length]], [LETTERS[length], LETTERS[length:]]
+    )
     for suffix, end in zip(suffixes, (length + 1, 26), strict=True):
-        assert ids + suffix == tokenizer(LETTERS[:end])["input_ids"]
+        assert [*ids, *suffix] == tokenizer(LETTERS[:end])["input_ids"]
 
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -423,14 +466,14 @@ def chain_tokenizer() -> PreTrainedTokenizerFast:
 
 def test_prompt_and_answer_that_merge_are_scored_merged(tiny: Open) -> None:
     it = tiny("llama", "merging")
-    ids, (suffix,) = it.lm._tokens.split(PROMPT, [" calendar\n"])
+    ids, (suffix,), _ = it.lm._tokens.split([PROMPT], [" calendar\n"])
     assert len(ids) < len(it.tokenizer(PROMPT)["input_ids"])
     assert any(": " in it.tokenizer.decode([token]) for token in suffix)
 
 
 @pytest.mark.parametrize("kind", ["bytes", "metaspace"])
 def test_prompt_is_shared_whole_where_nothing_merges(kind: str) -> None:
-    ids, _ = Tokens(tokenizer_of(kind)).split(PROMPT, ANSWERS[:5])
+    ids, _, _ = Tokens(tokenizer_of(kind)).split([PROMPT], ANSWERS[:5])
     assert ids == tokenizer_of(kind)(PROMPT)["input_ids"]
 
 
@@ -461,9 +504,9 @@ def test_chat_text_begins_with_one_bos(chatting: HFLM) -> None:
     plain = chatting._tokenizer(text, add_special_tokens=False)["input_ids"]
     assert plain.count(chatting._tokenizer.bos_token_id) == 1
     assert chatting.count([text]) == len(plain)
-    ids, (suffix,) = chatting._tokens.split(text, ["calendar"])
+    ids, (suffix,), _ = chatting._tokens.split([text], ["calendar"])
     whole = chatting._tokenizer(text + "calendar", add_special_tokens=False)["input_ids"]
-    assert ids + suffix == whole
+    assert [*ids, *suffix] == whole
 
 
 def test_chat_format_that_refuses_a_message_is_explained(chatting: HFLM) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, lru_cache
+from math import inf
 from threading import Lock
 from typing import Any
 
@@ -21,9 +22,10 @@ from ragicl.backends.hf.load import (
     load_tokenizer,
     unpacked_copy,
 )
-from ragicl.backends.hf.packed import enable_packing, packable, score_packed
-from ragicl.backends.hf.pruned import score_pruned
-from ragicl.backends.hf.tokens import Tokens
+from ragicl.backends.hf.packed import States, enable_packing, packable
+from ragicl.backends.hf.prefixes import Prefixes
+from ragicl.backends.hf.scoring import Job, read_states, score_jobs
+from ragicl.backends.hf.tokens import Split, Tokens
 from ragicl.backends.hf.trie import Trie, build_trie
 from ragicl.backends.hf.unpacked import score_unpacked
 from ragicl.backends.packaged import SMOLLM2
@@ -76,6 +78,7 @@ class HFLM:
         self.description = f"{source or spec}, {str(self._dtype).removeprefix('torch.')}"
         self._tokenizer = load_tokenizer(name)
         self._tokens = Tokens(self._tokenizer)
+        self._prefixes = Prefixes()
         self._batch_tokens = batch_tokens
         self._loading = Lock()
         self._scoring = Lock()  # one batch at a time: two would share the same cores and memory
@@ -89,29 +92,39 @@ class HFLM:
         """Whether several prompts are read in one pass; else each answer is read by itself."""
         return switch_to_packing(self._ready())
 
+    @property
+    def joins(self) -> bool:
+        """Whether token ids are kept for each part of a prompt; else whole prompts are encoded."""
+        return self._tokens.joins
+
     def count(self, parts: Parts) -> int:
         """Return the number of tokens of a whole prompt."""
-        return len(self._tokens.encode("".join(parts)))
+        return self._tokens.count(parts)
 
     def score(
-        self, prompts: Sequence[Parts], answers: Sequence[str], *, floor: float | None = None
+        self,
+        prompts: Sequence[Parts],
+        answers: Sequence[str],
+        *,
+        floor: float | None = None,
+        among: Sequence[Collection[int]] | None = None,
     ) -> FloatArray:
         """Return log P(answer | prompt) in nats, shape (prompts, answers)."""
-        if not prompts or not answers:
-            return np.empty((len(prompts), len(answers)), dtype=np.float32)
-        jobs = [self._tokens.split("".join(parts), answers) for parts in prompts]
-        for ids, suffixes in jobs:
-            self._check(ids, max(map(len, suffixes)))
-        scores = np.empty((len(prompts), len(answers)), dtype=np.float32)
-        tries = [build_trie(suffixes) for _, suffixes in jobs]
-        for batch in self._batches([len(ids) for ids, _ in jobs], tries):
-            with self._scoring, torch.inference_mode():
-                if self.packed:
-                    scores[batch] = self._score_packed(
-                        [jobs[i][0] for i in batch], [tries[i] for i in batch], floor
-                    )
-                else:
-                    scores[batch] = [score_unpacked(self._ready(), *jobs[i]) for i in batch]
+        scores = np.full((len(prompts), len(answers)), -inf, dtype=np.float32)
+        if not scores.size:
+            return scores
+        splits = [self._tokens.split(parts, answers) for parts in prompts]
+        for split in splits:
+            self._check(split.ids, max(map(len, split.answers)))
+        chosen: list[tuple[int, ...] | None] = [None] * len(prompts)
+        if among is not None:
+            chosen = [tuple(some) for some in among]
+        with self._scoring, torch.inference_mode():
+            if self.packed:
+                tries = [_trie(s.answers, some) for s, some in zip(splits, chosen, strict=True)]
+                self._score_packed(splits, tries, inf if floor is None else floor, scores)
+            else:
+                self._score_unpacked(splits, chosen, scores)
         return scores
 
     def generate(
@@ -124,7 +137,7 @@ class HFLM:
         seed: int = 0,
     ) -> Iterator[str]:
         """Yield a continuation in pieces, up to the first stop string."""
-        ids = self._tokens.encode("".join(parts))
+        ids = self._tokens.encode(parts)
         self._check(ids, max_tokens)
         return stream(
             self._ready(),
@@ -153,9 +166,12 @@ class HFLM:
 
     def prefill(self, parts: Parts) -> None:
         """Read a prompt, and do nothing else."""
-        ids = self._tokens.encode("".join(parts))
+        ids, model = self._tokens.encode(parts), self._ready()
         with self._scoring, torch.inference_mode():
-            self._ready()(input_ids=torch.tensor([ids], device=self._ready().device), **LAST_ONLY)
+            if self.packed:
+                read_states(model, ids)
+            else:
+                model(input_ids=torch.tensor([ids], device=model.device), **LAST_ONLY)
 
     def flops(self, tokens: int) -> float:
         """Return the operations of reading a prompt: two for each weight and token, and attention.
@@ -176,11 +192,27 @@ class HFLM:
         return matrix_ceiling(self._dtype, device), memory_ceiling(device)
 
     def _score_packed(
-        self, prompts: Sequence[Sequence[int]], tries: Sequence[Trie], floor: float | None
-    ) -> list[list[float]]:
-        if floor is None:
-            return score_packed(self._ready(), prompts, tries)
-        return score_pruned(self._ready(), prompts, tries, floor)
+        self, splits: Sequence[Split], tries: Sequence[Trie], floor: float, scores: FloatArray
+    ) -> None:
+        beginnings = self._prefixes.worth([tuple(s.ids[: s.first]) for s in splits])
+        for batch in self._batches(splits, beginnings, tries):
+            known = {ids: self._states(ids) for ids in {beginnings[i] for i in batch} if ids}
+            jobs = [Job(splits[i].ids, tries[i], known.get(beginnings[i])) for i in batch]
+            scores[batch] = score_jobs(self._ready(), jobs, floor)
+
+    def _score_unpacked(
+        self,
+        splits: Sequence[Split],
+        among: Sequence[tuple[int, ...] | None],
+        scores: FloatArray,
+    ) -> None:
+        for row, (split, some) in enumerate(zip(splits, among, strict=True)):
+            chosen = list(range(len(split.answers)) if some is None else some)
+            answers = [split.answers[i] for i in chosen]
+            scores[row, chosen] = score_unpacked(self._ready(), split.ids, answers)
+
+    def _states(self, ids: tuple[int, ...]) -> States:
+        return self._prefixes.states(ids, lambda ids: read_states(self._ready(), ids))
 
     def _check(self, ids: Sequence[int], answer: int) -> None:
         if not ids:
@@ -194,12 +226,22 @@ class HFLM:
                 budget=self.window,
             )
 
-    def _batches(self, lengths: Sequence[int], tries: Sequence[Trie]) -> Iterator[list[int]]:
-        """Yield positions of prompts to read together: of similar length, within both bounds."""
+    def _batches(
+        self,
+        splits: Sequence[Split],
+        beginnings: Sequence[tuple[int, ...]],
+        tries: Sequence[Trie],
+    ) -> Iterator[list[int]]:
+        """Yield positions of prompts to read together: alike, and within both bounds.
+
+        Those with the same beginning follow each other, so that it is read once even where few are
+        kept; among them, short ones come first.
+        """
         vocabulary = self._ready().config.get_text_config().vocab_size
+        lengths = [len(s.ids) - len(b) for s, b in zip(splits, beginnings, strict=True)]
         batch: list[int] = []
         tokens = logits = 0
-        for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        for i in sorted(range(len(splits)), key=lambda i: (beginnings[i], lengths[i])):
             nodes = len(tries[i].tokens)
             tokens += lengths[i] + nodes
             logits += (nodes + 1) * vocabulary
@@ -219,6 +261,9 @@ class HFLM:
             return self._model
 
 
+_trie = lru_cache(64)(build_trie)  # most prompts end alike, and have the same answers
+
+
 def switch_to_packing(model: PreTrainedModel) -> bool:
     """Turn packing on where a few made-up prompts score with it as they did without.
 
@@ -234,7 +279,7 @@ def switch_to_packing(model: PreTrainedModel) -> bool:
         slow = [score_unpacked(model, prompt, answers) for prompt in prompts]
         with suppress(Exception):  # the model may not take a custom attention the usual way
             enable_packing(model)
-            fast = score_packed(model, prompts, [build_trie(answers)] * 2)
+            fast = score_jobs(model, [Job(p, build_trie(answers)) for p in prompts], inf)
             if np.allclose(fast, slow, rtol=AGREE[model.dtype], atol=1e-3):
                 return True
     model.set_attn_implementation(usual)

@@ -1,15 +1,15 @@
-"""Several prompts in one forward pass, each attending to itself alone.
+"""Several texts in one forward pass, each attending to its own past alone.
 
-Prompts are laid end to end in one row. The linear layers see one long sequence without padding;
-attention runs once per prompt, so nothing leaks between them and no mask over the whole row is
-built. The trie of answers is read the same way, on top of the prompts' key-value states.
+Texts are laid end to end in one row. The linear layers see one long sequence without padding;
+attention runs once per text, so nothing leaks between them and no mask over the whole row is built.
+What follows them (the tries of answers) is read the same way, on top of their key-value states.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import torch
@@ -19,24 +19,102 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from ragicl.backends.hf.trie import ROOT, Trie
+from ragicl.backends.hf.attention import attend
 
 ATTENTION = "ragicl_packed"
-LOGIT_ROWS = 64  # rows turned to float32 at once: a vocabulary of 256k stays under 70 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of text to read.
+
+    :ivar tokens: its token ids
+    :ivar positions: the position of each in its text
+    :ivar past: the stretches of what was read before that it may look at, in order
+    :ivar mask: which of the last keys, its own included, each of its rows sees, shape
+        (rows, last keys), all before them being seen; None where each row sees itself and its past
+    """
+
+    tokens: Sequence[int]
+    positions: Sequence[int]
+    past: tuple[slice, ...] = ()
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """The key-value states of a text that was read: for each layer (keys, values)."""
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+
+    @property
+    def length(self) -> int:
+        """Number of tokens."""
+        return self.layers[0][0].shape[2]
+
+    @property
+    def bytes(self) -> int:
+        """Size in memory."""
+        return sum(tensor.nbytes for layer in self.layers for tensor in layer)
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One prompt's share of a packed pass.
-
-    :ivar rows: the positions of this pass that belong to it
-    :ivar keys: the stretches of the key-value states it may look at
-    :ivar mask: which of those keys each row sees, shape (rows, keys); None for plain causal
-    """
+    """One piece's share of a pass: its rows, the key-value states it looks at, and its mask."""
 
     rows: slice
     keys: tuple[slice, ...]
-    mask: Tensor | None = None
+    mask: Tensor | None
+
+
+class Reading:
+    """What a model has read so far, and reads on top of it."""
+
+    def __init__(self, model: PreTrainedModel, known: Sequence[States] = ()) -> None:
+        self._model = model
+        layers = zip(*(states.layers for states in known), strict=True)
+        self._cache = DynamicCache([_joined(layer) for layer in layers] if known else None)
+        self._length = sum(states.length for states in known)
+
+    def read(self, pieces: Sequence[Piece], *, last: bool = False) -> tuple[Tensor, list[slice]]:
+        """Read pieces in one pass; return logits, and where each piece lies from now on.
+
+        :param last: return the logits after each piece's last token only
+        :return: logits, shape (tokens or pieces, vocabulary)
+        """
+        device = self._model.device
+        rows = spans_of([len(piece.tokens) for piece in pieces])
+        own = [slice(self._length + r.start, self._length + r.stop) for r in rows]
+        self._length = own[-1].stop
+        segments = [
+            Segment(r, (*p.past, span), None if p.mask is None else p.mask.to(device))
+            for r, span, p in zip(rows, own, pieces, strict=True)
+        ]
+        # A 4-D mask is passed through by transformers as it is: this one only keeps it from
+        # building its own, and packed_attention never reads it.
+        unread = torch.empty((1, 1, 1, 1), dtype=torch.bool, device=device)
+        ends = torch.tensor([r.stop - 1 for r in rows], device=device)
+        logits: Tensor = self._model(
+            input_ids=_row(chain.from_iterable(p.tokens for p in pieces), device),
+            position_ids=_row(chain.from_iterable(p.positions for p in pieces), device),
+            attention_mask=unread,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=ends if last else 0,
+            segments=segments,
+        ).logits
+        return logits[0], own
+
+    def states(self) -> States:
+        """Return the states of all that was read."""
+        layers: Any = self._cache.layers  # all of full attention: see packable
+        return States(tuple((layer.keys, layer.values) for layer in layers))
+
+
+def spans_of(lengths: Sequence[int]) -> list[slice]:
+    """Return the slice that each piece takes when pieces are laid end to end."""
+    ends = list(accumulate(lengths, initial=0))
+    return [slice(*pair) for pair in pairwise(ends)]
 
 
 def packed_attention(
@@ -51,17 +129,17 @@ def packed_attention(
     """Attend within each segment; without segments, exactly what ``sdpa`` does."""
     if segments is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    outputs = []
-    for segment in segments:
-        output, _ = sdpa_attention_forward(
+    outputs = [
+        attend(
             module,
             query[:, :, segment.rows],
-            torch.cat([key[:, :, span] for span in segment.keys], dim=2),
-            torch.cat([value[:, :, span] for span in segment.keys], dim=2),
+            _of(key, segment.keys),
+            _of(value, segment.keys),
             segment.mask,
-            **{**kwargs, "is_causal": segment.mask is None},
+            **kwargs,
         )
-        outputs.append(output)
+        for segment in segments
+    ]
     return torch.cat(outputs, dim=1), None
 
 
@@ -81,123 +159,17 @@ def enable_packing(model: PreTrainedModel) -> None:
     model.set_attn_implementation(ATTENTION)
 
 
-def read(
-    model: PreTrainedModel,
-    tokens: list[int],
-    positions: list[int],
-    segments: Sequence[Segment],
-    cache: DynamicCache,
-    keep: Tensor | int = 0,
-) -> Tensor:
-    """Read tokens on top of the cache, and return logits, shape (positions kept, vocabulary).
-
-    :param keep: the positions to return logits of; 0 for all
-    """
-    # A 4-D mask is passed through by transformers as it is: this one only keeps it from building
-    # its own, and packed_attention never reads it.
-    unread = torch.empty((1, 1, 1, 1), dtype=torch.bool, device=model.device)
-    logits: Tensor = model(
-        input_ids=torch.tensor([tokens], device=model.device),
-        position_ids=torch.tensor([positions], device=model.device),
-        attention_mask=unread,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=keep,
-        segments=segments,
-    ).logits
-    return logits[0]
+def _of(states: Tensor, spans: Sequence[slice]) -> Tensor:
+    pieces = [states[:, :, span] for span in spans]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
 
 
-def read_prompts(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], cache: DynamicCache
-) -> Tensor:
-    """Read prompts laid end to end; return each one's last logits, shape (prompts, vocabulary)."""
-    spans = spans_of([len(prompt) for prompt in prompts])
-    return read(
-        model,
-        [token for prompt in prompts for token in prompt],
-        [position for prompt in prompts for position in range(len(prompt))],
-        [Segment(span, (span,)) for span in spans],
-        cache,
-        keep=torch.tensor([span.stop - 1 for span in spans], device=model.device),
-    )
+def _joined(layer: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    if len(layer) == 1:
+        return layer[0]
+    keys, values = zip(*layer, strict=True)
+    return torch.cat(keys, dim=2), torch.cat(values, dim=2)
 
 
-def spans_of(lengths: Sequence[int]) -> list[slice]:
-    """Return the slice that each piece takes when pieces are laid end to end."""
-    ends = list(accumulate(lengths, initial=0))
-    return [slice(*pair) for pair in pairwise(ends)]
-
-
-def score_packed(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], tries: Sequence[Trie]
-) -> list[list[float]]:
-    """Return log P(answer | prompt) for each prompt and each answer of its trie.
-
-    One pass reads all prompts, a second one all internal nodes of their tries.
-    """
-    spans = spans_of([len(prompt) for prompt in prompts])
-    cache = DynamicCache()
-    prefill = read_prompts(model, prompts, cache)
-    if not any(trie.tokens for trie in tries):
-        return [_gather(prefill[i : i + 1], trie) for i, trie in enumerate(tries)]
-    nodes = _read_tries(model, prompts, tries, spans, cache)
-    return [
-        _gather(torch.cat([prefill[i : i + 1], nodes[rows]]), trie)
-        for i, (trie, rows) in enumerate(
-            zip(tries, spans_of([len(t.tokens) for t in tries]), strict=True)
-        )
-    ]
-
-
-def _read_tries(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    tries: Sequence[Trie],
-    spans: Sequence[slice],
-    cache: DynamicCache,
-) -> Tensor:
-    """Return the logits of every internal node of every trie, shape (nodes, vocabulary)."""
-    cached = spans[-1].stop
-    segments = []
-    for prompt, trie, rows in zip(
-        spans, tries, spans_of([len(t.tokens) for t in tries]), strict=True
-    ):
-        if trie.tokens:
-            own = slice(cached + rows.start, cached + rows.stop)
-            mask = _trie_mask(trie, prompt.stop - prompt.start).to(model.device)
-            segments.append(Segment(rows, (prompt, own), mask))
-    return read(
-        model,
-        [token for trie in tries for token in trie.tokens],
-        [len(p) + depth for p, trie in zip(prompts, tries, strict=True) for depth in trie.depths],
-        segments,
-        cache,
-    )
-
-
-def _trie_mask(trie: Trie, prompt: int) -> Tensor:
-    """Return what each node sees, shape (1, 1, nodes, prompt + nodes): the prompt and its path."""
-    size = len(trie.tokens)
-    mask = torch.zeros((size, prompt + size), dtype=torch.bool)
-    mask[:, :prompt] = True
-    paths = mask[:, prompt:]
-    for node, parent in enumerate(trie.parents):
-        if parent != ROOT:
-            paths[node] = paths[parent]
-        paths[node, node] = True
-    return mask[None, None]
-
-
-def _gather(logits: Tensor, trie: Trie) -> list[float]:
-    """Sum each answer's log-probabilities in float32; row 0 of the logits is the root."""
-    normalisers = torch.cat(
-        [rows.float().logsumexp(dim=-1) for rows in torch.split(logits, LOGIT_ROWS)]
-    )
-    nodes, tokens, answers = (
-        torch.tensor(column, device=logits.device) for column in zip(*trie.edges, strict=True)
-    )
-    rows = nodes - ROOT
-    log_probs = logits[rows, tokens].float() - normalisers[rows]
-    totals = torch.zeros(int(answers.max()) + 1, device=logits.device)
-    return totals.index_add(0, answers, log_probs).tolist()
+def _row(values: Iterator[int], device: torch.device) -> Tensor:
+    return torch.tensor([list(values)], device=device)

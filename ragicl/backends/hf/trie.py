@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 ROOT = -1
+
+Follower = tuple[int | None, int]
+"""The node that a token leads to (None at an answer's end), and the answer it belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,34 +19,39 @@ class Trie:
     :ivar tokens: token id of each internal node, parents before children
     :ivar parents: index of each node's parent, ROOT where it follows the prompt directly
     :ivar depths: 0 for nodes that follow the prompt directly
-    :ivar edges: (node, token, answer) for each token to predict: after reading `node` (ROOT: the
-        prompt), how likely is `token`; the sum over an answer's edges is its log-probability
+    :ivar followers: for each node and ROOT, each token that may follow it, with the answers that
+        have it there; an answer's log-probability is the sum over its tokens
+    :ivar size: number of answers, those that were left out included
     """
 
     tokens: tuple[int, ...]
     parents: tuple[int, ...]
     depths: tuple[int, ...]
-    edges: tuple[tuple[int, int, int], ...]
+    followers: dict[int, dict[int, tuple[Follower, ...]]]
+    size: int
 
 
-def build_trie(answers: Sequence[Sequence[int]]) -> Trie:
-    """Return the trie of the answers' token ids."""
+def build_trie(answers: Sequence[Sequence[int]], among: Iterable[int] | None = None) -> Trie:
+    """Return the trie of the answers' token ids.
+
+    :param among: the positions of the answers to take; None takes all
+    """
     tokens: list[int] = []
     parents: list[int] = []
     depths: list[int] = []
-    edges: list[tuple[int, int, int]] = []
     children: dict[tuple[int, int], int] = {}
-    for number, answer in enumerate(answers):
+    followers: dict[int, dict[int, tuple[Follower, ...]]] = defaultdict(dict)
+    for number in range(len(answers)) if among is None else sorted(among):
         node = ROOT
-        for depth, token in enumerate(answer):
-            edges.append((node, token, number))
-            if depth == len(answer) - 1:
-                break
-            child = children.get((node, token))
-            if child is None:
-                child = children[node, token] = len(tokens)
-                tokens.append(token)
-                parents.append(node)
-                depths.append(depth)
-            node = child
-    return Trie(tuple(tokens), tuple(parents), tuple(depths), tuple(edges))
+        for depth, token in enumerate(answers[number]):
+            child = None
+            if depth < len(answers[number]) - 1:
+                child = children.setdefault((node, token), len(tokens))
+                if child == len(tokens):
+                    tokens.append(token)
+                    parents.append(node)
+                    depths.append(depth)
+            known = followers[node].get(token, ())
+            followers[node][token] = (*known, (child, number))
+            node = ROOT if child is None else child
+    return Trie(tuple(tokens), tuple(parents), tuple(depths), dict(followers), len(answers))

@@ -1,0 +1,79 @@
+"""Attention of one prompt's rows to its keys, by the fastest exact route of the machine.
+
+In bf16 on a CPU, torch's fused kernel runs at about a seventh of the matrix units' speed; the plain
+formula in blocks of rows, on the products that oneDNN does at full speed, takes less than half of
+its time. Scores are rounded to bf16 before the softmax, as in the eager attention of transformers.
+Everywhere else the fused kernel is the faster one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+BLOCK = 64  # rows at once; their scores stay in the cache of a core up to some thousand keys
+
+
+def attend(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    **kwargs: Any,
+) -> Tensor:
+    """Return the attended values, shape (1, rows, heads, dim).
+
+    :param query: shape (1, heads, rows, dim); the rows are the last of the keys
+    :param key: shape (1, key heads, keys, dim), as is `value`
+    :param mask: which of the last keys each row sees, shape (rows, last); all keys before them are
+        seen; None lets each row see itself and what precedes it
+    """
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16:
+        scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
+        return _blocked(query[0] * scaling, key[0], value[0], mask)[None]
+    rows, keys = query.shape[2], key.shape[2]
+    if mask is None and rows < keys:
+        mask = torch.ones((rows, rows), dtype=torch.bool, device=query.device).tril()
+    if mask is not None:
+        mask = pad(mask, (keys - mask.shape[1], 0), value=True)[None, None]
+    causal = {**kwargs, "is_causal": mask is None}
+    return sdpa_attention_forward(module, query, key, value, mask, **causal)[0]
+
+
+def _blocked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Attend block by block; queries are scaled already. Return shape (rows, heads, dim).
+
+    Blocks end at multiples of BLOCK of the keys, wherever the rows begin: a row's result does not
+    depend on how many of the rows before it are read with it.
+    """
+    heads, rows, dim = query.shape
+    groups, keys, _ = key.shape
+    query = query.reshape(groups, heads // groups, rows, dim)
+    key = key.transpose(1, 2)
+    out = query.new_empty((rows, heads, dim))
+    begin = first = keys - rows
+    while begin < keys:
+        end = min((begin // BLOCK + 1) * BLOCK, keys)
+        some = slice(begin - first, end - first)
+        seen = end if mask is None else keys
+        block = query[:, :, some].reshape(groups, -1, dim)
+        scores = torch.bmm(block, key[:, :, :seen])
+        last = _bias(end - begin, query) if mask is None else _bias_of(mask[some], query)
+        scores.view(groups, heads // groups, end - begin, seen)[..., seen - last.shape[1] :] += last
+        attended = torch.bmm(torch.softmax(scores, dim=-1), value[:, :seen])
+        out[some] = attended.view(heads, end - begin, dim).transpose(0, 1)
+        begin = end
+    return out
+
+
+def _bias(size: int, like: Tensor) -> Tensor:
+    return like.new_full((size, size), float("-inf")).triu(1)
+
+
+def _bias_of(mask: Tensor, like: Tensor) -> Tensor:
+    return torch.zeros(mask.shape, dtype=like.dtype).masked_fill(~mask, float("-inf"))

@@ -1,0 +1,114 @@
+"""Beginnings that prompts share are read once; attention gives the same wherever it begins."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from test_hf import ANSWERS, PROMPT, tiny  # noqa: F401 - a fixture
+from torch.nn.functional import scaled_dot_product_attention
+
+from ragicl.backends.hf import prefixes
+from ragicl.backends.hf.attention import _blocked
+from ragicl.backends.hf.lm import HFLM
+from ragicl.backends.hf.packed import States
+from ragicl.backends.hf.prefixes import Prefixes
+
+BLOCK = PROMPT.removesuffix("\nText: will it rain?\nLabel:")
+QUERIES = ["play some jazz", "set an alarm", "will it rain in Paris?", "move the meeting"]
+SHARING = [[BLOCK, f"\nText: {query}\nLabel:"] for query in QUERIES]
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    monkeypatch.setattr(prefixes, "SHORTEST", 4)
+
+
+def fresh(it, dtype="float32"):
+    lm = HFLM("hf:fresh", str(it.folder), dtype=dtype)
+    assert lm.packed
+    return lm
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "neox"])
+def test_scores_with_a_kept_beginning_are_those_without(tiny, eager, architecture, dtype):  # noqa: F811
+    it = tiny(architecture)
+    lm, other = fresh(it, dtype), fresh(it, dtype)
+    other._prefixes.worth = lambda beginnings: [()] * len(beginnings)
+    expected = other.score(SHARING, ANSWERS)
+    first, again = lm.score(SHARING, ANSWERS), lm.score(SHARING[:1], ANSWERS)
+    assert (lm._prefixes.misses, lm._prefixes.hits) == (1, 1)
+    tolerance = 1e-4 if dtype == "float32" else 0.1
+    np.testing.assert_allclose(first, expected, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(again, expected[:1], rtol=0, atol=tolerance)
+
+
+def test_several_beginnings_in_one_batch(tiny, eager):  # noqa: F811
+    it = tiny("llama")
+    mixed = [
+        [BLOCK + extra, *rest] for extra in ("", "\nText: x\nLabel: y") for _, *rest in SHARING
+    ]
+    mixed.append([PROMPT])
+    lm = fresh(it)
+    np.testing.assert_allclose(
+        lm.score(mixed, ANSWERS),
+        [it.lm.score([["".join(parts)]], ANSWERS)[0] for parts in mixed],
+        rtol=0,
+        atol=1e-4,
+    )
+    assert lm._prefixes.misses == 2
+
+
+def test_a_beginning_is_kept_once_it_has_come_twice(tiny, eager):  # noqa: F811
+    lm = fresh(tiny("llama"))
+    for count, prompt in enumerate(SHARING[:3]):
+        lm.score([prompt], ANSWERS)
+        assert lm._prefixes.misses == min(count, 1)
+    assert lm._prefixes.hits == 1
+
+
+def test_short_beginnings_are_not_kept(tiny):  # noqa: F811
+    lm = fresh(tiny("llama"))
+    lm.score([["Hi.", "\nText: a\nLabel:"], ["Hi.", "\nText: b\nLabel:"]], ANSWERS)
+    assert lm._prefixes.misses == 0
+
+
+def test_kept_states_are_bounded_and_the_oldest_go_first():
+    def read(ids):
+        tensor = torch.zeros((1, 1, len(ids), 4))
+        return States(((tensor, tensor),))
+
+    size = read((1,) * 10).bytes
+    kept = Prefixes(limit=2 * size)
+    a, b, c = [(n,) * 10 for n in range(3)]
+    for ids in (a, b, a, c):
+        kept.states(ids, read)
+        assert sum(states.bytes for states in kept._kept.values()) == kept._bytes <= 2 * size
+    assert set(kept._kept) == {a, c}
+    assert (kept.hits, kept.misses) == (1, 3)
+    assert kept.states((9,) * 1000, read).length == 1000, "used, though too large to be kept"
+    assert kept._bytes == 0
+
+
+@pytest.mark.parametrize("rows", [1, 63, 64, 65, 200])
+@pytest.mark.parametrize("past", [0, 5, 64, 130])
+def test_blocked_attention_is_the_fused_kernels(rows, past):
+    torch.manual_seed(0)
+    query = torch.randn(6, rows, 16)
+    key, value = torch.randn(2, 2, past + rows, 16)
+    mask = torch.ones(rows, past + rows, dtype=torch.bool).tril(past)
+    expected = scaled_dot_product_attention(
+        query[None], key[None], value[None], attn_mask=mask, scale=1.0, enable_gqa=True
+    )[0].transpose(0, 1)
+    for shown in (None, mask[:, past:], mask):
+        torch.testing.assert_close(_blocked(query, key, value, shown), expected, rtol=0, atol=1e-5)
+
+
+def test_a_row_attends_alike_whatever_is_read_with_it():
+    torch.manual_seed(0)
+    query = torch.randn(6, 300, 16).bfloat16()
+    key, value = torch.randn(2, 2, 300, 16).bfloat16()
+    cuts = [_blocked(query[:, cut:], key, value, None) for cut in (0, 1, 64, 100, 290)]
+    for long, short in pairwise(cuts):
+        assert torch.equal(long[-len(short) :], short)
