@@ -6,18 +6,13 @@ entry is left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ragicl.decide import from_votes, likeliest
-from ragicl.records import Example, Neighbor
-
 CONFIDENCE = 0.95  # of the bound on the vote's accuracy
 MISTAKES = 20  # that the accuracy asked for must allow in the smallest sample that is tried
-CHUNK = 256  # examples embedded and searched together
-Retrieve = Callable[[Sequence[str], Sequence[str | None]], Sequence[Sequence[Neighbor]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +35,6 @@ class ExitRule:
     def allows(self, share: float) -> bool:
         """Return whether a vote with this share answers by itself."""
         return self.share is not None and round(share, 6) >= self.share
-
-
-def learn_exit(
-    examples: Sequence[Example], retrieve: Retrieve, labels: Collection[str], accuracy: float
-) -> ExitRule:
-    """Return the rule that a sample of an index's own examples supports.
-
-    :param retrieve: finds the neighbours of texts, each without the example of the id given
-    :param labels: examples with other labels are passed over
-    """
-    shares, right = [], []
-    known = [example for example in examples if example.output in labels]
-    for start in range(0, len(known), CHUNK):
-        some = known[start : start + CHUNK]
-        found = retrieve([e.input for e in some], [e.id for e in some])
-        for example, near in zip(some, found, strict=True):
-            probs = from_votes(near, tuple(labels))
-            answer = likeliest(probs)
-            shares.append(probs[answer])
-            right.append(answer == example.output)
-    return learn_rule(shares, right, accuracy)
 
 
 def learn_rule(shares: Sequence[float], right: Sequence[bool], accuracy: float) -> ExitRule:

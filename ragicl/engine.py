@@ -7,28 +7,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from threading import Lock
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
 from ragicl.backends import open_lm
-from ragicl.data import check_query
 from ragicl.decide import from_log_probs, from_votes, likeliest
-from ragicl.early import ExitRule, learn_exit
+from ragicl.early import ExitRule, learn_rule, lower_bound
 from ragicl.errors import BackendError, BudgetError, TaskError
 from ragicl.index import Index
+from ragicl.learnt import Learnt
 from ragicl.policy import DEFAULT, Policy
 from ragicl.prompt import Template, compose, named_template
 from ragicl.protocols import LM, FloatArray
-from ragicl.records import NOTHING, Example, Kind, Neighbor, Prediction, Prompt
-from ragicl.select import nearest
+from ragicl.records import NOTHING, Example, Kind, Prediction, Prompt, Recall
+from ragicl.retrieve import Found, Retriever
 from ragicl.timing import Timings, shared, timed
 
-CHUNK = 16  # queries embedded, searched and scored together
+CHUNK = 16  # queries scored together, and retrieved together unless they are sorted first
+WINDOW = 256  # queries sorted by the fixed demonstrations that their prompts begin with
 UNLIKELY = 14.0  # nats below the likeliest label: a probability of less than one in a million
-EXIT_SAMPLE = 4000  # examples that an early exit is learnt from
+LEARN_FROM = 4000  # examples that an early exit and a shortlist's recall are learnt from
 ANSWER_SHARE = 4  # a generated answer gets at most this fraction of the budget, unless asked
 
 
@@ -51,8 +51,9 @@ class Engine:
         self.lm = lm
         self.template = template
         self.policy = policy
-        self._exit_rule: ExitRule | None = None
-        self._learning = Lock()
+        self._retriever = Retriever(index, policy)
+        self._exit_rule = Learnt(index, self._learn_exit)
+        self._recall = Learnt(index, self._learn_recall)
         self._reserved: tuple[tuple[str, ...], int] | None = None
 
     @classmethod
@@ -154,9 +155,10 @@ class Engine:
         excluded = exclude or [None] * len(texts)
         if isinstance(texts, str) or len(excluded) != len(texts):
             raise TaskError("give a list of texts, and as many ids to exclude, or none")
-        for start in range(0, len(texts), CHUNK):
-            chunk = slice(start, start + CHUNK)
-            yield from self._chunk(texts[chunk], excluded[chunk])
+        size = CHUNK if self.policy.clusters == 1 else WINDOW
+        for start in range(0, len(texts), size):
+            window = slice(start, start + size)
+            yield from self._window(texts[window], excluded[window])
 
     async def apredict(self, text: str, *, exclude: str | None = None) -> Prediction:
         """Predict one text without blocking the event loop."""
@@ -175,8 +177,7 @@ class Engine:
 
         :raises BudgetError: where the text does not fit into the budget
         """
-        neighbors = self._retrieve([text], [exclude], {})[0]
-        return self._compose(text, neighbors)
+        return self._compose(text, *self._retriever.find([text], [exclude], {}))
 
     def probs(self, texts: Sequence[str]) -> FloatArray:
         """Return P(label | text), shape (len(texts), len(labels)), columns as in `labels`."""
@@ -202,108 +203,110 @@ class Engine:
 
         :raises TaskError: where the index has no labels
         """
-        if self.policy.exit is None:
-            return None
-        with self._learning:
-            if self._exit_rule is None:
-                self._exit_rule = learn_exit(
-                    self.index.sample(EXIT_SAMPLE),
-                    lambda texts, own: self._retrieve(texts, own, {}),
-                    self.labels,
-                    self.policy.exit,
-                )
-            return self._exit_rule
+        return None if self.policy.exit is None else self._exit_rule.get()
 
-    def _chunk(
+    @property
+    def shortlist_recall(self) -> Recall | None:
+        """How often the shortlist holds the right label; None without a shortlist.
+
+        No answer chosen from the shortlist can be right more often.
+        """
+        return None if self.policy.shortlist is None else self._recall.get()
+
+    def _learn_exit(self) -> ExitRule:
+        sample, labels = self.index.sample(LEARN_FROM), self.labels
+        known = [example for example in sample if example.output in labels]
+        votes = [from_votes(f.neighbors, labels) for f in self._retriever.find_others(known)]
+        right = [likeliest(v) == e.output for v, e in zip(votes, known, strict=True)]
+        return learn_rule([max(v.values()) for v in votes], right, self.policy.exit or 1.0)
+
+    def _learn_recall(self) -> Recall:
+        sample, labels = self.index.sample(LEARN_FROM), self.labels
+        known = [example for example in sample if example.output in labels]
+        found = self._retriever.find_others(known)
+        held = sum(e.output in (f.shortlist or ()) for e, f in zip(known, found, strict=True))
+        return Recall(held / len(known), lower_bound(held, len(known)), len(known))
+
+    def _window(
         self, texts: Sequence[str], excluded: Sequence[str | None]
     ) -> Iterator[Prediction | BudgetError]:
         timings: Timings = {}
-        neighbors = self._retrieve(texts, excluded, timings)
+        found = self._retriever.find(texts, excluded, timings)
+        timings = shared(timings, len(texts))
         if self.policy.decide == "knn":
-            yield from self._vote(neighbors, shared(timings, len(texts)))
+            yield from self._vote(found, timings)
             return
-        votes = self._exits(neighbors, shared(timings, len(texts)))
+        may_exit = self.policy.exit is not None or self.policy.shortlist is not None
+        votes = self._exits(found, timings) if may_exit else {}
         left = [i for i in range(len(texts)) if i not in votes]
-        answers = self._ask([texts[i] for i in left], [neighbors[i] for i in left],
-                            shared(timings, len(texts)))  # fmt: skip
+        answers = self._ask([texts[i] for i in left], [found[i] for i in left], timings)
         for i in range(len(texts)):
             yield votes[i] if i in votes else next(answers)
 
-    def _exits(
-        self, neighbors: Sequence[tuple[Neighbor, ...]], timings: Timings
-    ) -> dict[int, Prediction]:
+    def _exits(self, found: Sequence[Found], timings: Timings) -> dict[int, Prediction]:
         """Return the predictions, by position, that need no language model."""
-        rule = self.exit_rule
-        if rule is None:
-            return {}
-        votes = enumerate(self._vote(neighbors, timings))
-        return {i: replace(v, exited=True) for i, v in votes if rule.allows(v.probs[v.output])}
+        rule, labels = self.exit_rule, self.labels
+        exits = {}
+        for i, (vote, own) in enumerate(zip(self._vote(found, timings), found, strict=True)):
+            if own.shortlist is not None and len(own.shortlist) == 1:
+                only = own.shortlist[0]
+                certain = dict.fromkeys(labels, 0.0) | {only: 1.0}
+                exits[i] = replace(vote, output=only, probs=certain, exited=True)
+            elif rule is not None and rule.allows(vote.probs[vote.output]):
+                exits[i] = replace(vote, exited=True)
+        return exits
 
     def _ask(
-        self, texts: Sequence[str], neighbors: Sequence[tuple[Neighbor, ...]], timings: Timings
+        self, texts: Sequence[str], found: Sequence[Found], timings: Timings
     ) -> Iterator[Prediction | BudgetError]:
         """Yield the language model's predictions, or the error of a text that does not fit."""
         prompts: list[Prompt | BudgetError] = []
         spent: Timings = {}
         with timed(spent, "compose"):
-            for text, near in zip(texts, neighbors, strict=True):
+            for text, own in zip(texts, found, strict=True):
                 try:
-                    prompts.append(self._compose(text, near))
+                    prompts.append(self._compose(text, own))
                 except BudgetError as error:
                     prompts.append(error)
+        timings = timings | shared(spent, len(texts))
+        good = {i: p for i, p in enumerate(prompts) if isinstance(p, Prompt)}
+        # Prompts that begin alike follow each other, so that their beginning is read once.
+        order = sorted(good, key=lambda i: good[i].parts[0]) if self.policy.fixed else list(good)
         answer = self._generate if self.generates else self._classify
-        good = [p for p in prompts if isinstance(p, Prompt)]
-        behind = [n for n, p in zip(neighbors, prompts, strict=True) if isinstance(p, Prompt)]
-        answers = answer(good, behind, timings | shared(spent, len(texts)))
-        for prompt in prompts:
-            yield prompt if isinstance(prompt, BudgetError) else next(answers)
+        answers: dict[int, Prediction] = {}
+        batches = (order[start : start + CHUNK] for start in range(0, len(order), CHUNK))
+        for i, prompt in enumerate(prompts):
+            while i in good and i not in answers:
+                batch = next(batches)
+                ask = answer([good[j] for j in batch], [found[j] for j in batch], timings)
+                answers |= zip(batch, ask, strict=True)
+            yield prompt if isinstance(prompt, BudgetError) else answers.pop(i)
 
-    def _retrieve(
-        self, texts: Sequence[str], excluded: Sequence[str | None], timings: Timings
-    ) -> list[tuple[Neighbor, ...]]:
-        for text in texts:
-            check_query(text)
-        if self.policy.k == 0:
-            return [()] * len(texts)
-        encoder = self.index.encoder  # loading it is no query's time
-        with timed(timings, "embed"):
-            vectors = encoder.encode(texts)
-        with timed(timings, "search"):
-            return nearest(
-                self.index.near,
-                vectors,
-                self.policy.k,
-                exclude=excluded,
-                labels=self.policy.labels,
-            )
-
-    def _compose(self, text: str, neighbors: Sequence[Neighbor]) -> Prompt:
+    def _compose(self, text: str, found: Found) -> Prompt:
         lm = self._lm()
         return compose(
             text,
-            neighbors,
+            found.neighbors,
             self.template,
             count=lm.count,
             budget=self._budget(lm),
             reserve=self._reserve(lm),
+            fixed=found.fixed,
             truncate=self.policy.truncate,
         )
 
-    def _vote(
-        self, neighbors: Sequence[tuple[Neighbor, ...]], timings: Timings
-    ) -> Iterator[Prediction]:
+    def _vote(self, found: Sequence[Found], timings: Timings) -> Iterator[Prediction]:
         labels = self.labels
-        for near in neighbors:
-            probs = from_votes(near, labels)
-            yield Prediction(likeliest(probs), probs, near, None, timings)
+        for own in found:
+            probs = from_votes(own.neighbors, labels)
+            yield Prediction(likeliest(probs), probs, own.neighbors, None, timings)
 
     def _classify(
-        self,
-        prompts: Sequence[Prompt],
-        neighbors: Sequence[tuple[Neighbor, ...]],
-        timings: Timings,
+        self, prompts: Sequence[Prompt], found: Sequence[Found], timings: Timings
     ) -> Iterator[Prediction]:
         lm, labels = self._lm(), self.labels
+        places = {label: place for place, label in enumerate(labels)}
+        among = [[places[x] for x in own.shortlist or labels] for own in found]
         spent: Timings = {}
         lm.load()
         with timed(spent, "score"):
@@ -311,32 +314,32 @@ class Engine:
                 [prompt.parts for prompt in prompts],
                 [self.template.answer(label) for label in labels],
                 floor=None if self.policy.exact else UNLIKELY,
+                among=None if self.policy.shortlist is None else among,
             )
-        if not np.isfinite(scores).all():
+        if not np.isfinite(scores.max(axis=1, initial=-np.inf)).all() or np.isnan(scores).any():
             raise BackendError(
                 f"{lm.spec} gave scores that are not numbers; try another --dtype, or another model"
             )
         timings = timings | shared(spent, len(prompts))
-        for prompt, near, log_probs in zip(prompts, neighbors, scores, strict=True):
+        for prompt, own, log_probs in zip(prompts, found, scores, strict=True):
             probs = from_log_probs(log_probs, labels)
-            yield Prediction(likeliest(probs), probs, near, prompt, timings, lm.description)
+            yield Prediction(
+                likeliest(probs), probs, own.neighbors, prompt, timings, lm.description
+            )
 
     def _generate(
-        self,
-        prompts: Sequence[Prompt],
-        neighbors: Sequence[tuple[Neighbor, ...]],
-        timings: Timings,
+        self, prompts: Sequence[Prompt], found: Sequence[Found], timings: Timings
     ) -> Iterator[Prediction]:
         lm, known = self._lm(), self.index.labels()
         lm.load()
-        for prompt, near in zip(prompts, neighbors, strict=True):
+        for prompt, own in zip(prompts, found, strict=True):
             spent: Timings = {}
             with timed(spent, "generate"):
                 output = "".join(self._write(prompt)).strip()
             yield Prediction(
                 output,
                 NOTHING,
-                near,
+                own.neighbors,
                 prompt,
                 timings | spent,
                 lm.description,

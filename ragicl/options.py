@@ -80,6 +80,21 @@ engine_options = together(
         metavar="ACCURACY",
         help="Let neighbours that agree answer alone where they are right this often, as 0.98.",
     ),
+    click.option(
+        "--shortlist",
+        type=int,
+        metavar="N",
+        help="Choose among the labels of the N nearest examples only.",
+    ),
+    click.option(
+        "--fixed",
+        default=0,
+        show_default=True,
+        help="Typical examples that every prompt begins with, read once for all queries.",
+    ),
+    click.option(
+        "--clusters", default=1, show_default=True, help="Sets of them, chosen by the query."
+    ),
     click.option("--exact", is_flag=True, help="Score even the unlikeliest labels to their end."),
     click.option("--truncate", is_flag=True, help="Cut a text that does not fit the budget."),
 )
@@ -145,6 +160,9 @@ def open_engine(path: Path, options: dict[str, Any]) -> Engine:
         seed=options["seed"],
         exact=options["exact"],
         exit=options["exit"],
+        fixed=options["fixed"],
+        clusters=options["clusters"],
+        shortlist=options["shortlist"],
         truncate=options["truncate"],
     )
     engine = Engine.open(

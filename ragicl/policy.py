@@ -23,6 +23,11 @@ class Policy:
         less likely than the likeliest may get an upper bound of their probability, which saves time
     :ivar exit: let the neighbours' vote answer alone where, by the index's own examples, it is
         right at least this often (such as 0.98); None always asks the language model
+    :ivar fixed: typical examples that every prompt begins with, before the k nearest; the model
+        reads them once for all queries; 0 uses none
+    :ivar clusters: sets of such examples, a query taking that of the cluster it lies in
+    :ivar shortlist: choose among the labels of so many nearest examples only; where these have one
+        label, no language model is asked; None chooses among all
     :ivar truncate: cut a query that does not fit, instead of refusing it
     """
 
@@ -36,6 +41,9 @@ class Policy:
     seed: int = 0
     exact: bool = False
     exit: float | None = None
+    fixed: int = 0
+    clusters: int = 1
+    shortlist: int | None = None
     truncate: bool = False
 
     def __post_init__(self) -> None:
@@ -45,6 +53,13 @@ class Policy:
             (self.k < 0, f"k is {self.k}; it must be 0 or more"),
             (_below_one(self.budget), f"budget is {self.budget}; it must be 1 or more"),
             (_below_one(self.max_tokens), f"max_tokens is {self.max_tokens}; it must be 1 or more"),
+            (self.fixed < 0, f"fixed is {self.fixed}; it must be 0 or more"),
+            (self.clusters < 1, f"clusters is {self.clusters}; it must be 1 or more"),
+            (_below_one(self.shortlist), f"shortlist is {self.shortlist}; it must be 1 or more"),
+            (
+                self.shortlist is not None and bool(self.generate),
+                "a shortlist is of labels; generated text has none",
+            ),
             (self.temperature < 0, f"temperature is {self.temperature}; it must be 0 or more"),
             (self.decide not in ("lm", "knn"), f"decide is {self.decide!r}; use lm or knn"),
             (not 0 < accuracy < 1, f"exit is {self.exit}; it must be between 0 and 1"),

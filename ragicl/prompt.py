@@ -176,6 +176,7 @@ def compose(
     count: Callable[[Parts], int],
     budget: int,
     reserve: int,
+    fixed: Sequence[Neighbor] = (),
     truncate: bool = False,
 ) -> Prompt:
     """Compose the prompt that keeps as many demonstrations as fit, nearest last.
@@ -187,14 +188,19 @@ def compose(
     :param count: tokens of a whole prompt, by the model that will read it
     :param budget: the most tokens of the prompt and its answer
     :param reserve: tokens kept free for the answer
+    :param fixed: demonstrations that come before all others, in this order; instruction and they
+        are one piece of the prompt, and left out as a whole where they leave the query no room
     :param truncate: cut the end of a query that does not fit alone
     :raises BudgetError: where the query does not fit alone and may not be cut
     """
     room = budget - reserve
-    fit = _fitting(query, neighbors, template, count, room)
+    everything = len(fixed) + len(neighbors)
+    fit = _fitting(query, neighbors, fixed, template, count, room)
+    if fit is None and fixed:
+        fit = _fitting(query, neighbors, (), template, count, room)
     if fit is not None:
         shots, parts, tokens = fit
-        return Prompt(parts, shots, tokens, dropped=len(neighbors) - len(shots))
+        return Prompt(parts, shots, tokens, dropped=everything - len(shots))
     needed = count(template.render(query, ())) + reserve
     if not truncate:
         raise BudgetError(
@@ -205,7 +211,7 @@ def compose(
             budget=budget,
         )
     parts = _truncated(query, template, count, room, needed, budget)
-    return Prompt(parts, (), count(parts), dropped=len(neighbors), truncated=True)
+    return Prompt(parts, (), count(parts), dropped=everything, truncated=True)
 
 
 Fit = tuple[tuple[Neighbor, ...], tuple[str, ...], int]
@@ -214,6 +220,7 @@ Fit = tuple[tuple[Neighbor, ...], tuple[str, ...], int]
 def _fitting(
     query: str,
     neighbors: Sequence[Neighbor],
+    fixed: Sequence[Neighbor],
     template: Template,
     count: Callable[[Parts], int],
     room: int,
@@ -221,8 +228,10 @@ def _fitting(
     """Return the largest fit: its demonstrations in prompt order, its pieces, its tokens."""
 
     def attempt(kept: Sequence[Neighbor]) -> Fit | None:
-        shots = tuple(reversed(kept))
+        shots = (*fixed, *reversed(kept))
         parts = template.render(query, [(n.example.input, n.example.output) for n in shots])
+        if fixed and (own := len(kept) + 1) < len(parts):
+            parts = ("".join(parts[:-own]), *parts[-own:])
         tokens = count(parts)
         return (shots, parts, tokens) if tokens <= room else None
 

@@ -58,8 +58,8 @@ class Neighbor:
 class Prompt:
     """A composed prompt, in the pieces it was made of.
 
-    :ivar parts: rendered text: the instruction, one piece for each demonstration, the query;
-        their concatenation is what the model reads
+    :ivar parts: rendered text: the instruction (with the fixed demonstrations), one piece for each
+        other demonstration, the query; their concatenation is what the model reads
     :ivar shots: the demonstrations kept, in prompt order (nearest last)
     :ivar tokens: length of the whole prompt by the language model's own tokenizer
     :ivar dropped: demonstrations left out because the budget was full
@@ -76,6 +76,20 @@ class Prompt:
     def text(self) -> str:
         """The whole prompt as one string."""
         return "".join(self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """How often a shortlist of labels holds the right one, on examples of the index left out.
+
+    :ivar share: of the examples tried
+    :ivar bound: lower 95 % confidence bound of that share
+    :ivar examples: number of examples tried
+    """
+
+    share: float
+    bound: float
+    examples: int
 
 
 @dataclass(frozen=True, slots=True)

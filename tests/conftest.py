@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +58,18 @@ class EchoLM:
         return len("".join(parts).split())
 
     def score(
-        self, prompts: Sequence[Parts], answers: Sequence[str], *, floor: float | None = None
+        self,
+        prompts: Sequence[Parts],
+        answers: Sequence[str],
+        *,
+        floor: float | None = None,
+        among: Sequence[Collection[int]] | None = None,
     ) -> FloatArray:
         counts = [["".join(p).count(a.strip()) for a in answers] for p in prompts]
-        return np.log(np.array(counts, dtype=np.float32) + 0.5)
+        scores = np.log(np.array(counts, dtype=np.float32) + 0.5)
+        for row, chosen in zip(scores, among or [], strict=False):
+            row[[i not in chosen for i in range(len(answers))]] = -np.inf
+        return scores
 
     def generate(
         self,

@@ -10,8 +10,8 @@ LAYERS = [
     {"errors", "records", "timing"},
     {"protocols", "readers"},
     {"data", "prompt", "backends"},
-    {"select", "decide", "early", "policy", "index"},
-    {"engine"},
+    {"select", "decide", "early", "fixed", "policy", "index"},
+    {"learnt", "retrieve", "engine"},
     {"batch", "bench", "show"},
     {"options"},
     {"cli", "__main__", "__init__"},
@@ -24,7 +24,7 @@ HOMES = {
     "datasets": {"readers.py"},
     "pyarrow": {"readers.py"},
     "sqlite3": {"index/store.py"},
-    "sklearn": {"batch.py"},
+    "sklearn": {"batch.py", "fixed.py"},
     "click": {"cli.py", "options.py"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -177,6 +177,19 @@ class Index:
         with self._lock:
             return self._store.by_id(ids)
 
+    def vectors_of(self, ids: Sequence[str]) -> FloatArray:
+        """Return the stored vectors of examples, shape (len(ids), dim).
+
+        :raises ExampleError: where an id is not there
+        """
+        dim = self.manifest.encoder.dim
+        with self._lock:
+            found = self._store.vectors(ids, dim)
+        if missing := [identity for identity in ids if identity not in found]:
+            raise ExampleError(f"there is no example with id {missing[0]!r} in {self.path}")
+        vectors = [found[identity] for identity in ids]
+        return np.array(vectors, dtype=np.float32).reshape(len(ids), dim)
+
     def longest_outputs(self, number: int = 8) -> list[str]:
         """Return the longest outputs by characters."""
         with self._lock:

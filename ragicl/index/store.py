@@ -157,6 +157,19 @@ class Store:
             raise _damaged(self._path, "a row is missing")
         return found
 
+    def vectors(self, ids: Sequence[str], dim: int) -> dict[str, FloatArray]:
+        """Return the vectors, shape (dim,), of the examples with these ids."""
+        found: dict[str, FloatArray] = {}
+        for start in range(0, len(ids), VARIABLES):
+            some = ids[start : start + VARIABLES]
+            marks = ",".join("?" * len(some))
+            with self._errors():
+                rows = self._db.execute(
+                    f"SELECT id, vector FROM examples WHERE id IN ({marks})", some
+                ).fetchall()
+            found |= {identity: self._vectors([blob], dim)[0] for identity, blob in rows}
+        return found
+
     def examples(self) -> Iterator[Example]:
         """Yield every example in the order in which they were added."""
         last = 0
@@ -198,7 +211,7 @@ class Store:
 
     def added_since(self, generation: int, dim: int) -> Iterator[tuple[Rows, FloatArray]]:
         """Yield rows and vectors written after a generation and still there, chunk by chunk."""
-        last, size = 0, dim * np.dtype(np.float32).itemsize
+        last = 0
         while True:
             with self._errors():
                 found = self._db.execute(
@@ -209,11 +222,15 @@ class Store:
             if not found:
                 return
             rows, blobs = zip(*found, strict=True)
-            if any(not isinstance(blob, bytes) or len(blob) != size for blob in blobs):
-                raise _damaged(self._path, "a vector is not whole")
-            vectors = np.frombuffer(b"".join(blobs), dtype=np.float32).reshape(len(rows), dim)
-            yield np.array(rows, dtype=np.int64), vectors
+            yield np.array(rows, dtype=np.int64), self._vectors(blobs, dim)
             last = rows[-1]
+
+    def _vectors(self, blobs: Sequence[object], dim: int) -> FloatArray:
+        size = dim * np.dtype(np.float32).itemsize
+        whole = [blob for blob in blobs if isinstance(blob, bytes) and len(blob) == size]
+        if len(whole) < len(blobs):
+            raise _damaged(self._path, "a vector is not whole")
+        return np.frombuffer(b"".join(whole), dtype=np.float32).reshape(len(whole), dim)
 
     def _select(self, column: str, values: Sequence[object]) -> Iterator[tuple[int, Example]]:
         for start in range(0, len(values), VARIABLES):
