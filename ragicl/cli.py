@@ -18,7 +18,7 @@ from ragicl.options import (
     open_engine,
     queries_of,
 )
-from ragicl.show import block, describe, kind_of, outcome, progress
+from ragicl.show import block, ceiling, describe, kind_of, outcome, progress
 
 if TYPE_CHECKING:
     from ragicl.batch import ResumableFile, Row
@@ -147,6 +147,8 @@ def predict(
     with ExitStack() as stack:
         engine = stack.enter_context(open_engine(index, options))
         target = stack.enter_context(ResumableFile(out, settings_of(engine))) if out else None
+        if (recall := engine.shortlist_recall) is not None:
+            click.echo(ceiling(recall), err=True)
         rows = [_essentials(row) for row in target.rows] if target else []
         answered = predict_rows(
             engine,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ragicl.batch import Row
     from ragicl.engine import Engine
     from ragicl.index.build import Report, Survey
+    from ragicl.records import Recall
 
 SHOWN = 3  # neighbours under each prediction
 
@@ -56,6 +57,15 @@ def outcome(report: Report) -> str:
     if report.others:
         text += f"; {report.others} more in the index are not in the data (added since, or gone)"
     return text
+
+
+def ceiling(recall: Recall) -> str:
+    """Return what a shortlist can reach, in one line."""
+    return (
+        f"the shortlist holds the right label of {recall.share:.1%} of {recall.examples} examples "
+        f"of the index, each left out (at least {recall.bound:.1%} with 95 % confidence): no "
+        f"answer can be right more often"
+    )
 
 
 def kind_of(kind: str, labels: dict[str, int]) -> str:

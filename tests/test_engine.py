@@ -281,8 +281,88 @@ def test_early_exit_answers_where_neighbours_agree(clear_cut):
 def test_early_exit_asks_the_model_where_votes_are_wrong(folder):
     with opened(folder, k=3, exit=0.95) as engine:
         answers = list(engine.predict_all([text for text, _ in ROWS]))
-    assert engine.exit_rule.share is None, "eight examples prove nothing"
+        assert engine.exit_rule.share is None, "eight examples prove nothing"
     assert not any(answer.exited for answer in answers)
+
+
+def test_a_shortlist_leaves_the_other_labels_out(folder):
+    with opened(folder, k=2, shortlist=4) as engine:
+        answer = engine.predict("lost my card password")
+        scored = {label for label, share in answer.probs.items() if share > 0}
+        assert {n.example.output for n in answer.neighbors} <= scored < set(engine.labels)
+        assert math.isclose(sum(answer.probs.values()), 1.0)
+        assert answer.lm == EchoLM.description
+        recall = engine.shortlist_recall
+        assert recall.examples == len(ROWS)
+        assert 0 < recall.bound < recall.share <= 1
+    with opened(folder) as engine:
+        assert engine.shortlist_recall is None
+
+
+def test_a_shortlist_of_one_label_needs_no_model(folder):
+    with opened(folder, k=0, shortlist=1) as engine:
+        answer = engine.predict("the parcel is late")
+    assert (answer.output, answer.probability) == ("late parcel", 1.0)
+    assert (answer.exited, answer.lm) == (True, None)
+    assert set(answer.probs) == {label for _, label in ROWS}
+
+
+def test_fixed_demonstrations_come_first_in_one_piece(folder):
+    with opened(folder, k=2, fixed=3) as engine:
+        prompts = [engine.prompt(text) for text in ("lost my card", "forgot it")]
+        fixed = [[n.example.id for n in p.shots[:3]] for p in prompts]
+        assert fixed[0] == fixed[1]
+        assert prompts[0].parts[0] == prompts[1].parts[0]
+        for prompt in prompts:
+            shots = [(n.example.input, n.example.output) for n in prompt.shots]
+            query = {"lost my card", "forgot it"} & {prompt.text.splitlines()[-2][6:]}
+            assert prompt.text == "".join(engine.template.render(*query, shots))
+            assert len(prompt.parts) == 4, "beginning, two neighbours, query"
+        own = engine.prompt(ROWS[int(fixed[0][0])][0], exclude=fixed[0][0])
+        assert fixed[0][0] not in [n.example.id for n in own.shots]
+
+
+def test_fixed_demonstrations_are_left_out_where_they_leave_no_room(folder):
+    with opened(folder, k=1, fixed=8, budget=30) as engine:
+        prompt = engine.prompt("lost my card")
+    assert (len(prompt.shots), prompt.dropped) == (1, 8)
+
+
+def test_clusters_have_fixed_demonstrations_of_their_own(folder):
+    texts = [text for text, _ in ROWS] * 3
+    with opened(folder, k=1, fixed=2, clusters=3) as engine:
+        answers = list(engine.predict_all(texts))
+        beginnings = {answer.prompt.parts[0] for answer in answers}
+        alone = [engine.predict(text) for text in texts]
+    assert len(beginnings) == 3
+    assert [a.prompt for a in answers] == [a.prompt for a in alone], "sorted within, not without"
+    assert [a.output for a in answers] == [a.output for a in alone]
+
+
+def test_a_removed_example_is_no_fixed_demonstration(folder):
+    with opened(folder, k=1, fixed=2) as engine:
+        before = {n.example.id for n in engine.prompt("lost my card").shots[:2]}
+        engine.remove([min(before)])
+        after = {n.example.id for n in engine.prompt("lost my card").shots[:2]}
+    assert min(before) not in after
+    assert len(after) == 2
+
+
+def test_what_is_learnt_holds_until_a_tenth_of_the_examples_has_changed(clear_cut):
+    with opened(clear_cut, k=4, exit=0.8) as engine:
+        first, size = engine.exit_rule, len(engine.index)
+        engine.add([Example("sun sea", "holiday")])
+        assert engine.exit_rule is first
+        engine.add([Example(f"sun sea {n}", "holiday") for n in range(size // 5)])
+        assert engine.exit_rule.sample == len(engine.index)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"shortlist": 0}, {"fixed": -1}, {"clusters": 0}, {"shortlist": 2, "generate": True}]
+)
+def test_impossible_shortlists_and_fixed_sets_are_refused(wrong):
+    with pytest.raises(TaskError):
+        Policy(**wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"exit": 1.0}, {"exit": 0.9, "k": 0}])
