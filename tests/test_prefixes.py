@@ -8,7 +8,7 @@ import torch
 from test_hf import ANSWERS, PROMPT, tiny  # noqa: F401 - a fixture
 from torch.nn.functional import scaled_dot_product_attention
 
-from ragicl.backends.hf import prefixes
+from ragicl.backends.hf import attention, prefixes
 from ragicl.backends.hf.attention import _blocked
 from ragicl.backends.hf.lm import HFLM
 from ragicl.backends.hf.packed import States
@@ -24,8 +24,8 @@ def eager(monkeypatch):
     monkeypatch.setattr(prefixes, "SHORTEST", 4)
 
 
-def fresh(it, dtype="float32"):
-    lm = HFLM("hf:fresh", str(it.folder), dtype=dtype)
+def fresh(it, dtype="float32", **options):
+    lm = HFLM("hf:fresh", str(it.folder), dtype=dtype, **options)
     assert lm.packed
     return lm
 
@@ -34,11 +34,11 @@ def fresh(it, dtype="float32"):
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "neox"])
 def test_scores_with_a_kept_beginning_are_those_without(tiny, eager, architecture, dtype):  # noqa: F811
     it = tiny(architecture)
-    lm, other = fresh(it, dtype), fresh(it, dtype)
-    other._prefixes.worth = lambda beginnings: [()] * len(beginnings)
+    lm, other = fresh(it, dtype), fresh(it, dtype, prefix_bytes=0)
     expected = other.score(SHARING, ANSWERS)
     first, again = lm.score(SHARING, ANSWERS), lm.score(SHARING[:1], ANSWERS)
     assert (lm._prefixes.misses, lm._prefixes.hits) == (1, 1)
+    assert other._prefixes.misses == 0
     tolerance = 1e-4 if dtype == "float32" else 0.1
     np.testing.assert_allclose(first, expected, rtol=0, atol=tolerance)
     np.testing.assert_allclose(again, expected[:1], rtol=0, atol=tolerance)
@@ -103,6 +103,42 @@ def test_blocked_attention_is_the_fused_kernels(rows, past):
     )[0].transpose(0, 1)
     for shown in (None, mask[:, past:], mask):
         torch.testing.assert_close(_blocked(query, key, value, shown), expected, rtol=0, atol=1e-5)
+
+
+def test_one_kernel_for_all_texts_is_called_as_documented(monkeypatch):
+    """torch's kernel needs a GPU: here its documentation, in plain operations."""
+
+    def documented(query, key, value, q, k, max_q, max_k, *, scale, window_size, enable_gqa):
+        assert (window_size, enable_gqa) == ((-1, 0), True)
+        assert (max_q, max_k) == (int(q.diff().max()), int(k.diff().max()))
+        texts = zip(pairwise(q.tolist()), pairwise(k.tolist()), strict=True)
+        return torch.cat(
+            [
+                _blocked(
+                    query[slice(*rows)].transpose(0, 1) * scale,
+                    key[slice(*keys)].transpose(0, 1),
+                    value[slice(*keys)].transpose(0, 1),
+                    None,
+                )
+                for rows, keys in texts
+            ]
+        )
+
+    monkeypatch.setattr(attention, "varlen_attn", documented)
+    torch.manual_seed(0)
+    rows, lengths = [3, 5], [7, 5]
+    query = torch.randn(1, 4, 8, 16)
+    keys, values = ([torch.randn(1, 2, n, 16) for n in lengths] for _ in range(2))
+    out = attention.attend_fused(query, keys, values, rows, 0.25)
+    expected = []
+    for some, key, value in zip((slice(0, 3), slice(3, 8)), keys, values, strict=True):
+        n, past = some.stop - some.start, key.shape[2] - (some.stop - some.start)
+        mask = torch.ones(n, past + n, dtype=torch.bool).tril(past)
+        attended = scaled_dot_product_attention(
+            query[:, :, some], key, value, attn_mask=mask, scale=0.25, enable_gqa=True
+        )
+        expected.append(attended.transpose(1, 2))
+    torch.testing.assert_close(out, torch.cat(expected, dim=1), rtol=0, atol=1e-5)
 
 
 def test_a_row_attends_alike_whatever_is_read_with_it():

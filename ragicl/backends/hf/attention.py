@@ -3,17 +3,26 @@
 In bf16 on a CPU, torch's fused kernel runs at about a seventh of the matrix units' speed; the plain
 formula in blocks of rows, on the products that oneDNN does at full speed, takes less than half of
 its time. Scores are rounded to bf16 before the softmax, as in the eager attention of transformers.
-Everywhere else the fused kernel is the faster one.
+Everywhere else the fused kernel is the faster one; a GPU has one for several texts at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+varlen_attn: Any = None
+with suppress(ImportError):  # torch before 2.10
+    from torch.nn.attention import varlen
+
+    varlen_attn = varlen.varlen_attn
 
 BLOCK = 64  # rows at once; their scores stay in the cache of a core up to some thousand keys
 
@@ -43,6 +52,45 @@ def attend(
         mask = pad(mask, (keys - mask.shape[1], 0), value=True)[None, None]
     causal = {**kwargs, "is_causal": mask is None}
     return sdpa_attention_forward(module, query, key, value, mask, **causal)[0]
+
+
+def fusible(query: Tensor) -> bool:
+    """Return whether a GPU can attend for texts of several lengths in one kernel."""
+    half = query.dtype in (torch.bfloat16, torch.float16)
+    return varlen_attn is not None and query.device.type == "cuda" and half
+
+
+def attend_fused(
+    query: Tensor,
+    keys: Sequence[Tensor],
+    values: Sequence[Tensor],
+    rows: Sequence[int],
+    scaling: float | None,
+) -> Tensor:
+    """Attend for several texts in one kernel; each row sees itself and what precedes it.
+
+    :param query: shape (1, heads, all rows, dim), the texts' rows one after the other
+    :param keys: for each text, shape (1, key heads, its keys, dim), as are `values`
+    :param rows: number of rows of each text, the last of its keys
+    :return: shape (1, all rows, heads, dim)
+    """
+    lengths = [key.shape[2] for key in keys]
+    starts = [
+        torch.tensor([0, *accumulate(some)], dtype=torch.int32, device=query.device)
+        for some in (rows, lengths)
+    ]
+    joined = [torch.cat(list(some), dim=2)[0].transpose(0, 1) for some in (keys, values)]
+    out: Tensor = varlen_attn(
+        query[0].transpose(0, 1),
+        *joined,
+        *starts,
+        max(rows),
+        max(lengths),
+        scale=scaling,
+        window_size=(-1, 0),  # causal, aligned to the end of the keys
+        enable_gqa=True,
+    )
+    return out[None]
 
 
 def _blocked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:

@@ -23,6 +23,7 @@ from ragicl.backends.hf.load import (
     unpacked_copy,
 )
 from ragicl.backends.hf.packed import States, enable_packing, packable
+from ragicl.backends.hf.prefixes import BYTES as PREFIX_BYTES
 from ragicl.backends.hf.prefixes import Prefixes
 from ragicl.backends.hf.scoring import Job, read_states, score_jobs
 from ragicl.backends.hf.tokens import Split, Tokens
@@ -56,6 +57,8 @@ class HFLM:
 
     The weights are loaded when first needed: counting tokens takes the tokenizer alone.
 
+    :param batch_tokens: tokens read in one pass, prompts and answers together
+    :param prefix_bytes: memory for the states of beginnings that prompts share; 0 keeps none
     :ivar spec: opens this model again
     :ivar window: the most tokens that a prompt and its answer may have together
     :ivar description: which weights and precision are in use
@@ -69,23 +72,24 @@ class HFLM:
         dtype: str = "auto",
         source: str | None = None,
         batch_tokens: int = BATCH_TOKENS,
+        prefix_bytes: int = PREFIX_BYTES,
     ) -> None:
         config = load_config(name).get_text_config()
         self.spec = spec
         self.window = int(getattr(config, "max_position_embeddings", None) or NO_LIMIT)
-        self._name = name
+        self.name = name
         self._dtype = choose_dtype(dtype)
         self.description = f"{source or spec}, {str(self._dtype).removeprefix('torch.')}"
         self._tokenizer = load_tokenizer(name)
         self._tokens = Tokens(self._tokenizer)
-        self._prefixes = Prefixes()
+        self._prefixes = Prefixes(prefix_bytes)
         self._batch_tokens = batch_tokens
         self._loading = Lock()
         self._scoring = Lock()  # one batch at a time: two would share the same cores and memory
 
     @cached_property
     def _model(self) -> PreTrainedModel:
-        return load_model(self._name, self._dtype)
+        return load_model(self.name, self._dtype)
 
     @cached_property
     def packed(self) -> bool:

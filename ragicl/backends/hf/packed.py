@@ -19,7 +19,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from ragicl.backends.hf.attention import attend
+from ragicl.backends.hf.attention import attend, attend_fused, fusible
 
 ATTENTION = "ragicl_packed"
 
@@ -129,16 +129,14 @@ def packed_attention(
     """Attend within each segment; without segments, exactly what ``sdpa`` does."""
     if segments is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    keys = [_of(key, segment.keys) for segment in segments]
+    values = [_of(value, segment.keys) for segment in segments]
+    if fusible(query) and all(segment.mask is None for segment in segments):
+        lengths = [segment.rows.stop - segment.rows.start for segment in segments]
+        return attend_fused(query, keys, values, lengths, kwargs.get("scaling")), None
     outputs = [
-        attend(
-            module,
-            query[:, :, segment.rows],
-            _of(key, segment.keys),
-            _of(value, segment.keys),
-            segment.mask,
-            **kwargs,
-        )
-        for segment in segments
+        attend(module, query[:, :, segment.rows], *states, segment.mask, **kwargs)
+        for segment, *states in zip(segments, keys, values, strict=True)
     ]
     return torch.cat(outputs, dim=1), None
 

@@ -28,7 +28,7 @@ class Prefixes:
     def worth(self, beginnings: Sequence[Ids]) -> list[Ids]:
         """Return each beginning that came more than once, now or before; () for the others."""
         counts = Counter(beginnings)
-        return [ids if self._recurs(ids, counts[ids]) else () for ids in beginnings]
+        return [ids if self._limit and self._recurs(ids, counts[ids]) else () for ids in beginnings]
 
     def states(self, ids: Ids, read: Callable[[Ids], States]) -> States:
         """Return the states of a beginning, kept or read now."""
