@@ -64,7 +64,7 @@ def main() -> None:
 def made(shape: dict[str, int], device: torch.device) -> PreTrainedModel:
     """Return a Llama of that shape with random weights in bf16."""
     with torch.device(device):
-        config = LlamaConfig(**shape, max_position_embeddings=8192)
+        config = LlamaConfig.from_dict({**shape, "max_position_embeddings": 8192})
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     return model.eval()
 

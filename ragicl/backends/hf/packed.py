@@ -135,8 +135,8 @@ def packed_attention(
         lengths = [segment.rows.stop - segment.rows.start for segment in segments]
         return attend_fused(query, keys, values, lengths, kwargs.get("scaling")), None
     outputs = [
-        attend(module, query[:, :, segment.rows], *states, segment.mask, **kwargs)
-        for segment, *states in zip(segments, keys, values, strict=True)
+        attend(module, query[:, :, segment.rows], k, v, segment.mask, **kwargs)
+        for segment, k, v in zip(segments, keys, values, strict=True)
     ]
     return torch.cat(outputs, dim=1), None
 
