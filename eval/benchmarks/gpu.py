@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from math import inf
 from statistics import median
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
@@ -65,8 +66,9 @@ def made(shape: dict[str, int], device: torch.device) -> PreTrainedModel:
     """Return a Llama of that shape with random weights in bf16."""
     with torch.device(device):
         config = LlamaConfig.from_dict({**shape, "max_position_embeddings": 8192})
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    return model.eval()
+        factory: Any = AutoModelForCausalLM
+        model: PreTrainedModel = factory.from_config(config, dtype=torch.bfloat16).eval()
+    return model
 
 
 def scoring(name: str, model: PreTrainedModel, prompts: int, tokens: int) -> None:
