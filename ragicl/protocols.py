@@ -103,6 +103,9 @@ class LM(Protocol):
 class Profiled(Protocol):
     """A language model that can say how much work it does; optional."""
 
+    def route(self) -> str:
+        """Return how answers are scored, in a word."""
+
     def prefill(self, parts: Parts) -> None:
         """Read a prompt, and do nothing else."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -21,11 +20,11 @@ from ragicl.backends.hf.load import (
     load_tokenizer,
     unpacked_copy,
 )
-from ragicl.backends.hf.packed import enable_packing, packable, score_packed
+from ragicl.backends.hf.packed import score_packed
 from ragicl.backends.hf.pruned import score_pruned
+from ragicl.backends.hf.routes import ONE_PROMPT, PACKED, choose_route
 from ragicl.backends.hf.tokens import Tokens
 from ragicl.backends.hf.trie import Trie, build_trie
-from ragicl.backends.hf.unpacked import score_unpacked
 from ragicl.backends.packaged import SMOLLM2
 from ragicl.errors import BackendError, BudgetError, first_line
 from ragicl.protocols import FloatArray, Message, Parts
@@ -34,7 +33,6 @@ BATCH_TOKENS = 4096  # tokens read in one pass, prompts and answers together
 BATCH_LOGITS = 2**26  # logits held at once: 128 MB in bf16
 LAST_ONLY: dict[str, Any] = {"logits_to_keep": 1, "use_cache": True}
 NO_LIMIT = 2**20  # window of a model that states none
-AGREE = {torch.float32: 1e-4, torch.bfloat16: 0.02}  # share by which packing may differ from plain
 
 
 def open_hf(name: str, *, dtype: str = "auto") -> HFLM:
@@ -85,9 +83,17 @@ class HFLM:
         return load_model(self._name, self._dtype)
 
     @cached_property
+    def _route(self) -> str:
+        return choose_route(self._ready())
+
+    @property
     def packed(self) -> bool:
-        """Whether several prompts are read in one pass; else each answer is read by itself."""
-        return switch_to_packing(self._ready())
+        """Whether several prompts are read in one pass."""
+        return self._route == PACKED
+
+    def route(self) -> str:
+        """Return how answers are scored: see :mod:`ragicl.backends.hf.routes`."""
+        return self._route
 
     def count(self, parts: Parts) -> int:
         """Return the number of tokens of a whole prompt."""
@@ -111,7 +117,8 @@ class HFLM:
                         [jobs[i][0] for i in batch], [tries[i] for i in batch], floor
                     )
                 else:
-                    scores[batch] = [score_unpacked(self._ready(), *jobs[i]) for i in batch]
+                    score = ONE_PROMPT[self._route]
+                    scores[batch] = [score(self._ready(), *jobs[i]) for i in batch]
         return scores
 
     def generate(
@@ -217,25 +224,3 @@ class HFLM:
     def _ready(self) -> PreTrainedModel:
         with self._loading:
             return self._model
-
-
-def switch_to_packing(model: PreTrainedModel) -> bool:
-    """Turn packing on where a few made-up prompts score with it as they did without.
-
-    A model may treat positions, or attention itself, in a way of its own.
-    """
-    if not packable(model):
-        return False
-    usual = model.config._attn_implementation
-    size = model.config.get_text_config().vocab_size
-    prompts = [[i * 37 % size for i in range(3, 20)], [i * 53 % size for i in range(5, 12)]]
-    answers = [[7 % size, 11 % size, 13 % size], [7 % size, 17 % size], [19 % size]]
-    with torch.inference_mode():
-        slow = [score_unpacked(model, prompt, answers) for prompt in prompts]
-        with suppress(Exception):  # the model may not take a custom attention the usual way
-            enable_packing(model)
-            fast = score_packed(model, prompts, [build_trie(answers)] * 2)
-            if np.allclose(fast, slow, rtol=AGREE[model.dtype], atol=1e-3):
-                return True
-    model.set_attn_implementation(usual)
-    return False
