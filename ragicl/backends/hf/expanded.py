@@ -1,7 +1,7 @@
 """Scoring that reads a prompt once, and each answer on a copy of what the model remembers of it.
 
-It asks of a model only what its own way of generating asks: key-value states, windows of them, or
-the states of recurrent layers, whatever its cache holds, are copied once for each answer of a batch.
+It asks of a model only what generating asks: whatever its cache holds (key-value states, windows of
+them, states of recurrent layers) is copied once for each answer of a batch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Which way answers are scored: the first in the order below that agrees with the slow one.
 
-``packed`` reads several prompts and the tries of their answers at once (and can leave hopeless
-answers out); ``expanded`` reads each prompt once and its answers on copies of the cache; ``stepped``
-does so token by token; ``unpacked`` reads prompt and answer anew for each answer.
+- ``packed`` reads several prompts at once, then the tries of their answers
+- ``expanded`` reads each prompt once, and its answers on copies of the cache
+- ``stepped`` does the same token by token
+- ``unpacked`` reads prompt and answer anew for each answer
 """
 
 from __future__ import annotations
