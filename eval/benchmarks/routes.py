@@ -1,6 +1,6 @@
 """The routes by which answers are scored, on Banking77's 77 labels with the packaged model.
 
-    python eval/benchmarks/routes.py WORK_FOLDER [--tokens 1000] [--queries 3]
+    python eval/benchmarks/routes.py WORK_FOLDER [--tokens 1000] [--queries 3] [--dtype auto]
 
 Each query is scored by every route in turn. Prints the median seconds of each, and how far its
 log-probabilities lie from those of the slowest.
@@ -35,12 +35,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tokens", type=int, default=1000)
     parser.add_argument("--queries", type=int, default=3)
+    parser.add_argument("--dtype", default="auto")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     index = options.folder / "banking77"
     ragicl("index", DATA / "banking77" / "train.jsonl", "--out", index)
     policy = Policy(k=DEMONSTRATIONS, budget=options.tokens)
-    with Engine.open(index, policy=policy) as engine, torch.inference_mode():
+    with Engine.open(index, policy=policy, dtype=options.dtype) as engine, torch.inference_mode():
         assert isinstance(engine.lm, HFLM)
         assert engine.lm.packed  # by itself, it is packed; without segments it reads as usual
         rows = sample("banking77", options.queries + 1)

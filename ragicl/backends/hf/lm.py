@@ -25,9 +25,10 @@ from ragicl.backends.hf.pruned import score_pruned
 from ragicl.backends.hf.routes import ONE_PROMPT, PACKED, choose_route
 from ragicl.backends.hf.tokens import Tokens
 from ragicl.backends.hf.trie import Trie, build_trie
+from ragicl.backends.hf.write import write
 from ragicl.backends.packaged import SMOLLM2
 from ragicl.errors import BackendError, BudgetError, first_line
-from ragicl.protocols import FloatArray, Message, Parts
+from ragicl.protocols import FloatArray, Message, Parts, Writing
 
 BATCH_TOKENS = 4096  # tokens read in one pass, prompts and answers together
 BATCH_LOGITS = 2**26  # logits held at once: 128 MB in bf16
@@ -142,6 +143,28 @@ class HFLM:
             temperature=temperature,
             seed=seed,
         )
+
+    def write(
+        self,
+        prompts: Sequence[Parts],
+        *,
+        max_tokens: int,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[str]:
+        """Return the text that :meth:`generate` would write after each prompt, many at a time."""
+        jobs = [self._tokens.encode("".join(parts)) for parts in prompts]
+        for ids in jobs:
+            self._check(ids, max_tokens)
+        with self._scoring:
+            packed = self.packed
+        writing = Writing(max_tokens=max_tokens, stop=stop, temperature=temperature, seed=seed)
+        if not packed or len(prompts) < 2:
+            return ["".join(self.generate(parts, **writing)) for parts in prompts]
+        with torch.inference_mode():
+            texts = dict(write(self._ready(), self._tokenizer, jobs, writing))
+        return [texts[number] for number in range(len(prompts))]
 
     def chat(self, messages: Sequence[Message]) -> str:
         """Return the messages in the model's own chat format, ready for the assistant's turn."""

@@ -56,13 +56,19 @@ def packed_attention(
         output, _ = sdpa_attention_forward(
             module,
             query[:, :, segment.rows],
-            torch.cat([key[:, :, span] for span in segment.keys], dim=2),
-            torch.cat([value[:, :, span] for span in segment.keys], dim=2),
+            _stretches(key, segment.keys),
+            _stretches(value, segment.keys),
             segment.mask,
             **{**kwargs, "is_causal": segment.mask is None},
         )
         outputs.append(output)
     return torch.cat(outputs, dim=1), None
+
+
+def _stretches(states: Tensor, spans: Sequence[slice]) -> Tensor:
+    """Return stretches of key or value states end to end; a single one is not copied."""
+    parts = [states[:, :, span] for span in spans]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
 
 def packable(model: PreTrainedModel) -> bool:
