@@ -89,6 +89,21 @@ def test_end_tokens_end_a_text(tiny, monkeypatch):  # noqa: F811
     assert sum(map(len, texts)) < sum(map(len, whole))
 
 
+def test_a_models_own_way_of_writing_is_left_out(tiny, monkeypatch):  # noqa: F811
+    it = tiny("llama")
+    lm = HFLM("hf:penalty", str(it.folder), dtype="float32")
+    config = lm._ready().generation_config
+    for name, value in {
+        "repetition_penalty": 9.0,
+        "no_repeat_ngram_size": 1,
+        "num_beams": 2,
+    }.items():
+        monkeypatch.setattr(config, name, value)
+    texts = [it.greedy("".join(parts), 12) for parts in PROMPTS]
+    assert lm.write(PROMPTS, max_tokens=12) == texts
+    assert one_by_one(lm, PROMPTS, max_tokens=12) == texts
+
+
 def test_models_that_cannot_be_packed_write_one_by_one(tiny, passes):  # noqa: F811
     lm = tiny("mistral").lm
     assert lm.write(PROMPTS[:3], max_tokens=9) == one_by_one(lm, PROMPTS[:3], max_tokens=9)

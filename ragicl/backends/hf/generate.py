@@ -22,6 +22,16 @@ from transformers import (
 
 DECODING: dict[str, Any] = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
 
+# A model may bring a way of writing along, such as a penalty on words of the prompt, which is where
+# the answers are; transformers takes it for all that is not set here.
+LIKELIEST: dict[str, Any] = {
+    "do_sample": False,
+    "num_beams": 1,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "min_length": 0,
+}
+
 
 class GumbelSampling(LogitsProcessor):
     """Makes the likeliest token a sample: the Gumbel-max trick, with a generator of its own.
@@ -79,7 +89,7 @@ def stream(
     sampling = [GumbelSampling(temperature, seed)] if temperature > 0 else []
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=max_tokens,
-        do_sample=False,
+        **LIKELIEST,
         eos_token_id=model.generation_config.eos_token_id,
         pad_token_id=tokenizer.pad_token_id or 0,
     )
