@@ -27,6 +27,7 @@ class Bench:
     :ivar ratio: scoring the labels over that prefill, medians of both, runs interleaved
     :ivar ceiling: the machine's fastest matrix product, in GFLOP/s
     :ivar memory: the machine's fastest reading of memory, in GB/s
+    :ivar route: how the model scores labels; None where it was not asked to, or cannot tell
     :ivar used: share of the matrix ceiling that the answers to single queries used, over all stages
     """
 
@@ -38,6 +39,7 @@ class Bench:
     peak: float
     prefill: float | None = None
     ratio: float | None = None
+    route: str | None = None
     ceiling: float | None = None
     memory: float | None = None
     used: float | None = None
@@ -92,7 +94,7 @@ def _with_model(
     if "score" not in single:
         return known
     prefill, ratio = _against_prefill(engine, lm, examples)
-    return replace(known, prefill=prefill, ratio=ratio)
+    return replace(known, prefill=prefill, ratio=ratio, route=lm.route())
 
 
 def _against_prefill(
@@ -124,7 +126,8 @@ def table(measured: Bench) -> str:
     lines.append(f"  {'in a batch':<10}{measured.batch:>10.2f} ms")
     if measured.prefill is not None:
         lines.append(
-            f"  scoring takes {measured.ratio:.2f} x the bare prefill ({measured.prefill:.1f} ms)"
+            f"  scoring ({measured.route}) takes {measured.ratio:.2f} x the bare prefill "
+            f"({measured.prefill:.1f} ms)"
         )
     if measured.used is not None:
         lines.append(

@@ -20,7 +20,7 @@ from ragicl.index import Index
 from ragicl.learnt import Learnt
 from ragicl.policy import DEFAULT, Policy
 from ragicl.prompt import Template, compose, named_template
-from ragicl.protocols import LM, FloatArray
+from ragicl.protocols import LM, FloatArray, Writing
 from ragicl.records import NOTHING, Example, Kind, Prediction, Prompt, Recall
 from ragicl.retrieve import Found, Retriever
 from ragicl.timing import Timings, shared, timed
@@ -169,8 +169,8 @@ class Engine:
 
         :raises BudgetError: where the text does not fit into the budget
         """
-        prompt = self.prompt(text, exclude=exclude)
-        return self._write(prompt)
+        prompt, lm = self.prompt(text, exclude=exclude), self._lm()
+        return lm.generate(prompt.parts, **self._writing(lm))
 
     def prompt(self, text: str, *, exclude: str | None = None) -> Prompt:
         """Return the prompt that a prediction would use; the model itself is not run.
@@ -331,30 +331,30 @@ class Engine:
         self, prompts: Sequence[Prompt], found: Sequence[Found], timings: Timings
     ) -> Iterator[Prediction]:
         lm, known = self._lm(), self.index.labels()
+        spent: Timings = {}
         lm.load()
-        for prompt, own in zip(prompts, found, strict=True):
-            spent: Timings = {}
-            with timed(spent, "generate"):
-                output = "".join(self._write(prompt)).strip()
+        with timed(spent, "generate"):
+            texts = lm.write([prompt.parts for prompt in prompts], **self._writing(lm))
+        timings = timings | shared(spent, len(prompts))
+        for prompt, own, text in zip(prompts, found, texts, strict=True):
+            output = text.strip()
             yield Prediction(
                 output,
                 NOTHING,
                 own.neighbors,
                 prompt,
-                timings | spent,
+                timings,
                 lm.description,
                 known_label=output in known if self.index.kind == "classify" else None,
             )
 
-    def _write(self, prompt: Prompt) -> Iterator[str]:
-        lm = self._lm()
-        return lm.generate(
-            prompt.parts,
-            max_tokens=self._reserve(lm),
-            stop=self.template.stops,
-            temperature=self.policy.temperature,
-            seed=self.policy.seed,
-        )
+    def _writing(self, lm: LM) -> Writing:
+        return {
+            "max_tokens": self._reserve(lm),
+            "stop": self.template.stops,
+            "temperature": self.policy.temperature,
+            "seed": self.policy.seed,
+        }
 
     def _budget(self, lm: LM) -> int:
         return min(self.policy.budget or lm.window, lm.window)

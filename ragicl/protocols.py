@@ -6,7 +6,7 @@ Arrays are numpy's; every method may be called from several threads at once.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,15 @@ class Encoder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return unit-length embeddings, shape (len(texts), dim)."""
+
+
+class Writing(TypedDict):
+    """How texts are written: the options of :meth:`LM.generate` and :meth:`LM.write`."""
+
+    max_tokens: int
+    stop: Sequence[str]
+    temperature: float
+    seed: int
 
 
 @runtime_checkable
@@ -103,6 +112,20 @@ class LM(Protocol):
         :param temperature: 0 takes the likeliest token each time
         """
 
+    def write(
+        self,
+        prompts: Sequence[Parts],
+        *,
+        max_tokens: int,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[str]:
+        """Return the whole text that :meth:`generate` would give for each prompt.
+
+        A text does not depend on the prompts beside it, but for rounding.
+        """
+
     def chat(self, messages: Sequence[Message]) -> str:
         """Return the messages in the model's own chat format, ready for the assistant's turn.
 
@@ -113,6 +136,9 @@ class LM(Protocol):
 @runtime_checkable
 class Profiled(Protocol):
     """A language model that can say how much work it does; optional."""
+
+    def route(self) -> str:
+        """Return how answers are scored, in a word."""
 
     def prefill(self, parts: Parts) -> None:
         """Read a prompt, and do nothing else."""

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,6 +85,9 @@ class EchoLM:
         words = (outputs[-1].removeprefix("Output: ") if outputs else "nothing").split()
         for word in words[:max_tokens]:
             yield f" {word}"
+
+    def write(self, prompts: Sequence[Parts], **options: Any) -> list[str]:
+        return ["".join(self.generate(parts, **options)) for parts in prompts]
 
     def chat(self, messages: Sequence[Message]) -> str:
         turns = "".join(f"<{m['role']}>{m['content']}</>\n" for m in messages)

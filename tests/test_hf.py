@@ -23,7 +23,9 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BloomConfig,
+    FalconH1Config,
     Gemma2Config,
+    Gemma3TextConfig,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
@@ -32,11 +34,13 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    Qwen3NextConfig,
+    RecurrentGemmaConfig,
 )
 
 from ragicl.backends import open_lm
 from ragicl.backends.hf import lm as lm_module
-from ragicl.backends.hf import load
+from ragicl.backends.hf import load, routes
 from ragicl.backends.hf.generate import GumbelSampling, until_stop
 from ragicl.backends.hf.lm import HFLM
 from ragicl.backends.hf.scoring import Job, score_jobs
@@ -160,6 +164,38 @@ def tiny_config(architecture: str) -> PreTrainedConfig:
         "gemma2": lambda: Gemma2Config(**grouped, head_dim=8, sliding_window=8),
         "bloom": lambda: BloomConfig(hidden_size=32, n_layer=2, n_head=4, **wide),
         "mamba": lambda: MambaConfig(hidden_size=32, state_size=8, num_hidden_layers=2, **wide),
+        "gemma3": lambda: Gemma3TextConfig(
+            **grouped,
+            head_dim=8,
+            sliding_window=8,
+            layer_types=["sliding_attention", "full_attention"],
+        ),
+        "qwen3next": lambda: Qwen3NextConfig(
+            **grouped,
+            head_dim=8,
+            layer_types=["linear_attention", "full_attention"],
+            linear_num_value_heads=4,
+            linear_num_key_heads=2,
+            linear_key_head_dim=8,
+            linear_value_head_dim=8,
+            num_experts=4,
+            num_experts_per_tok=2,
+            moe_intermediate_size=16,
+            shared_expert_intermediate_size=16,
+        ),
+        "falconh1": lambda: FalconH1Config(
+            **grouped,
+            head_dim=8,
+            mamba_n_heads=8,
+            mamba_d_head=8,
+            mamba_d_ssm=64,
+            mamba_n_groups=2,
+            mamba_d_state=8,
+            mamba_chunk_size=8,
+        ),
+        "recurrentgemma": lambda: RecurrentGemmaConfig(
+            **{**grouped, "num_hidden_layers": 3}, lru_width=32, attention_window_size=8
+        ),
     }
     return configs[architecture]()
 
@@ -254,15 +290,6 @@ def test_packed_scores_are_those_of_one_pass_per_label(
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("architecture", ["mistral", "gemma2", "bloom", "mamba"])
-def test_models_that_cannot_be_packed_score_the_same(tiny: Open, architecture: str) -> None:
-    it = tiny(architecture)
-    scores = it.lm.score([[PROMPT], ["Label:"]], ANSWERS * 2)
-    assert not it.lm.packed
-    expected = [it.reference(prompt, ANSWERS * 2) for prompt in (PROMPT, "Label:")]
-    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-3)
-
-
 def test_one_token_answers_need_one_pass_only(tiny: Open) -> None:
     it = tiny()
     assert all(len(it.tokenizer.encode(answer)) == 1 for answer in "xyz")
@@ -324,8 +351,9 @@ def test_logits_held_at_once_are_bounded(tiny: Open, monkeypatch: pytest.MonkeyP
 
 
 def test_unpacked_scoring_keeps_few_logits(tiny: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    it, kept = tiny("mistral"), []
+    it, kept = tiny("recurrentgemma"), []
     model = it.lm._ready()
+    assert it.lm.route() == "unpacked"
     forward = model.forward
     lengths = [len(ids) for ids in it.tokenizer([PROMPT, *ANSWERS])["input_ids"]]
 
@@ -352,7 +380,7 @@ def test_packing_that_changes_scores_is_not_used(
     lm = HFLM("hf:other", str(it.folder), dtype="float32")
     usual = lm._ready().config._attn_implementation
     with monkeypatch.context() as patch:
-        patch.setattr(lm_module, "score_jobs", lambda *_: [[0.0, -1.0, -2.0]] * 2)
+        patch.setattr(routes, "score_jobs", lambda *_: [[0.0, -1.0, -2.0]] * 3)
         assert not lm.packed
     assert lm._ready().config._attn_implementation == usual
     expected = it.reference(PROMPT, ANSWERS)

@@ -17,7 +17,20 @@ from transformers import (
     StoppingCriteria,
     StoppingCriteriaList,
     TextIteratorStreamer,
+    TextStreamer,
 )
+
+DECODING: dict[str, Any] = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+
+# A model may bring a way of writing along, such as a penalty on words of the prompt, which is where
+# the answers are; transformers takes it for all that is not set here.
+LIKELIEST: dict[str, Any] = {
+    "do_sample": False,
+    "num_beams": 1,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "min_length": 0,
+}
 
 
 class GumbelSampling(LogitsProcessor):
@@ -35,6 +48,18 @@ class GumbelSampling(LogitsProcessor):
         """Return scores whose largest is a sample of the distribution they stand for."""
         noise = torch.empty(scores.shape).exponential_(generator=self._generator).log()
         return scores.float() / self._temperature - noise.to(scores.device)
+
+
+class Pieces(TextStreamer):
+    """Gathers the pieces of text that a :func:`stream` of the same tokens would yield."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__(tokenizer, **DECODING)
+        self.text = ""
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """Take the next piece."""
+        self.text += text
 
 
 class Stopped(StoppingCriteria):
@@ -59,14 +84,12 @@ def stream(
     seed: int,
 ) -> Iterator[str]:
     """Yield pieces of the continuation; closing the iterator early ends the generation."""
-    streamer = TextIteratorStreamer(
-        tokenizer, skip_prompt=True, skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, **DECODING)
     stopped, failures = Stopped(), list[Exception]()
     sampling = [GumbelSampling(temperature, seed)] if temperature > 0 else []
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=max_tokens,
-        do_sample=False,
+        **LIKELIEST,
         eos_token_id=model.generation_config.eos_token_id,
         pad_token_id=tokenizer.pad_token_id or 0,
     )
@@ -94,6 +117,12 @@ def stream(
         worker.join()
     if failures:
         raise failures[0]
+
+
+def end_tokens(model: PreTrainedModel) -> list[int]:
+    """Return the tokens that end a text."""
+    ends = model.generation_config.eos_token_id
+    return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
 
 
 def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from functools import cached_property, lru_cache
 from math import inf
 from threading import Lock
@@ -22,22 +21,22 @@ from ragicl.backends.hf.load import (
     load_tokenizer,
     unpacked_copy,
 )
-from ragicl.backends.hf.packed import States, enable_packing, packable
+from ragicl.backends.hf.packed import States
 from ragicl.backends.hf.prefixes import BYTES as PREFIX_BYTES
 from ragicl.backends.hf.prefixes import Prefixes
+from ragicl.backends.hf.routes import ONE_PROMPT, PACKED, choose_route
 from ragicl.backends.hf.scoring import Job, read_states, score_jobs
 from ragicl.backends.hf.tokens import Split, Tokens
 from ragicl.backends.hf.trie import Trie, build_trie
-from ragicl.backends.hf.unpacked import score_unpacked
+from ragicl.backends.hf.write import write
 from ragicl.backends.packaged import SMOLLM2
 from ragicl.errors import BackendError, BudgetError, first_line
-from ragicl.protocols import FloatArray, Message, Parts
+from ragicl.protocols import FloatArray, Message, Parts, Writing
 
 BATCH_TOKENS = 4096  # tokens read in one pass, prompts and answers together
 BATCH_LOGITS = 2**26  # logits held at once: 128 MB in bf16
 LAST_ONLY: dict[str, Any] = {"logits_to_keep": 1, "use_cache": True}
 NO_LIMIT = 2**20  # window of a model that states none
-AGREE = {torch.float32: 1e-4, torch.bfloat16: 0.02}  # share by which packing may differ from plain
 
 
 def open_hf(name: str, *, dtype: str = "auto") -> HFLM:
@@ -92,9 +91,17 @@ class HFLM:
         return load_model(self.name, self._dtype)
 
     @cached_property
+    def _route(self) -> str:
+        return choose_route(self._ready())
+
+    @property
     def packed(self) -> bool:
-        """Whether several prompts are read in one pass; else each answer is read by itself."""
-        return switch_to_packing(self._ready())
+        """Whether several prompts are read in one pass."""
+        return self._route == PACKED
+
+    def route(self) -> str:
+        """Return how answers are scored: see :mod:`ragicl.backends.hf.routes`."""
+        return self._route
 
     @property
     def joins(self) -> bool:
@@ -128,7 +135,7 @@ class HFLM:
                 tries = [_trie(s.answers, some) for s, some in zip(splits, chosen, strict=True)]
                 self._score_packed(splits, tries, inf if floor is None else floor, scores)
             else:
-                self._score_unpacked(splits, chosen, scores)
+                self._score_alone(splits, chosen, scores)
         return scores
 
     def generate(
@@ -152,6 +159,28 @@ class HFLM:
             temperature=temperature,
             seed=seed,
         )
+
+    def write(
+        self,
+        prompts: Sequence[Parts],
+        *,
+        max_tokens: int,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[str]:
+        """Return the text that :meth:`generate` would write after each prompt, many at a time."""
+        jobs = [self._tokens.encode(parts) for parts in prompts]
+        for ids in jobs:
+            self._check(ids, max_tokens)
+        with self._scoring:
+            packed = self.packed
+        writing = Writing(max_tokens=max_tokens, stop=stop, temperature=temperature, seed=seed)
+        if not packed or len(prompts) < 2:
+            return ["".join(self.generate(parts, **writing)) for parts in prompts]
+        with torch.inference_mode():
+            texts = dict(write(self._ready(), self._tokenizer, jobs, writing))
+        return [texts[number] for number in range(len(prompts))]
 
     def chat(self, messages: Sequence[Message]) -> str:
         """Return the messages in the model's own chat format, ready for the assistant's turn."""
@@ -204,16 +233,17 @@ class HFLM:
             jobs = [Job(splits[i].ids, tries[i], known.get(beginnings[i])) for i in batch]
             scores[batch] = score_jobs(self._ready(), jobs, floor)
 
-    def _score_unpacked(
+    def _score_alone(
         self,
         splits: Sequence[Split],
         among: Sequence[tuple[int, ...] | None],
         scores: FloatArray,
     ) -> None:
+        score = ONE_PROMPT[self._route]
         for row, (split, some) in enumerate(zip(splits, among, strict=True)):
             chosen = list(range(len(split.answers)) if some is None else some)
             answers = [split.answers[i] for i in chosen]
-            scores[row, chosen] = score_unpacked(self._ready(), split.ids, answers)
+            scores[row, chosen] = score(self._ready(), split.ids, answers)
 
     def _states(self, ids: tuple[int, ...]) -> States:
         return self._prefixes.states(ids, lambda ids: read_states(self._ready(), ids))
@@ -266,25 +296,3 @@ class HFLM:
 
 
 _trie = lru_cache(64)(build_trie)  # most prompts end alike, and have the same answers
-
-
-def switch_to_packing(model: PreTrainedModel) -> bool:
-    """Turn packing on where a few made-up prompts score with it as they did without.
-
-    A model may treat positions, or attention itself, in a way of its own.
-    """
-    if not packable(model):
-        return False
-    usual = model.config._attn_implementation
-    size = model.config.get_text_config().vocab_size
-    prompts = [[i * 37 % size for i in range(3, 20)], [i * 53 % size for i in range(5, 12)]]
-    answers = [[7 % size, 11 % size, 13 % size], [7 % size, 17 % size], [19 % size]]
-    with torch.inference_mode():
-        slow = [score_unpacked(model, prompt, answers) for prompt in prompts]
-        with suppress(Exception):  # the model may not take a custom attention the usual way
-            enable_packing(model)
-            fast = score_jobs(model, [Job(p, build_trie(answers)) for p in prompts], inf)
-            if np.allclose(fast, slow, rtol=AGREE[model.dtype], atol=1e-3):
-                return True
-    model.set_attn_implementation(usual)
-    return False

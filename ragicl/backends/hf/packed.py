@@ -7,9 +7,9 @@ What follows them (the tries of answers) is read the same way, on top of their k
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -64,7 +64,7 @@ class Segment:
 
     rows: slice
     keys: tuple[slice, ...]
-    mask: Tensor | None
+    mask: Tensor | None = None
 
 
 class Reading:
@@ -90,25 +90,48 @@ class Reading:
             Segment(r, (*p.past, span), None if p.mask is None else p.mask.to(device))
             for r, span, p in zip(rows, own, pieces, strict=True)
         ]
-        # A 4-D mask is passed through by transformers as it is: this one only keeps it from
-        # building its own, and packed_attention never reads it.
-        unread = torch.empty((1, 1, 1, 1), dtype=torch.bool, device=device)
         ends = torch.tensor([r.stop - 1 for r in rows], device=device)
-        logits: Tensor = self._model(
-            input_ids=_row(chain.from_iterable(p.tokens for p in pieces), device),
-            position_ids=_row(chain.from_iterable(p.positions for p in pieces), device),
-            attention_mask=unread,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=ends if last else 0,
-            segments=segments,
-        ).logits
-        return logits[0], own
+        logits = read(
+            self._model,
+            [token for piece in pieces for token in piece.tokens],
+            [position for piece in pieces for position in piece.positions],
+            segments,
+            self._cache,
+            keep=ends if last else 0,
+        )
+        return logits, own
 
     def states(self) -> States:
         """Return the states of all that was read."""
         layers: Any = self._cache.layers  # all of full attention: see packable
         return States(tuple((layer.keys, layer.values) for layer in layers))
+
+
+def read(
+    model: PreTrainedModel,
+    tokens: Sequence[int],
+    positions: Sequence[int],
+    segments: Sequence[Segment],
+    cache: DynamicCache,
+    keep: Tensor | int = 0,
+) -> Tensor:
+    """Read tokens in one pass on top of a cache; return logits, shape (tokens kept, vocabulary).
+
+    :param keep: the tokens to return logits after; 0 for all
+    """
+    # A 4-D mask is passed through by transformers as it is: this one only keeps it from building
+    # its own, and packed_attention never reads it.
+    unread = torch.empty((1, 1, 1, 1), dtype=torch.bool, device=model.device)
+    logits: Tensor = model(
+        input_ids=torch.tensor([list(tokens)], device=model.device),
+        position_ids=torch.tensor([list(positions)], device=model.device),
+        attention_mask=unread,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=keep,
+        segments=segments,
+    ).logits
+    return logits[0]
 
 
 def spans_of(lengths: Sequence[int]) -> list[slice]:
@@ -167,7 +190,3 @@ def _joined(layer: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         return layer[0]
     keys, values = zip(*layer, strict=True)
     return torch.cat(keys, dim=2), torch.cat(values, dim=2)
-
-
-def _row(values: Iterator[int], device: torch.device) -> Tensor:
-    return torch.tensor([list(values)], device=device)

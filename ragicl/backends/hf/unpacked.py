@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from inspect import signature
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -25,6 +26,15 @@ def score_unpacked(
     return scores
 
 
+def keep_logits(model: PreTrainedModel, last: int) -> dict[str, Any]:
+    """Return the option that makes a model compute no logits but the last ones, where it has it.
+
+    All logits of a long prompt and a large vocabulary would take gigabytes.
+    """
+    known = "logits_to_keep" in signature(model.forward).parameters
+    return {"logits_to_keep": last} if known else {}
+
+
 def _score_batch(
     model: PreTrainedModel, prompt: Sequence[int], answers: Sequence[Sequence[int]]
 ) -> list[float]:
@@ -32,13 +42,11 @@ def _score_batch(
     longest = max(map(len, answers))
     ids = torch.tensor([[*prompt, *a, *[0] * (longest - len(a))] for a in answers])
     mask = torch.tensor([[1] * (len(prompt) + len(a)) + [0] * (longest - len(a)) for a in answers])
-    # All logits of a long prompt and a large vocabulary would take gigabytes.
-    last = "logits_to_keep" in signature(model.forward).parameters
     logits = model(
         input_ids=ids.to(model.device),
         attention_mask=mask.to(model.device),
         use_cache=False,
-        **({"logits_to_keep": longest + 1} if last else {}),
+        **keep_logits(model, longest + 1),
     ).logits
     rows = logits[:, -longest - 1 : -1].float().log_softmax(dim=-1)
     return [
