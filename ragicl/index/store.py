@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,8 +186,18 @@ class Store:
     def rows(self) -> Rows:
         """Return all row numbers in use."""
         with self._errors():
-            found = self._db.execute("SELECT row FROM examples ORDER BY row").fetchall()
-        return np.array(found, dtype=np.int64).reshape(-1)
+            found = self._db.execute("SELECT row FROM examples ORDER BY row")
+            return np.fromiter((row for (row,) in found), dtype=np.int64)  # no list of tuples
+
+    def vectors(self, rows: Rows, dim: int) -> FloatArray:
+        """Return the vectors of these rows, shape (len(rows), dim), in their order."""
+        vectors = np.empty((len(rows), dim), dtype=np.float32)
+        places = {row: place for place, row in enumerate(rows.tolist())}
+        for row, blob in self._among("row, vector", "row", list(places)):
+            vectors[places.pop(row)] = self._floats([blob], dim)[0]
+        if places:
+            raise _damaged(self._path, "a row is missing")
+        return vectors
 
     def removed_since(self, generation: int) -> Rows:
         """Return the rows that were removed after a generation."""
@@ -198,7 +209,7 @@ class Store:
 
     def added_since(self, generation: int, dim: int) -> Iterator[tuple[Rows, FloatArray]]:
         """Yield rows and vectors written after a generation and still there, chunk by chunk."""
-        last, size = 0, dim * np.dtype(np.float32).itemsize
+        last = 0
         while True:
             with self._errors():
                 found = self._db.execute(
@@ -209,22 +220,31 @@ class Store:
             if not found:
                 return
             rows, blobs = zip(*found, strict=True)
-            if any(not isinstance(blob, bytes) or len(blob) != size for blob in blobs):
-                raise _damaged(self._path, "a vector is not whole")
-            vectors = np.frombuffer(b"".join(blobs), dtype=np.float32).reshape(len(rows), dim)
-            yield np.array(rows, dtype=np.int64), vectors
+            yield np.array(rows, dtype=np.int64), self._floats(blobs, dim)
             last = rows[-1]
 
+    def _floats(self, blobs: Sequence[object], dim: int) -> FloatArray:
+        size = dim * np.dtype(np.float32).itemsize
+        whole = [blob for blob in blobs if isinstance(blob, bytes) and len(blob) == size]
+        if len(whole) < len(blobs):
+            raise _damaged(self._path, "a vector is not whole")
+        return np.frombuffer(b"".join(whole), dtype=np.float32).reshape(len(whole), dim)
+
     def _select(self, column: str, values: Sequence[object]) -> Iterator[tuple[int, Example]]:
+        found = self._among("row, id, input, output, meta", column, values)
+        yield from ((row, self._example(values)) for row, *values in found)
+
+    def _among(self, columns: str, column: str, values: Sequence[object]) -> Iterator[Any]:
+        """Yield columns of the examples whose column has one of these values."""
         for start in range(0, len(values), VARIABLES):
             some = values[start : start + VARIABLES]
             with self._errors():
                 found = self._db.execute(
-                    f"SELECT row, id, input, output, meta FROM examples "
+                    f"SELECT {columns} FROM examples "
                     f"WHERE {column} IN ({','.join('?' * len(some))})",
                     some,
                 ).fetchall()
-            yield from ((row, self._example(values)) for row, *values in found)
+            yield from found
 
     def _one(self, query: str) -> int:
         with self._errors():
