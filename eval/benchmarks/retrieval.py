@@ -6,9 +6,9 @@
     python eval/benchmarks/retrieval.py WORK_FOLDER survey [--rows 1000000]
 
 `build` fills the folder with rows and vectors (it goes on where it was interrupted), `search` opens
-it in a fresh process and searches with queries that are not stored, `change` adds and removes 10,000
-rows and compares with brute force; `survey` reads a data file of that many rows. Vectors: 20,000
-centres in 400 topics, a heavy-tailed number of vectors around each, 384 dimensions.
+it in a fresh process and searches with queries that are not stored, `change` adds and removes
+10,000 rows and compares with brute force; `survey` reads a data file of that many rows. Vectors:
+20,000 centres in 400 topics, a heavy-tailed number of vectors around each, 384 dimensions.
 """
 
 from __future__ import annotations
@@ -83,7 +83,10 @@ def block(start: int) -> FloatArray:
 
 def unit(vectors: NDArray[np.floating]) -> FloatArray:
     """Return vectors of length 1."""
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    scaled: FloatArray = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(
+        np.float32
+    )
+    return scaled
 
 
 def example(number: int) -> Example:
@@ -215,9 +218,9 @@ def compare(
     hits = [sum(n.similarity >= b[0] - 1e-6 for n in f) for f, b in zip(found, best, strict=True)]
     say("recall@10 against brute force", float(np.mean(hits)) / K, f"of {len(queries)} queries")
     numbers = {n.example.input for near in found for n in near}
-    vectors = dict(zip(sorted(numbers), Synthetic().encode(sorted(numbers)), strict=True))
+    vector_of = dict(zip(sorted(numbers), Synthetic().encode(sorted(numbers)), strict=True))
     off = max(
-        abs(n.similarity - float(vectors[n.example.input] @ query))
+        abs(n.similarity - float(vector_of[n.example.input] @ query))
         for query, near in zip(queries, found, strict=True)
         for n in near
     )

@@ -30,6 +30,7 @@ UNUSABLE = {  # the disk's or the folder's fault, not the file's
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_TOOBIG,
 }
+UNWRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 SCHEMA = """
 CREATE TABLE examples (
@@ -73,9 +74,7 @@ class Store:
             raise NoIndexError(f"{path / NAME} is missing; restore it, or build the index again")
         self._path = path / NAME
         with self._errors():
-            self._db = sqlite3.connect(
-                self._path, timeout=WAIT, isolation_level=None, check_same_thread=False
-            )
+            self._db = _connected(self._path)
         try:
             with self._errors():
                 self._db.execute("PRAGMA synchronous = FULL")
@@ -276,6 +275,27 @@ class Store:
 
     def _errors(self) -> AbstractContextManager[None]:
         return _errors(self._path)
+
+
+def _connected(file: Path) -> sqlite3.Connection:
+    """Open a database, also in a folder that cannot be written to, such as a container's.
+
+    SQLite needs to write there even to read, unless told that nobody will change the file. So
+    such an index is read as it was when it was opened.
+    """
+    options: Any = {"timeout": WAIT, "isolation_level": None, "check_same_thread": False}
+    db = sqlite3.connect(file, **options)
+    try:
+        db.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        db.close()
+        if error.sqlite_errorcode & 0xFF not in UNWRITABLE or Path(f"{file}-wal").exists():
+            raise
+        db = sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True, **options)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 @contextmanager
