@@ -284,7 +284,7 @@ def _connected(file: Path) -> sqlite3.Connection:
     such an index is read as it was when it was opened.
     """
     options: Any = {"timeout": WAIT, "isolation_level": None, "check_same_thread": False}
-    db = sqlite3.connect(file, **options)
+    db: sqlite3.Connection = sqlite3.connect(file, **options)
     try:
         db.execute("SELECT 1 FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
