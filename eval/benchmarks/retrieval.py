@@ -70,7 +70,7 @@ def shape() -> tuple[FloatArray, NDArray[np.float64], FloatArray]:
     return unit(centres), chance / chance.sum(), directions.astype(np.float32)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def block(start: int) -> FloatArray:
     """Return the CHUNK vectors from that number on."""
     rng = np.random.default_rng([1, start])
@@ -167,10 +167,13 @@ def search(folder: Path) -> None:
 def change(folder: Path) -> None:
     """Add 10,000 rows, remove 10,000 others, and compare with brute force after each."""
     queries = Synthetic().encode([str(FRESH + n) for n in range(QUERIES)])
-    new = range(FRESH + CHUNK, FRESH + 2 * CHUNK)
     with Index.open(folder, encoder=Synthetic()) as index:
+        first = FRESH + CHUNK * (1 + index.generation)  # others in every run
+        new = range(first, first + CHUNK)
+        block(first + CHUNK)  # made beforehand: the vector of the single row
         index.near(queries[:1], K)
         old = [e.id for e in index.sample(CHUNK, seed=2)]
+        block(first)
         timed("adding 10,000 rows", lambda: index.add([example(n) for n in new]))
         timed("first search after it", lambda: index.near(queries[:1], K))
         timed("search for one of them", lambda: found_itself(index, new[77]))

@@ -208,19 +208,33 @@ class Store:
 
     def added_since(self, generation: int, dim: int) -> Iterator[tuple[Rows, FloatArray]]:
         """Yield rows and vectors written after a generation and still there, chunk by chunk."""
-        last = 0
+        last = self._last_before(generation)
         while True:
             with self._errors():
                 found = self._db.execute(
-                    "SELECT row, vector FROM examples WHERE generation > ? AND row > ? "
-                    "ORDER BY row LIMIT ?",
-                    (generation, last, CHUNK),
+                    "SELECT row, vector FROM examples WHERE row > ? ORDER BY row LIMIT ?",
+                    (last, CHUNK),
                 ).fetchall()
             if not found:
                 return
             rows, blobs = zip(*found, strict=True)
             yield np.array(rows, dtype=np.int64), self._floats(blobs, dim)
             last = rows[-1]
+
+    def _last_before(self, generation: int) -> int:
+        """Return a row number after which all rows are younger than a generation.
+
+        Row numbers rise with generations; asked for both at once, SQLite would go through all rows.
+        """
+        with self._errors():
+            first = self._db.execute(
+                "SELECT row FROM examples WHERE generation > ? ORDER BY generation, row LIMIT 1",
+                (generation,),
+            ).fetchone()
+            if first is not None:
+                return int(first[0]) - 1
+            newest = self._db.execute("SELECT MAX(row) FROM examples").fetchone()
+            return newest[0] or 0
 
     def _floats(self, blobs: Sequence[object], dim: int) -> FloatArray:
         size = dim * np.dtype(np.float32).itemsize
