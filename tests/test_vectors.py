@@ -402,7 +402,7 @@ def test_matrix_product_agrees_with_numpy(monkeypatch, cells, k):
 
 
 @pytest.mark.parametrize("number", [200, 1000])
-def test_torch_searches_exactly_where_it_has_a_gpu(index, monkeypatch, number):
+def test_torch_searches_exactly_where_it_has_a_gpu(index, path, monkeypatch, number):
     from ragicl.index import exact
 
     assert exact.gpu_with_room_for(1, DIM) in (None, "cuda")
@@ -410,6 +410,10 @@ def test_torch_searches_exactly_where_it_has_a_gpu(index, monkeypatch, number):
     index.add(rows(*range(number)))
     assert recall(index, range(4900, 4950)) == 1
     assert isinstance(index._vectors._copy, exact.Product)
+    index.save_vectors()
+    with opened(path) as again:
+        assert recall(again, range(4900, 4920)) == 1
+        assert again._vectors.fixed
     index.remove([f"id{n}" for n in range(50)])
     index.add(rows(*range(number, number + 40)))
     assert_finds_all(index)
