@@ -185,7 +185,8 @@ class Store:
     def rows(self) -> Rows:
         """Return all row numbers in use."""
         with self._errors():
-            found = self._db.execute("SELECT row FROM examples ORDER BY row")
+            # In the order of rows, too; read from an index, where "ORDER BY row" reads every page.
+            found = self._db.execute("SELECT row FROM examples ORDER BY generation, row")
             return np.fromiter((row for (row,) in found), dtype=np.int64)  # no list of tuples
 
     def vectors(self, rows: Rows, dim: int) -> FloatArray:
