@@ -671,7 +671,7 @@ def test_vectors_that_cannot_be_saved_are_no_error(filled, encoder, monkeypatch)
     def full(*args):
         raise RuntimeError("write error: No space left on device")
 
-    monkeypatch.setattr("ragicl.index.vectors.faiss.write_index", full)
+    monkeypatch.setattr("ragicl.index.library.faiss.write_index", full)
     with Index.open(filled, encoder=encoder) as index:
         assert_agrees_with_brute_force(index)
         index.save_vectors()

@@ -17,10 +17,10 @@ LAYERS = [
     {"cli", "__main__", "__init__"},
 ]
 HOMES = {
-    "torch": {"backends/hf"},
+    "torch": {"backends/hf", "index/exact.py"},
     "transformers": {"backends/hf"},
     "sentence_transformers": {"backends/st.py"},
-    "faiss": {"index/vectors.py"},
+    "faiss": {"index/library.py"},
     "datasets": {"readers.py"},
     "pyarrow": {"readers.py"},
     "sqlite3": {"index/store.py"},

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Pooling, Transformer
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from ragicl.backends import open_encoder
 from ragicl.backends.packaged import MINILM
-from ragicl.backends.st import BATCH, STEncoder
+from ragicl.backends.st import BATCH, STEncoder, _fingerprint, _token_settings
 from ragicl.errors import BackendError
 
 SENTENCES = ["play some music", "will it rain today", "set an alarm for five", "move the meeting"]
@@ -26,11 +29,25 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 needs_minilm = pytest.mark.skipif(MINILM.path() is None, reason=f"needs {MINILM.package}")
 
 
-def word_tokenizer() -> PreTrainedTokenizerFast:
+@cache
+def vocabulary() -> dict[str, int]:
+    """Return word pieces, trained once: ties fall differently every time."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordPieceTrainer(vocab_size=120, special_tokens=SPECIAL, show_progress=False)
     tokenizer.train_from_iterator(SENTENCES, trainer)
+    pieces: dict[str, int] = tokenizer.get_vocab()
+    return pieces
+
+
+def word_tokenizer(*, lowercase: bool, swapped: bool) -> PreTrainedTokenizerFast:
+    pieces = vocabulary()
+    if swapped:
+        pieces = {**pieces, "p": pieces["m"], "m": pieces["p"]}
+    tokenizer = Tokenizer(models.WordPiece(pieces, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    if lowercase:
+        tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         special_tokens=[(token, SPECIAL.index(token)) for token in ("[CLS]", "[SEP]")],
@@ -45,8 +62,15 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def save_tiny_encoder(folder: Path, seed: int = 0, longest: int = 64) -> None:
-    tokenizer = word_tokenizer()
+def save_tiny_encoder(
+    folder: Path,
+    *,
+    seed: int = 0,
+    longest: int = 64,
+    lowercase: bool = False,
+    swapped: bool = False,
+) -> None:
+    tokenizer = word_tokenizer(lowercase=lowercase, swapped=swapped)
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=DIM,
@@ -65,7 +89,7 @@ def save_tiny_encoder(folder: Path, seed: int = 0, longest: int = 64) -> None:
 
 @pytest.fixture(scope="module")
 def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    def make(**settings: int) -> Path:
+    def make(**settings: Any) -> Path:
         folder = tmp_path_factory.mktemp("encoder")
         save_tiny_encoder(folder, **settings)
         return folder / "model"
@@ -118,7 +142,22 @@ def test_fingerprint_survives_reopening_and_knows_other_weights(
     assert len(others | {tiny.fingerprint}) == 1 + len(OTHER)
 
 
-OTHER = [{"seed": 1}, {"longest": 16}]
+OTHER = [{"seed": 1}, {"longest": 16}, {"lowercase": True}, {"swapped": True}]
+
+
+def test_fingerprint_does_not_change_with_use(folder: Path) -> None:
+    encoder = open_encoder(f"st:{folder}")
+    encoder.encode(["music " * 500, "rain"])
+    assert isinstance(encoder, STEncoder)
+    assert _fingerprint(encoder._model) == encoder.fingerprint
+
+
+def test_fingerprint_knows_a_tokenizer_written_in_python() -> None:
+    def settings(**vocabulary: int) -> object:
+        return _token_settings(SimpleNamespace(get_vocab=lambda: vocabulary))
+
+    assert settings(a=1) == settings(a=1) != settings(a=2)
+    assert _token_settings(None) is None
 
 
 def test_spec_opens_the_same_encoder_again(tiny: STEncoder, folder: Path) -> None:

@@ -17,6 +17,7 @@ from ragicl.errors import BackendError, first_line
 from ragicl.protocols import FloatArray
 
 BATCH = 64
+CHANGING = {"truncation", "padding"}  # of a tokenizer: they follow each batch
 
 
 def open_st(name: str) -> STEncoder:
@@ -67,9 +68,21 @@ def _fingerprint(model: SentenceTransformer) -> str:
     settings: list[Any] = [model.max_seq_length]
     for module in model.children():  # such as how tokens are pooled
         described: Any = getattr(module, "get_config_dict", dict)
-        settings.append(described())
+        settings += [described(), _token_settings(getattr(module, "tokenizer", None))]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _token_settings(tokenizer: Any) -> Any:
+    """Return what shapes token ids: the vocabulary, how a text is cut up, whether case counts."""
+    fast = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if hasattr(fast, "to_str"):
+        settings = json.loads(fast.to_str())
+        return {name: settings[name] for name in settings if name not in CHANGING}
+    if hasattr(tokenizer, "get_vocab"):  # one written in Python
+        cased = getattr(tokenizer, "do_lower_case", None)
+        return [type(tokenizer).__name__, tokenizer.get_vocab(), cased]
+    return None

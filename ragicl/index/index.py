@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -17,14 +17,16 @@ from filelock import FileLock
 from ragicl.backends import open_encoder
 from ragicl.data import check_examples
 from ragicl.errors import BackendError, ExampleError, StoreError
+from ragicl.index.derive import advance, built, nearest
 from ragicl.index.identity import content_id, same_content
+from ragicl.index.ivf import Tuning
 from ragicl.index.lock import LOCK, locked, made
 from ragicl.index.manifest import NAME as MANIFEST
 from ragicl.index.manifest import EncoderRecord, Manifest, read_manifest, write_manifest
 from ragicl.index.store import NAME as STORE
 from ragicl.index.store import Store
 from ragicl.index.vectors import NAME as VECTORS
-from ragicl.index.vectors import Vectors, saved_generation
+from ragicl.index.vectors import Vectors, saved_footer
 from ragicl.protocols import Encoder, FloatArray
 from ragicl.records import Example, Kind, Neighbor
 
@@ -38,12 +40,14 @@ class Stats:
 
     :ivar labels: label to number of examples; empty for a generation index
     :ivar bytes: size of its folder on disk
+    :ivar approximation: how search is approximate; None: every search compares all vectors
     """
 
     examples: int
     labels: dict[str, int]
     generation: int
     bytes: int
+    approximation: Tuning | None = None
 
 
 class Index:
@@ -184,7 +188,7 @@ class Index:
         """
         dim = self.manifest.encoder.dim
         with self._lock:
-            found = self._store.vectors(ids, dim)
+            found = self._store.vectors_by_id(ids, dim)
         if missing := [identity for identity in ids if identity not in found]:
             raise ExampleError(f"there is no example with id {missing[0]!r} in {self.path}")
         vectors = [found[identity] for identity in ids]
@@ -199,7 +203,14 @@ class Index:
         """Return what the index holds."""
         size = sum(map(_size, self.path.iterdir()))
         with self._lock, self._store.reading():
-            return Stats(self._store.count(), self._store.labels(), self._store.generation(), size)
+            source = self._vectors or saved_footer(self.path)
+            return Stats(
+                self._store.count(),
+                self._store.labels(),
+                self._store.generation(),
+                size,
+                source.tuning if source else None,
+            )
 
     def add(self, examples: Sequence[Example]) -> list[str]:
         """Add examples in one transaction and return their ids.
@@ -250,14 +261,16 @@ class Index:
     def near(self, vectors: FloatArray, k: int) -> list[list[Neighbor]]:
         """Return the k nearest examples of each unit vector, nearest first.
 
-        Equal similarities are ordered by when the example was added.
+        Similarities are exact to 6 digits; equal ones are ordered by when the example was added.
+        In a large index a few of the nearest may be missing: see :class:`Stats`.
         """
         with self._lock, self._store.reading():
-            similarities, rows = self._caught_up().search(vectors, k)
-            found = self._store.by_row([int(row) for row in set(rows.flat)])
+            _, rows = self._caught_up().search(vectors, k)
+            ranked = nearest(self._store, rows, vectors)
+            found = self._store.by_row(list({row for pairs in ranked for _, row in pairs}))
         return [
-            _neighbors([(round(float(s), 6), int(r)) for s, r in zip(*pair, strict=True)], found)
-            for pair in zip(similarities, rows, strict=True)
+            [Neighbor(found[row], s, rank) for rank, (s, row) in enumerate(pairs)]
+            for pairs in ranked
         ]
 
     @contextmanager
@@ -328,29 +341,32 @@ class Index:
 
     def _caught_up(self) -> Vectors:
         """Return the vectors as of the store's present state."""
-        vectors, present = self._vectors or self._loaded(), self._store.generation()
-        if vectors.generation != present:
-            self._vectors = None  # half caught up is of no use, should this be interrupted
-            vectors.remove(self._store.removed_since(vectors.generation))
-            backlog = 0
-            for rows, chunk in self._store.added_since(vectors.generation, vectors.dim):
-                vectors.add(rows, chunk)
-                backlog += len(rows)
-            vectors.generation = present
-            self._vectors = vectors
-            if backlog > max(BACKLOG, len(vectors) // 10):
-                self._save_vectors()
+        vectors, backlog = self._vectors or self._loaded(Vectors.mapped), 0
+        self._vectors = None  # half caught up is of no use, should this be interrupted
+        if vectors.generation != self._store.generation():
+            vectors, backlog = self._advanced(vectors)
+        self._vectors = vectors
+        if backlog > max(BACKLOG, len(vectors) // 10):
+            self._save_vectors()
         return vectors
 
-    def _loaded(self) -> Vectors:
+    def _advanced(self, vectors: Vectors) -> tuple[Vectors, int]:
+        """Return the vectors brought up to date, or built anew, and how many rows that took."""
+        count = self._store.count()
+        if vectors.fixed or vectors.outgrown(count):  # another process may have built them already
+            vectors = self._loaded(Vectors.read)
+        if vectors.outgrown(count):
+            return built(self._store, vectors.dim), count
+        return vectors, advance(vectors, self._store)
+
+    def _loaded(self, load: Callable[[Path, int], Vectors | None]) -> Vectors:
         """Return the vectors of vectors.faiss, or none, where it is of no use."""
         dim = self.manifest.encoder.dim
-        loaded = Vectors.load(self.path, dim)
+        loaded = load(self.path, dim)
         if loaded is None or loaded.generation > self._store.generation():
             self._saved, loaded = -1, Vectors(dim)
         else:
             self._saved = loaded.generation
-        self._vectors = loaded
         return loaded
 
     def _save_vectors(self) -> None:
@@ -373,9 +389,9 @@ def _opened_store(path: Path) -> Store:
 
     Later on, when it has caught up in number, nobody could tell.
     """
-    newest = saved_generation(path)  # before the store is read, which only moves on
+    saved = saved_footer(path)  # before the store is read, which only moves on
     store = Store(path)
-    if newest > store.generation():
+    if saved is not None and saved.generation > store.generation():
         with suppress(OSError):
             (path / VECTORS).unlink(missing_ok=True)
     return store
@@ -394,8 +410,3 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except OSError:  # drafts come and go
         return 0
-
-
-def _neighbors(found: list[tuple[float, int]], examples: dict[int, Example]) -> list[Neighbor]:
-    ordered = sorted(found, key=lambda pair: (-pair[0], pair[1]))
-    return [Neighbor(examples[row], s, rank) for rank, (s, row) in enumerate(ordered)]

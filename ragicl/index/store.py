@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ UNUSABLE = {  # the disk's or the folder's fault, not the file's
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_TOOBIG,
 }
+UNWRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 SCHEMA = """
 CREATE TABLE examples (
@@ -72,9 +74,7 @@ class Store:
             raise NoIndexError(f"{path / NAME} is missing; restore it, or build the index again")
         self._path = path / NAME
         with self._errors():
-            self._db = sqlite3.connect(
-                self._path, timeout=WAIT, isolation_level=None, check_same_thread=False
-            )
+            self._db = _connected(self._path)
         try:
             with self._errors():
                 self._db.execute("PRAGMA synchronous = FULL")
@@ -157,18 +157,10 @@ class Store:
             raise _damaged(self._path, "a row is missing")
         return found
 
-    def vectors(self, ids: Sequence[str], dim: int) -> dict[str, FloatArray]:
+    def vectors_by_id(self, ids: Sequence[str], dim: int) -> dict[str, FloatArray]:
         """Return the vectors, shape (dim,), of the examples with these ids."""
-        found: dict[str, FloatArray] = {}
-        for start in range(0, len(ids), VARIABLES):
-            some = ids[start : start + VARIABLES]
-            marks = ",".join("?" * len(some))
-            with self._errors():
-                rows = self._db.execute(
-                    f"SELECT id, vector FROM examples WHERE id IN ({marks})", some
-                ).fetchall()
-            found |= {identity: self._vectors([blob], dim)[0] for identity, blob in rows}
-        return found
+        rows = self._among("id, vector", "id", ids)
+        return {identity: self._floats([blob], dim)[0] for identity, blob in rows}
 
     def examples(self) -> Iterator[Example]:
         """Yield every example in the order in which they were added."""
@@ -198,8 +190,19 @@ class Store:
     def rows(self) -> Rows:
         """Return all row numbers in use."""
         with self._errors():
-            found = self._db.execute("SELECT row FROM examples ORDER BY row").fetchall()
-        return np.array(found, dtype=np.int64).reshape(-1)
+            # In the order of rows, too; read from an index, where "ORDER BY row" reads every page.
+            found = self._db.execute("SELECT row FROM examples ORDER BY generation, row")
+            return np.fromiter((row for (row,) in found), dtype=np.int64)  # no list of tuples
+
+    def vectors(self, rows: Rows, dim: int) -> FloatArray:
+        """Return the vectors of these rows, shape (len(rows), dim), in their order."""
+        vectors = np.empty((len(rows), dim), dtype=np.float32)
+        places = {row: place for place, row in enumerate(rows.tolist())}
+        for row, blob in self._among("row, vector", "row", list(places)):
+            vectors[places.pop(row)] = self._floats([blob], dim)[0]
+        if places:
+            raise _damaged(self._path, "a row is missing")
+        return vectors
 
     def removed_since(self, generation: int) -> Rows:
         """Return the rows that were removed after a generation."""
@@ -211,21 +214,35 @@ class Store:
 
     def added_since(self, generation: int, dim: int) -> Iterator[tuple[Rows, FloatArray]]:
         """Yield rows and vectors written after a generation and still there, chunk by chunk."""
-        last = 0
+        last = self._last_before(generation)
         while True:
             with self._errors():
                 found = self._db.execute(
-                    "SELECT row, vector FROM examples WHERE generation > ? AND row > ? "
-                    "ORDER BY row LIMIT ?",
-                    (generation, last, CHUNK),
+                    "SELECT row, vector FROM examples WHERE row > ? ORDER BY row LIMIT ?",
+                    (last, CHUNK),
                 ).fetchall()
             if not found:
                 return
             rows, blobs = zip(*found, strict=True)
-            yield np.array(rows, dtype=np.int64), self._vectors(blobs, dim)
+            yield np.array(rows, dtype=np.int64), self._floats(blobs, dim)
             last = rows[-1]
 
-    def _vectors(self, blobs: Sequence[object], dim: int) -> FloatArray:
+    def _last_before(self, generation: int) -> int:
+        """Return a row number after which all rows are younger than a generation.
+
+        Row numbers rise with generations; asked for both at once, SQLite would go through all rows.
+        """
+        with self._errors():
+            first = self._db.execute(
+                "SELECT row FROM examples WHERE generation > ? ORDER BY generation, row LIMIT 1",
+                (generation,),
+            ).fetchone()
+            if first is not None:
+                return int(first[0]) - 1
+            newest = self._db.execute("SELECT MAX(row) FROM examples").fetchone()
+            return newest[0] or 0
+
+    def _floats(self, blobs: Sequence[object], dim: int) -> FloatArray:
         size = dim * np.dtype(np.float32).itemsize
         whole = [blob for blob in blobs if isinstance(blob, bytes) and len(blob) == size]
         if len(whole) < len(blobs):
@@ -233,15 +250,20 @@ class Store:
         return np.frombuffer(b"".join(whole), dtype=np.float32).reshape(len(whole), dim)
 
     def _select(self, column: str, values: Sequence[object]) -> Iterator[tuple[int, Example]]:
+        found = self._among("row, id, input, output, meta", column, values)
+        yield from ((row, self._example(values)) for row, *values in found)
+
+    def _among(self, columns: str, column: str, values: Sequence[object]) -> Iterator[Any]:
+        """Yield columns of the examples whose column has one of these values."""
         for start in range(0, len(values), VARIABLES):
             some = values[start : start + VARIABLES]
             with self._errors():
                 found = self._db.execute(
-                    f"SELECT row, id, input, output, meta FROM examples "
+                    f"SELECT {columns} FROM examples "
                     f"WHERE {column} IN ({','.join('?' * len(some))})",
                     some,
                 ).fetchall()
-            yield from ((row, self._example(values)) for row, *values in found)
+            yield from found
 
     def _one(self, query: str) -> int:
         with self._errors():
@@ -273,6 +295,27 @@ class Store:
 
     def _errors(self) -> AbstractContextManager[None]:
         return _errors(self._path)
+
+
+def _connected(file: Path) -> sqlite3.Connection:
+    """Open a database, also in a folder that cannot be written to, such as a container's.
+
+    SQLite needs to write there even to read, unless told that nobody will change the file. So
+    such an index is read as it was when it was opened.
+    """
+    options: Any = {"timeout": WAIT, "isolation_level": None, "check_same_thread": False}
+    db: sqlite3.Connection = sqlite3.connect(file, **options)
+    try:
+        db.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        db.close()
+        if error.sqlite_errorcode & 0xFF not in UNWRITABLE or Path(f"{file}-wal").exists():
+            raise
+        db = sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True, **options)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 @contextmanager
