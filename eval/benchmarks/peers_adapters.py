@@ -2,6 +2,7 @@
 
 Each runs in its own library's environment, so libraries are imported where they are used.
 An answer holds the prediction and, where there are any, a log-likelihood for each label.
+The functions' first lines are the table's notes.
 """
 
 from __future__ import annotations
@@ -56,12 +57,12 @@ class Task:
 
 
 def ragicl_exact(task: Task) -> Answer:
-    """Load ragicl's engine, every label scored to its end."""
+    """`Engine.predict` with `exact`; its time includes embedding, search and composing."""
     return _engine(task, exact=True)
 
 
 def ragicl(task: Task) -> Answer:
-    """Load ragicl's engine as it comes."""
+    """`Engine.predict` as it comes; its time includes embedding, search and composing."""
     return _engine(task, exact=False)
 
 
@@ -80,7 +81,7 @@ def _engine(task: Task, *, exact: bool) -> Answer:
 
 
 def naive(task: Task) -> Answer:
-    """Load plain transformers: one forward pass for each label."""
+    """Plain transformers, one forward for each label, logits of the label's tokens alone."""
     import torch
 
     model, tokenizer = task.load()
@@ -98,7 +99,7 @@ def naive(task: Task) -> Answer:
 
 
 def cappr(task: Task) -> Answer:
-    """Load cappr; it decides as its ``predict`` does, by the mean over a label's tokens."""
+    """`classify`, prompt cached, all labels in one batch; decides by the mean over tokens."""
     from cappr.huggingface import classify
     from cappr.utils.classify import agg_log_probs
 
@@ -114,7 +115,7 @@ def cappr(task: Task) -> Answer:
 
 
 def lm_eval(task: Task) -> Answer:
-    """Load lm-eval's model; a request for each label, as its multiple-choice tasks make them."""
+    """`HFLM.loglikelihood`, one request for each label as its multiple-choice tasks make them."""
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
@@ -132,7 +133,7 @@ def lm_eval(task: Task) -> Answer:
 
 
 def skorch(task: Task) -> Answer:
-    """Load skorch's classifier, with a prompt template that is nothing but the text."""
+    """`FewShotClassifier` with `prompt="{text}"`, so that it reads the same prompts; caching on."""
     from skorch.llm import FewShotClassifier
 
     model, tokenizer = task.load()
@@ -153,7 +154,7 @@ def skorch(task: Task) -> Answer:
 
 
 def openicl(task: Task) -> Answer:
-    """Load OpenICL's perplexity inferencer; the whole prompt is its test input."""
+    """`PPLInferencer`, the prompt as its test input; decides by the mean over prompt and label."""
     from datasets import Dataset, DatasetDict
     from openicl import DatasetReader, PPLInferencer, PromptTemplate, ZeroRetriever
 
@@ -182,16 +183,20 @@ def openicl(task: Task) -> Answer:
 
 
 def langchain(task: Task) -> Answer:
-    """Load a similarity selector, a template that writes what ragicl's writes, and a pipeline."""
+    """Selector over FAISS, greedy `HuggingFacePipeline` to the line's end; nearest come first.
+
+    It retrieves by itself, from the same examples by the same vectors; the query's is looked up.
+    """
     from langchain_community.vectorstores import FAISS
     from langchain_core.example_selectors import SemanticSimilarityExampleSelector
     from langchain_core.prompts import FewShotPromptTemplate, PromptTemplate
     from langchain_huggingface import HuggingFacePipeline
     from transformers import pipeline
 
-    selector = SemanticSimilarityExampleSelector.from_examples(
-        task.lines("pool.jsonl"), _lookup(task), FAISS, input_keys=["text"]
-    )
+    vectors, pool = vectors_of(task), task.lines("pool.jsonl")
+    pairs = [(row["text"], vectors[row["text"]].tolist()) for row in pool]
+    store = FAISS.from_embeddings(pairs, lambda text: vectors[text].tolist(), metadatas=pool)
+    selector = SemanticSimilarityExampleSelector(vectorstore=store, input_keys=["text"])
     template = FewShotPromptTemplate(
         example_selector=selector,
         example_prompt=PromptTemplate.from_template("Text: {text}\nLabel: {label}"),
@@ -215,28 +220,8 @@ def langchain(task: Task) -> Answer:
     return answer
 
 
-def _lookup(task: Task) -> Any:
-    """Return the vectors as LangChain's embeddings."""
-    from langchain_core.embeddings import Embeddings
-
-    vectors = _vectors(task)
-
-    class Lookup(Embeddings):  # type: ignore[misc]
-        """Vectors by text."""
-
-        def embed_documents(self, texts: list[str]) -> list[list[float]]:
-            """Return the vectors of texts."""
-            return [vectors[text].tolist() for text in texts]
-
-        def embed_query(self, text: str) -> list[float]:
-            """Return the vector of one text."""
-            found: list[float] = vectors[text].tolist()
-            return found
-
-    return Lookup()
-
-
-def _vectors(task: Task) -> dict[str, Any]:
+def vectors_of(task: Task) -> dict[str, Any]:
+    """Return the vectors of all examples and queries by their text."""
     import numpy as np
 
     texts = [row["text"] for row in task.lines("texts.jsonl")]
@@ -244,12 +229,15 @@ def _vectors(task: Task) -> dict[str, Any]:
 
 
 def dspy(task: Task) -> Answer:
-    """Load KNNFewShot over a predictor whose label is one of a fixed set."""
+    """`KNNFewShot`, nothing bootstrapped, a chat prompt of its own that lists all labels.
+
+    It retrieves by itself, from the same examples by the same vectors; the query's is looked up.
+    """
     import dspy
     import numpy as np
     from dspy.utils.exceptions import AdapterParseError
 
-    vectors = _vectors(task)
+    vectors = vectors_of(task)
     label = Literal[tuple(task.labels)]  # type: ignore[valid-type]
     fields = {"text": (str, dspy.InputField()), "label": (label, dspy.OutputField())}
     few_shot = dspy.KNNFewShot(

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from statistics import mean, median
 
 from common import Row
+from peers_adapters import ADAPTERS
 from peers_run import Results
-from peers_setup import LIBRARIES, SCORERS, Scorer
+from peers_setup import SCORERS, Scorer
 
 REFERENCE = Scorer("ragicl_exact", "float32")
 HOPELESS = math.log(1e-6)  # labels less likely than this are left out of the differences
@@ -47,17 +48,18 @@ def report(task: Row, results: Results) -> str:
 
 def line(scorer: Scorer, task: Row, results: Results) -> str:
     """Return one scorer's line; empty where there is nothing to say."""
-    own, library = results.of(scorer), LIBRARIES[scorer.library]
+    own = results.of(scorer)
     if not own:
         error = results.errors.get(scorer.name)
-        return cells([library.title, "", scorer.dtype, *[""] * 7, error]) if error else ""
+        return cells([scorer.library, "", scorer.dtype, *[""] * 7, error]) if error else ""
     first = next(iter(own.values()))
     reference = results.of(REFERENCE)
     right = [row["prediction"] == task["queries"][n]["gold"] for n, row in own.items()]
-    note = "; ".join([library.note, *remarks(task["labels"], own, reference)])
+    about = (ADAPTERS[scorer.library].__doc__ or "").partition("\n")[0].rstrip(".")
+    note = "; ".join([about, *remarks(task["labels"], own, reference)])
     return cells(
         [
-            library.title,
+            scorer.library,
             f"{first['version']} ({first['transformers']})",
             scorer.dtype,
             str(len(own)),
@@ -89,7 +91,7 @@ def difference(own: dict[int, Row], reference: dict[int, Row]) -> str:
     """Return the largest difference of two log-probabilities that both know."""
     shared = [n for n in own.keys() & reference.keys() if "scores" in own[n]]
     gaps = [widest(own[n]["scores"], reference[n]["scores"]) for n in shared]
-    return f"{max(gaps):.1g}" if gaps else ""
+    return f"{max(gaps):.4f}" if gaps else ""
 
 
 def widest(own: Sequence[float], reference: Sequence[float]) -> float:

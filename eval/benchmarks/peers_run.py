@@ -53,7 +53,7 @@ class Worker:
 
     def end(self) -> None:
         """Let the process end."""
-        self._process.communicate()
+        self._process.communicate()  # closes its input
 
     def _hear(self) -> Row:
         assert self._process.stdout is not None
@@ -153,6 +153,7 @@ def run(
                 answered = {**workers[scorer].ask(query), **workers[scorer].facts}
             except (PeerError, SetupError) as error:
                 results.errors[scorer.name] = str(error)
+                workers.pop(scorer, None)
                 print(f"{scorer.name} failed: {error}", flush=True)
                 continue
             results.add({"scorer": scorer.name, "query": query, **answered})

@@ -16,18 +16,15 @@ OLDER = "transformers==4.57.6"
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """Something that is measured.
+    """What a scorer needs.
 
     :ivar distribution: what its version is reported of
     :ivar requirements: what pip installs for it; none where ragicl's own environment serves
     :ivar alone: installed without the dependencies that it asks for
     :ivar older: it needs transformers 4, which reads the model's settings under older names
-    :ivar note: what the table says of it
     """
 
-    title: str
     distribution: str
-    note: str
     requirements: tuple[str, ...] = ()
     alone: tuple[str, ...] = ()
     older: bool = False
@@ -46,74 +43,25 @@ class Scorer:
         return f"{self.library}-{self.dtype}"
 
 
+# OpenICL asks for transformers 4.28.1 as well, of 2023, and for faiss-gpu, which it
+# imports even to score.
+OPENICL = "accelerate datasets evaluate faiss-cpu nltk openai rank-bm25 requests scikit-learn"
+LANGCHAIN = ("langchain-core==1.7.2", "langchain-community<0.5", "langchain-huggingface==1.2.3")
 LIBRARIES = {
-    "ragicl_exact": Library(
-        "ragicl, `exact`", "ragicl", "`Engine.predict`; embedding, search and composing included"
-    ),
-    "ragicl": Library("ragicl, default", "ragicl", "the same, hopeless labels not read to the end"),
-    "naive": Library(
-        "one forward per label",
-        "transformers",
-        "plain transformers, nothing shared, logits of the label's tokens alone",
-    ),
-    "cappr": Library(
-        "cappr",
-        "cappr",
-        "`huggingface.classify`, the prompt's keys and values cached, all labels in one batch; "
-        "decides by the mean over a label's tokens",
-        ("cappr[hf]==0.9.6", OLDER, "numpy<2"),
-        older=True,  # imports DynamicCache.from_legacy_cache, which transformers 5 removed
-    ),
-    "lm_eval": Library(
-        "lm-eval",
-        "lm-eval",
-        "`HFLM.loglikelihood`, a forward for each label",
-        ("lm-eval[hf]==0.4.13", LATEST),
-    ),
-    "skorch": Library(
-        "skorch",
-        "skorch",
-        '`FewShotClassifier`, `prompt="{text}"` so that it reads the same prompts, caching on',
-        ("skorch==1.4.0", LATEST),
-    ),
+    "ragicl_exact": Library("ragicl"),
+    "ragicl": Library("ragicl"),
+    "naive": Library("transformers"),
+    # cappr imports DynamicCache.from_legacy_cache, which transformers 5 no longer has.
+    "cappr": Library("cappr", ("cappr[hf]==0.9.6", OLDER, "numpy<2"), older=True),
+    "lm_eval": Library("lm-eval", ("lm-eval[hf]==0.4.13", LATEST)),
+    "skorch": Library("skorch", ("skorch==1.4.0", LATEST)),
     "openicl": Library(
-        "OpenICL",
         "openicl",
-        "`PPLInferencer`, a forward for each label; decides by the mean over prompt and label",
-        (
-            LATEST,
-            "accelerate",
-            "datasets",
-            "evaluate",
-            "faiss-cpu",  # it asks for faiss-gpu, and imports faiss even to score
-            "nltk",
-            "openai",
-            "rank-bm25",
-            "scikit-learn",
-            "sentence-transformers",
-        ),
-        alone=("openicl==0.1.8",),  # it asks for transformers 4.28.1
+        (LATEST, "sentence-transformers", *OPENICL.split()),
+        alone=("openicl==0.1.8",),
     ),
-    "langchain": Library(
-        "LangChain",
-        "langchain-core",
-        "`SemanticSimilarityExampleSelector` over FAISS, `HuggingFacePipeline` to the line's end; "
-        "its own retrieval by ragicl's vectors; embedding the query not counted",
-        (
-            "langchain-core==1.7.2",
-            "langchain-community<0.5",
-            "langchain-huggingface==1.2.3",
-            "faiss-cpu",
-            LATEST,
-        ),
-    ),
-    "dspy": Library(
-        "DSPy",
-        "dspy",
-        "`KNNFewShot`, no bootstrapped demonstrations, labels as a `Literal`, a chat prompt of its "
-        "own; its own retrieval by ragicl's vectors; embedding the query not counted",
-        ("dspy==3.4.1", LATEST),
-    ),
+    "langchain": Library("langchain-core", (*LANGCHAIN, "faiss-cpu", LATEST)),
+    "dspy": Library("dspy", ("dspy==3.4.1", LATEST)),
 }
 FLOAT32_ONLY = {"openicl"}  # it turns losses into numpy arrays, which have no bf16
 SCORERS = tuple(
@@ -141,7 +89,7 @@ def python_of(key: str, folder: Path) -> Path:
     wanted = "\n".join((TORCH, *library.requirements, *library.alone))
     if not done.exists() or done.read_text() != wanted:
         shutil.rmtree(home, ignore_errors=True)
-        print(f"installing {library.title}", flush=True)
+        print(f"installing {key}", flush=True)
         _run(sys.executable, "-m", "venv", str(home))
         _install(python, library)
         done.write_text(wanted)
