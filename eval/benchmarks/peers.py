@@ -81,11 +81,10 @@ def compose(folder: Path, name: str) -> Path:
     index = folder / "index"
     ragicl("index", DATA / "banking77" / "train.jsonl", "--out", index)
     rows = sample("banking77", QUERIES + 1)
-    policy = SETS[name]
-    with Engine.open(index, policy=policy) as engine:
+    with Engine.open(index, policy=SETS[name]) as engine:
         write_pool(engine, rows, folder)
         described = {
-            "policy": {"k": policy.k, "budget": policy.budget},
+            "policy": {"k": engine.policy.k, "budget": engine.policy.budget},
             "labels": engine.labels,
             "answers": [engine.template.answer(label) for label in engine.labels],
             "queries": [query(engine, row) for row in rows[:-1]],
@@ -104,7 +103,9 @@ def query(engine: Engine, row: Row) -> Row:
 
 
 def write_pool(engine: Engine, rows: Sequence[Row], folder: Path) -> None:
-    """Write all examples, and the vectors of their texts and of the queries."""
+    """Write all examples, and the vectors of their texts and of the queries; once for all sets."""
+    if (folder / "vectors.npy").exists():
+        return
     pool = [{"text": e.input, "label": e.output} for e in engine.index]
     texts = list(dict.fromkeys(row["text"] for row in [*pool, *rows]))
     write_rows(folder / "pool.jsonl", pool)

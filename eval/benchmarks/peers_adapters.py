@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 Row = dict[str, Any]
 Answer = Callable[[Row], Row]
+LONGEST = 16  # tokens of the longest label
 ROOM = 64  # tokens for an answer wrapped in DSPy's marks
 
 
@@ -48,6 +49,14 @@ class Task:
 
         model = AutoModelForCausalLM.from_pretrained(self.model, dtype=getattr(torch, self.dtype))
         return model, AutoTokenizer.from_pretrained(self.model)
+
+    def writer(self, **options: Any) -> Any:
+        """Return a pipeline that writes greedily, and returns no more than it wrote."""
+        from transformers import pipeline
+
+        model, tokenizer = self.load()
+        greedy: Row = {"do_sample": False, "return_full_text": False, **options}
+        return pipeline("text-generation", model=model, tokenizer=tokenizer, **greedy)
 
     def decided(self, scores: Sequence[float], by: Sequence[float] | None = None) -> Row:
         """Return the label with the highest of `by`, which is the scores where nothing else is."""
@@ -191,7 +200,6 @@ def langchain(task: Task) -> Answer:
     from langchain_core.example_selectors import SemanticSimilarityExampleSelector
     from langchain_core.prompts import FewShotPromptTemplate, PromptTemplate
     from langchain_huggingface import HuggingFacePipeline
-    from transformers import pipeline
 
     vectors, pool = vectors_of(task), task.lines("pool.jsonl")
     pairs = [(row["text"], vectors[row["text"]].tolist()) for row in pool]
@@ -205,12 +213,7 @@ def langchain(task: Task) -> Answer:
         input_variables=["text"],
         example_separator="\n",
     )
-    model, tokenizer = task.load()
-    longest = max(len(tokenizer(label)["input_ids"]) for label in task.answers)
-    options: Row = {"max_new_tokens": longest, "do_sample": False, "stop_strings": ["\n"]}
-    writer = pipeline(
-        "text-generation", model=model, tokenizer=tokenizer, return_full_text=False, **options
-    )
+    writer = task.writer(max_new_tokens=LONGEST, stop_sequence=["\n"])
     chain = template | HuggingFacePipeline(pipeline=writer)
 
     def answer(query: Row) -> Row:
@@ -264,29 +267,18 @@ def dspy(task: Task) -> Answer:
 
 
 class Local:
-    """A transformers model as DSPy's engine: a chat in, text out, no server between."""
+    """A transformers pipeline as DSPy's engine: a chat in, text out, no server between."""
 
     def __init__(self, task: Task) -> None:
-        self._model, self._tokenizer = task.load()
+        self._writer = task.writer(max_new_tokens=ROOM)
 
     def complete(self, request: Any) -> Any:
-        """Answer one request greedily."""
+        """Answer one request."""
         from dspy.lm15 import Message, Response, TextPart, Usage
 
-        chat = self._tokenizer.apply_chat_template(
-            _messages(request), add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
-        written = self._model.generate(**chat, max_new_tokens=ROOM, do_sample=False)[0]
-        start = chat["input_ids"].shape[1]
-        text = self._tokenizer.decode(written[start:], skip_special_tokens=True)
-        usage = {"input_tokens": start, "output_tokens": len(written) - start}
-        return Response(
-            id=None,
-            model=request.model,
-            message=Message.assistant([TextPart(text)]),
-            finish_reason="stop",
-            usage=Usage(**usage, total_tokens=len(written)),
-        )
+        text = self._writer(_messages(request))[0]["generated_text"]
+        message = Message.assistant([TextPart(text)])
+        return Response(None, request.model, message, finish_reason="stop", usage=Usage())
 
     def close(self) -> None:
         """Hold nothing that has to be let go."""

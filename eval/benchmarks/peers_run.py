@@ -47,8 +47,11 @@ class Worker:
         :raises PeerError: where the scorer failed
         """
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{query}\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(f"{query}\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise PeerError(f"it ended; see {self._log.name}") from error
         return self._hear()
 
     def end(self) -> None:
