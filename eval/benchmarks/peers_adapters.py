@@ -89,7 +89,7 @@ def _engine(task: Task, *, exact: bool) -> Answer:
     return answer
 
 
-def naive(task: Task) -> Answer:
+def per_label(task: Task) -> Answer:
     """Plain transformers, one forward for each label, logits of the label's tokens alone."""
     import torch
 
@@ -298,5 +298,5 @@ def _logs(probs: Sequence[float]) -> list[float]:
 
 ADAPTERS: dict[str, Callable[[Task], Answer]] = {
     load.__name__: load
-    for load in (ragicl_exact, ragicl, naive, cappr, lm_eval, skorch, openicl, langchain, dspy)
+    for load in (ragicl_exact, ragicl, per_label, cappr, lm_eval, skorch, openicl, langchain, dspy)
 }

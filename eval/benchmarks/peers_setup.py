@@ -43,14 +43,13 @@ class Scorer:
         return f"{self.library}-{self.dtype}"
 
 
-# OpenICL asks for transformers 4.28.1 as well, of 2023, and for faiss-gpu, which it
-# imports even to score.
+# OpenICL asks for transformers 4.28.1, of 2023, and for faiss-gpu; it imports faiss even to score.
 OPENICL = "accelerate datasets evaluate faiss-cpu nltk openai rank-bm25 requests scikit-learn"
 LANGCHAIN = ("langchain-core==1.7.2", "langchain-community<0.5", "langchain-huggingface==1.2.3")
 LIBRARIES = {
     "ragicl_exact": Library("ragicl"),
     "ragicl": Library("ragicl"),
-    "naive": Library("transformers"),
+    "per_label": Library("transformers"),
     # cappr imports DynamicCache.from_legacy_cache, which transformers 5 no longer has.
     "cappr": Library("cappr", ("cappr[hf]==0.9.6", OLDER, "numpy<2"), older=True),
     "lm_eval": Library("lm-eval", ("lm-eval[hf]==0.4.13", LATEST)),
