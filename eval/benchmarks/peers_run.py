@@ -14,7 +14,6 @@ from common import Row, read_rows, write_rows
 from peers_setup import LIBRARIES, Scorer, SetupError, model_for, python_of
 
 PROGRAM = Path(__file__).with_name("peers_worker.py")
-IDLE = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}  # a waiting worker must not spin
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -37,7 +36,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=file,
                 text=True,
-                env={**os.environ, **IDLE, **OFFLINE},
+                env={**os.environ, **OFFLINE},
             )
         self.facts = self._hear()
 
