@@ -1,0 +1,62 @@
+"""One scorer in a process of its own; peers_run.py starts it with the scorer's own Python.
+
+Its first line says what it runs on; then it answers each line, a query's number, with one line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO
+
+from peers_adapters import ADAPTERS, Answer, Row, Task
+
+
+def main() -> None:
+    """Load the scorer, warm it up, and answer until the input ends."""
+    library, distribution, path, model, dtype = sys.argv[1:]
+    out = private_output()
+    try:
+        told = json.loads(Path(path).read_text())
+        given = (told["labels"], told["answers"], told["policy"])
+        answer = ADAPTERS[library](Task(*given, Path(path).parent, Path(model), dtype))
+        answer(told["warm_up"])
+        facts = {"version": version(distribution), "transformers": version("transformers")}
+        serve(answer, told["queries"], facts, sys.stdin, out)
+    except Exception as error:
+        say(out, {"error": f"{type(error).__name__}: {error}".splitlines()[0][:300]})
+        raise
+
+
+def serve(
+    answer: Answer, queries: Sequence[Row], facts: Row, lines: Iterable[str], out: IO[str]
+) -> None:
+    """Write the facts, then for each line the answer to that query and the seconds it took."""
+    say(out, facts)
+    for line in lines:
+        query = queries[int(line)]
+        start = time.perf_counter()
+        answered = answer(query)
+        say(out, {"seconds": time.perf_counter() - start, **answered})
+
+
+def private_output() -> IO[str]:
+    """Return the standard output, and send what libraries print to the standard error."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return out
+
+
+def say(out: IO[str], value: Row) -> None:
+    """Write one line."""
+    out.write(json.dumps(value) + "\n")
+    out.flush()
+
+
+if __name__ == "__main__":
+    main()
