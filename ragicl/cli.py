@@ -146,6 +146,10 @@ def predict(
     queries, total = queries_of(texts, file, options)
     with ExitStack() as stack:
         engine = stack.enter_context(open_engine(index, options))
+        if options["attention"] == "blocks":
+            from ragicl.agreement import agreement
+
+            click.echo(agreement(engine), err=True)
         target = stack.enter_context(ResumableFile(out, settings_of(engine))) if out else None
         if (recall := engine.shortlist_recall) is not None:
             click.echo(ceiling(recall), err=True)

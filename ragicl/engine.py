@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -16,11 +17,12 @@ from ragicl.backends import open_lm
 from ragicl.decide import from_log_probs, from_votes, likeliest
 from ragicl.early import ExitRule, learn_rule, lower_bound
 from ragicl.errors import BackendError, BudgetError, TaskError
+from ragicl.groups import ExampleGroups
 from ragicl.index import Index
 from ragicl.learnt import Learnt
 from ragicl.policy import DEFAULT, Policy
 from ragicl.prompt import Template, compose, named_template
-from ragicl.protocols import LM, FloatArray, Writing
+from ragicl.protocols import LM, FloatArray, Keeping, Writing
 from ragicl.records import NOTHING, Example, Kind, Prediction, Prompt, Recall
 from ragicl.retrieve import Found, Retriever
 from ragicl.timing import Timings, shared, timed
@@ -51,6 +53,8 @@ class Engine:
         self.lm = lm
         self.template = template
         self.policy = policy
+        if policy.attention == "blocks":
+            _check_blocks(template, generates=self.generates)
         self._retriever = Retriever(index, policy)
         self._exit_rule = Learnt(index, self._learn_exit)
         self._recall = Learnt(index, self._learn_recall)
@@ -304,7 +308,7 @@ class Engine:
     def _classify(
         self, prompts: Sequence[Prompt], found: Sequence[Found], timings: Timings
     ) -> Iterator[Prediction]:
-        lm, labels = self._lm(), self.labels
+        lm, labels = self._scorer, self.labels
         places = {label: place for place, label in enumerate(labels)}
         among = [[places[x] for x in own.shortlist or labels] for own in found]
         spent: Timings = {}
@@ -376,10 +380,31 @@ class Engine:
         share = self._budget(lm) // ANSWER_SHARE
         return max(1, min(longest or share, share)) if self.generates else longest
 
+    @cached_property
+    def _scorer(self) -> LM:
+        """The language model that scores labels, by the policy's attention."""
+        lm = self._lm()
+        if self.policy.attention == "exact":
+            return lm
+        if not isinstance(lm, Keeping):
+            raise BackendError(f"{lm.spec} keeps no states of demonstrations; use attention exact")
+        room = int(self.policy.states_gb * 1e9)
+        folder = self.index.path / "states" if room else None
+        return lm.with_blocks(ExampleGroups(self.index, self.template), folder, room)
+
     def _lm(self) -> LM:
         if self.lm is None:
             raise TaskError("this engine was opened to vote, without a language model")
         return self.lm
+
+
+def _check_blocks(template: Template, *, generates: bool) -> None:
+    if generates:
+        raise TaskError("attention blocks scores labels; write text with attention exact")
+    if len(template.render("?", [("?", "?")])) < 2:
+        raise TaskError(
+            "attention blocks needs demonstrations that stand apart; use the plain template"
+        )
 
 
 def _template(

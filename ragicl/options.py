@@ -96,6 +96,21 @@ engine_options = together(
         "--clusters", default=1, show_default=True, help="Sets of them, chosen by the query."
     ),
     click.option("--exact", is_flag=True, help="Score even the unlikeliest labels to their end."),
+    click.option(
+        "--attention",
+        type=click.Choice(["exact", "blocks"]),
+        default="exact",
+        show_default=True,
+        help="blocks (experimental): compute demonstrations once and keep them; faster, and not "
+        "always the same answer.",
+    ),
+    click.option(
+        "--states-gb",
+        type=float,
+        default=0.0,
+        show_default=True,
+        help="With blocks: also keep them on disk, in the index, at most this many GB.",
+    ),
     click.option("--truncate", is_flag=True, help="Cut a text that does not fit the budget."),
 )
 
@@ -164,6 +179,8 @@ def open_engine(path: Path, options: dict[str, Any]) -> Engine:
         clusters=options["clusters"],
         shortlist=options["shortlist"],
         truncate=options["truncate"],
+        attention=options["attention"],
+        states_gb=options["states_gb"],
     )
     engine = Engine.open(
         path,

@@ -10,9 +10,9 @@ LAYERS = [
     {"errors", "records", "timing"},
     {"protocols", "readers"},
     {"data", "prompt", "backends"},
-    {"select", "decide", "early", "fixed", "policy", "index"},
+    {"select", "decide", "early", "fixed", "policy", "index", "groups"},
     {"learnt", "retrieve", "engine"},
-    {"batch", "bench", "show"},
+    {"agreement", "batch", "bench", "show"},
     {"options"},
     {"cli", "__main__", "__init__"},
 ]

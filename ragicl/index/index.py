@@ -176,6 +176,16 @@ class Index:
             found = self._store.by_row(rows.tolist())
         return [found[row] for row in rows.tolist()]
 
+    def vectors(self) -> tuple[list[Example], FloatArray]:
+        """Return all examples with their embeddings, shape (examples, dim)."""
+        dim = self.manifest.encoder.dim
+        with self._lock, self._store.reading():
+            chunks = list(self._store.added_since(-1, dim))
+            rows = [row for some, _ in chunks for row in some.tolist()]
+            found = self._store.by_row(rows)
+        vectors = [np.empty((0, dim), dtype=np.float32), *(vectors for _, vectors in chunks)]
+        return [found[row] for row in rows], np.concatenate(vectors)
+
     def get(self, ids: Sequence[str]) -> dict[str, Example]:
         """Return the examples with these ids, as far as there are any."""
         with self._lock:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from functools import cached_property, lru_cache
 from math import inf
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -12,6 +14,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from ragicl.backends.hf.block_store import BlockFolder, BlockStore
+from ragicl.backends.hf.blocks import Blocks, Source, identity_of
 from ragicl.backends.hf.ceilings import matrix_ceiling, memory_ceiling
 from ragicl.backends.hf.generate import stream
 from ragicl.backends.hf.load import (
@@ -31,7 +35,7 @@ from ragicl.backends.hf.trie import Trie, build_trie
 from ragicl.backends.hf.write import write
 from ragicl.backends.packaged import SMOLLM2
 from ragicl.errors import BackendError, BudgetError, first_line
-from ragicl.protocols import FloatArray, Message, Parts, Writing
+from ragicl.protocols import FloatArray, Groups, Message, Parts, Writing
 
 BATCH_TOKENS = 4096  # tokens read in one pass, prompts and answers together
 BATCH_LOGITS = 2**26  # logits held at once: 128 MB in bf16
@@ -82,6 +86,8 @@ class HFLM:
         self._tokenizer = load_tokenizer(name)
         self._tokens = Tokens(self._tokenizer)
         self._prefixes = Prefixes(prefix_bytes)
+        self._blocks: Blocks | None = None
+        self._groups: Groups = lambda text: (text,)
         self._batch_tokens = batch_tokens
         self._loading = Lock()
         self._scoring = Lock()  # one batch at a time: two would share the same cores and memory
@@ -133,10 +139,35 @@ class HFLM:
         with self._scoring, torch.inference_mode():
             if self.packed:
                 tries = [_trie(s.answers, some) for s, some in zip(splits, chosen, strict=True)]
-                self._score_packed(splits, tries, inf if floor is None else floor, scores)
+                limit = inf if floor is None else floor
+                if self._blocks is None:
+                    self._score_packed(splits, tries, limit, scores)
+                else:
+                    sources = [self._sources(*pair) for pair in zip(prompts, splits, strict=True)]
+                    for batch in self._batches(splits, [()] * len(splits), tries):
+                        scores[batch] = self._blocks.score(
+                            [sources[i] for i in batch], [tries[i] for i in batch], limit
+                        )
             else:
                 self._score_alone(splits, chosen, scores)
         return scores
+
+    def with_blocks(self, groups: Groups, folder: Path | None = None, room: int = 0) -> HFLM:
+        """Return this model, scoring with demonstrations' states that are kept.
+
+        :raises BackendError: where this model cannot do so
+        """
+        model = self._ready()
+        if not self.packed:
+            raise BackendError(
+                f"{self.spec} cannot attend to kept states; models of the Llama kind can, others "
+                f"use --attention exact"
+            )
+        disk = None if folder is None else BlockFolder(folder, identity_of(model), room)
+        other = copy(self)
+        other.description += ", blocks"
+        other._blocks, other._groups = Blocks(model, BlockStore(folder=disk)), groups
+        return other
 
     def generate(
         self,
@@ -232,6 +263,20 @@ class HFLM:
             known = {ids: self._states(ids) for ids in {beginnings[i] for i in batch} if ids}
             jobs = [Job(splits[i].ids, tries[i], known.get(beginnings[i])) for i in batch]
             scores[batch] = score_jobs(self._ready(), jobs, floor)
+
+    def _sources(self, parts: Parts, split: Split) -> list[Source]:
+        """Return the pieces of a prompt, demonstrations after the others of their groups."""
+        pieces = [tuple(piece) for piece in self._tokens.pieces(parts)]
+        before = sum(map(len, pieces[:-1]))
+        if len(pieces) < len(parts) or len(split.ids) <= before:
+            return [(tuple(split.ids),)]
+        head, *shots = pieces[:-1] or [()]
+        sources: list[Source] = [(head,)] if head else []
+        for text, shot in zip(parts[1:-1], shots, strict=True):
+            group = list(self._groups(text))
+            others = group[: group.index(text)] if text in group else []
+            sources.append((head, *(tuple(self._tokens.plain(other)) for other in others), shot))
+        return [*sources, (tuple(split.ids[before:]),)]
 
     def _score_alone(
         self,

@@ -44,10 +44,22 @@ def score_jobs(model: PreTrainedModel, jobs: Sequence[Job], floor: float) -> lis
         Piece(job.ids[done:], range(done, len(job.ids)), past)
         for job, (done, past) in zip(jobs, beginnings, strict=True)
     ]
+    return score_pieces(reading, prompts, [job.trie for job in jobs], floor)
+
+
+def score_pieces(
+    reading: Reading, prompts: Sequence[Piece], tries: Sequence[Trie], floor: float
+) -> list[list[float]]:
+    """Return log P(answer | prompt) as :func:`score_jobs` does, for prompts laid out by others.
+
+    :param prompts: the rest of each prompt, its last token last, on top of what was read before
+    """
     logits, spans = reading.read(prompts, last=True)
-    walks = [Walk(job.trie, len(job.ids)) for job in jobs]
+    walks = [
+        Walk(trie, prompt.positions[-1] + 1) for trie, prompt in zip(tries, prompts, strict=True)
+    ]
     pasts = {
-        walk: (*past, span) for walk, (_, past), span in zip(walks, beginnings, spans, strict=True)
+        walk: (*prompt.past, span) for walk, prompt, span in zip(walks, prompts, spans, strict=True)
     }
     _take(logits, [(walk, ROOT) for walk in walks])
     while chosen := [(walk, nodes) for walk in walks if (nodes := walk.wanted(floor))]:

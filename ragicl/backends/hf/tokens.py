@@ -49,18 +49,18 @@ class Tokens:
         self._tokenizer = tokenizer
         self._lock = RLock()
         self._start = self._find_start()
-        self._ids = lru_cache(KEPT_PARTS)(self._encode_part)
+        self.plain = lru_cache(KEPT_PARTS)(self._encode_part)
         self._ends = lru_cache(KEPT_ENDS)(self._encode_ends)
         self._met: set[tuple[int, ...]] = set()  # tokens around ends of parts known to join
         self.joins = True
 
     def encode(self, parts: Parts) -> list[int]:
         """Return the token ids of a prompt, beginning with the special tokens it needs."""
-        return list(chain(*self._pieces(parts)))
+        return list(chain(*self.pieces(parts)))
 
     def count(self, parts: Parts) -> int:
         """Return the number of token ids of a prompt."""
-        return sum(map(len, self._pieces(parts)))
+        return sum(map(len, self.pieces(parts)))
 
     def split(self, parts: Parts, answers: Sequence[str]) -> Split:
         """Return the ids that the prompt has whichever answer follows, and what each answer adds.
@@ -69,7 +69,7 @@ class Tokens:
         counted to the answer, so that each answer is scored in the segmentation it would have had
         in running text.
         """
-        pieces = self._pieces(parts)
+        pieces = self.pieces(parts)
         if len(pieces) > 1:
             kept, ends = self._parted(parts[-1], pieces[-1], tuple(answers))
             if kept:  # else an answer reaches back into the part before
@@ -78,10 +78,10 @@ class Tokens:
         kept, ends = self._parted(text, self._plain([text])[0], tuple(answers))
         return Split([*self._start_of(text), *kept], ends)
 
-    def _pieces(self, parts: Parts) -> list[Ids]:
+    def pieces(self, parts: Parts) -> list[Ids]:
         """Return the ids of each part, or of the whole text where parts do not join."""
         start = self._start_of(parts[0]) if parts else []
-        pieces = [self._ids(part) for part in parts] if self.joins else []
+        pieces = [self.plain(part) for part in parts] if self.joins else []
         if pieces and all(map(self._join, pairwise(parts), pairwise(pieces))):
             return [[*start, *pieces[0]], *pieces[1:]]
         return [[*start, *self._plain(["".join(parts)])[0]]]
@@ -122,7 +122,7 @@ class Tokens:
         with self._lock:
             encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         tail = text[encoded["offset_mapping"][-TAIL][0] :]
-        if list(self._ids(tail)) != list(ids[-TAIL:]):
+        if list(self.plain(tail)) != list(ids[-TAIL:]):
             return 0, text
         return len(ids) - TAIL, tail
 

@@ -1,0 +1,66 @@
+"""Rotary positions: keys of a text that was read once, turned to where the text stands now."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ragicl.backends.hf.packed import Piece, Reading, States
+from ragicl.errors import BackendError
+
+SHIFT = 7  # positions, for the trial
+AGREE = {torch.float32: 1e-4, torch.bfloat16: 0.05}  # as a share of the largest key or value
+
+
+def turn(keys: Tensor, by: Tensor, frequencies: Tensor) -> Tensor:
+    """Return keys as if their tokens stood further on.
+
+    :param keys: shape (..., tokens, dim)
+    :param by: positions to move each token, shape (tokens,); may be negative
+    :param frequencies: radians by which one position turns each pair, shape (dim / 2,)
+    """
+    angles = torch.outer(by.float(), frequencies)
+    left, right = keys.float().chunk(2, dim=-1)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([left * cos - right * sin, right * cos + left * sin], dim=-1).to(keys.dtype)
+
+
+def frequencies_of(model: PreTrainedModel) -> Tensor:
+    """Return the frequencies of a model whose keys can be turned; a trial says whether they can.
+
+    :raises BackendError: where they cannot
+    """
+    with suppress(Exception):  # another model may keep its positions anywhere, or not have any
+        frequencies: Tensor = model.base_model.rotary_emb.inv_freq.float()
+        if _turns(model, frequencies):
+            return frequencies
+    raise BackendError(
+        f"{type(model).__name__} does not keep positions in its keys as Llama does (Llama, Qwen "
+        f"and Mistral without a sliding window do); use --attention exact"
+    )
+
+
+@torch.inference_mode()
+def _turns(model: PreTrainedModel, frequencies: Tensor) -> bool:
+    """Return whether reading a made-up text further on gives the turned keys and same values."""
+    ids = [(7 * i) % (model.config.get_text_config().vocab_size - 1) + 1 for i in range(12)]
+    by = torch.full((len(ids),), SHIFT, device=model.device)
+    pairs = zip(_states(model, ids, 0).layers, _states(model, ids, SHIFT).layers, strict=True)
+    return all(
+        _close(turn(key, by, frequencies), moved_key) and _close(value, moved_value)
+        for (key, value), (moved_key, moved_value) in pairs
+    )
+
+
+def _states(model: PreTrainedModel, ids: list[int], start: int) -> States:
+    reading = Reading(model)
+    reading.read([Piece(ids, range(start, start + len(ids)))], last=True)
+    return reading.states()
+
+
+def _close(left: Tensor, right: Tensor) -> bool:
+    difference = (left.float() - right.float()).abs().max()
+    return bool(difference <= AGREE[left.dtype] * right.float().abs().max())
