@@ -48,9 +48,9 @@ class Way(NamedTuple):
 EXACT = Way(0)
 WAYS = (
     EXACT,
-    *(Way(1, ends, nearest) for ends, nearest in ((0, 0), (0, 4), (2, 0), (2, 4))),
-    *(Way(32, e, n) for e in (0, 1, 2, 3, 4) for n in (0, 2, 4)),
-    Way(32, 2, 8),
+    *(Way(1, ends, nearest) for ends, nearest in ((0, 0), (0, 4), (3, 0))),
+    *(Way(32, ends, nearest) for ends in (0, 2, 3) for nearest in (0, 4)),
+    Way(32, 2, 2),
     Way(32, 4, 8),
 )
 

@@ -136,5 +136,5 @@ def _digest(text: str) -> str:
 def _checksum(block: Block) -> str:
     checksum = 0
     for tensor in block:
-        checksum = zlib.crc32(tensor.contiguous().view(torch.uint8).numpy(), checksum)
+        checksum = zlib.crc32(tensor.contiguous().view(torch.uint8).numpy().data, checksum)
     return str(checksum)

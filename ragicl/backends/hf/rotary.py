@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +35,8 @@ def frequencies_of(model: PreTrainedModel) -> Tensor:
     :raises BackendError: where they cannot
     """
     with suppress(Exception):  # another model may keep its positions anywhere, or not have any
-        frequencies: Tensor = model.base_model.rotary_emb.inv_freq.float()
+        rotary: Any = model.base_model.rotary_emb
+        frequencies: Tensor = rotary.inv_freq.float()
         if _turns(model, frequencies):
             return frequencies
     raise BackendError(
