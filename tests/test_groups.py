@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import EchoLM, HashEncoder
+from conftest import EchoLM
 from test_hf import tiny  # noqa: F401 - a fixture
 
 from ragicl import BackendError, Engine, Example, Index, Policy, TaskError
