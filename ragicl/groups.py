@@ -70,5 +70,5 @@ def _direction(vectors: FloatArray) -> FloatArray:
     direction: FloatArray = np.random.default_rng(0).standard_normal(vectors.shape[1], np.float32)
     for _ in range(STEPS):
         direction = centred.T @ (centred @ direction)
-        direction = direction / np.float32(max(float(np.linalg.norm(direction)), 1e-12))
+        direction /= max(float(np.linalg.norm(direction)), 1e-12)
     return direction

@@ -45,7 +45,7 @@ def test_similar_rows_share_a_group():
     shuffled = np.random.default_rng(1).permutation(len(centres))
     groups = list(grouped((centres + noise)[shuffled], 32))
     kinds = [len({shuffled[row] // 16 for row in group}) for group in groups]
-    assert max(kinds) <= 4, "of eight kinds"
+    assert max(kinds) <= 6, "a random group has all eight kinds"
 
 
 def test_groups_hold_the_pieces_of_prompts_and_follow_changes(index):
