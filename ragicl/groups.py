@@ -70,5 +70,6 @@ def _direction(vectors: FloatArray) -> FloatArray:
     direction: FloatArray = np.random.default_rng(0).standard_normal(vectors.shape[1], np.float32)
     for _ in range(STEPS):
         direction = centred.T @ (centred @ direction)
-        direction /= max(float(np.linalg.norm(direction)), 1e-12)
+        norm = max(float(np.linalg.norm(direction)), 1e-12)
+        direction = np.asarray(direction / norm, dtype=np.float32)
     return direction
