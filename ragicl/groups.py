@@ -67,7 +67,7 @@ def grouped(vectors: FloatArray, size: int) -> Iterator[list[int]]:
 def _direction(vectors: FloatArray) -> FloatArray:
     """Return a direction in which vectors spread widely, shape (dim,); the same for the same."""
     centred = vectors - vectors.mean(axis=0)
-    draw = np.random.default_rng(0).standard_normal(vectors.shape[1])
+    draw = np.random.default_rng(0).standard_normal((vectors.shape[1],))
     direction: FloatArray = draw.astype(np.float32)
     for _ in range(STEPS):
         direction = centred.T @ (centred @ direction)
