@@ -93,12 +93,10 @@ class Blocks:
         blocks = self._store.get(list(sources), lambda keys: self._compute(keys, sources))
         used = [(blocks[key], start, n) for layout in layouts for key, start, n in layout.kept]
         by = torch.cat([torch.full((n,), start) for _, start, n in used]).to(self._model.device)
-        layers = []
-        for number in range(len(used[0][0].keys)):
-            keys = torch.cat([block.keys[number, :, :n] for block, _, n in used], dim=1)
-            values = torch.cat([block.values[number, :, :n] for block, _, n in used], dim=1)
-            layers.append((turn(keys, by, self._frequencies)[None], values[None]))
-        return States(tuple(layers))
+        keys = torch.cat([block.keys[:, :, :n] for block, _, n in used], dim=2)
+        values = torch.cat([block.values[:, :, :n] for block, _, n in used], dim=2)
+        turned = turn(keys, by, self._frequencies)
+        return States(tuple((k[None], v[None]) for k, v in zip(turned, values, strict=True)))
 
     def _compute(self, keys: Sequence[str], sources: dict[str, Source]) -> list[Block]:
         """Compute blocks; of texts that begin others, only the longest are read."""

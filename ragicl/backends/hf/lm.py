@@ -144,10 +144,7 @@ class HFLM:
                     self._score_packed(splits, tries, limit, scores)
                 else:
                     sources = [self._sources(*pair) for pair in zip(prompts, splits, strict=True)]
-                    for batch in self._batches(splits, [()] * len(splits), tries):
-                        scores[batch] = self._blocks.score(
-                            [sources[i] for i in batch], [tries[i] for i in batch], limit
-                        )
+                    self._score_blocks(self._blocks, splits, sources, tries, limit, scores)
             else:
                 self._score_alone(splits, chosen, scores)
         return scores
@@ -263,6 +260,23 @@ class HFLM:
             known = {ids: self._states(ids) for ids in {beginnings[i] for i in batch} if ids}
             jobs = [Job(splits[i].ids, tries[i], known.get(beginnings[i])) for i in batch]
             scores[batch] = score_jobs(self._ready(), jobs, floor)
+
+    def _score_blocks(
+        self,
+        blocks: Blocks,
+        splits: Sequence[Split],
+        sources: Sequence[Sequence[Source]],
+        tries: Sequence[Trie],
+        floor: float,
+        scores: FloatArray,
+    ) -> None:
+        # The query is read, and little else.
+        kept = [tuple(split.ids[: -len(own[-1][-1])])
+                for split, own in zip(splits, sources, strict=True)]  # fmt: skip
+        for batch in self._batches(splits, kept, tries):
+            scores[batch] = blocks.score(
+                [sources[i] for i in batch], [tries[i] for i in batch], floor
+            )
 
     def _sources(self, parts: Parts, split: Split) -> list[Source]:
         """Return the pieces of a prompt, demonstrations after the others of their groups."""

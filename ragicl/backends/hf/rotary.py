@@ -19,14 +19,19 @@ AGREE = {torch.float32: 1e-4, torch.bfloat16: 0.05}  # as a share of the largest
 def turn(keys: Tensor, by: Tensor, frequencies: Tensor) -> Tensor:
     """Return keys as if their tokens stood further on.
 
-    :param keys: shape (..., tokens, dim)
+    :param keys: shape (layers, ..., tokens, dim)
     :param by: positions to move each token, shape (tokens,); may be negative
     :param frequencies: radians by which one position turns each pair, shape (dim / 2,)
     """
     angles = torch.outer(by.float(), frequencies)
-    left, right = keys.float().chunk(2, dim=-1)
     cos, sin = angles.cos(), angles.sin()
-    return torch.cat([left * cos - right * sin, right * cos + left * sin], dim=-1).to(keys.dtype)
+    turned = torch.empty_like(keys)
+    for layer, out in zip(keys, turned, strict=True):  # float32 of one layer at a time
+        left, right = layer.float().chunk(2, dim=-1)
+        out_left, out_right = out.chunk(2, dim=-1)
+        out_left.copy_(torch.addcmul(left * cos, right, sin, value=-1))
+        out_right.copy_(torch.addcmul(right * cos, left, sin))
+    return turned
 
 
 def frequencies_of(model: PreTrainedModel) -> Tensor:
