@@ -42,17 +42,10 @@ def test_equal_vectors_are_grouped_too():
 def test_similar_rows_share_a_group():
     centres = np.repeat(np.eye(8, dtype=np.float32), 16, axis=0)
     noise = np.random.default_rng(0).normal(scale=0.05, size=centres.shape).astype(np.float32)
-<<<<<<< HEAD
-    shuffled = np.random.default_rng(1).permutation(len(centres))
-    groups = list(grouped((centres + noise)[shuffled], 32))
-    kinds = [len({shuffled[row] // 16 for row in group}) for group in groups]
-    assert max(kinds) <= 6, "a random group has all eight kinds"
-=======
     vectors = np.random.default_rng(1).permutation(centres + noise)
     groups = [vectors[group] for group in grouped(vectors, 32)]
     inside = np.mean([(group @ group.T).mean() for group in groups])
     assert inside > 3 * (vectors @ vectors.T).mean()
->>>>>>> a9b064a (Turn kept keys layer by layer, batches by what is read anew)
 
 
 def test_groups_hold_the_pieces_of_prompts_and_follow_changes(index):
