@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from peers_report import report, widest
@@ -27,8 +28,19 @@ serve(answer, ["a", "b", "bad"], {{"version": "1", "transformers": "5"}}, sys.st
 NO_LIMIT = Limits(least=9, seconds=0, end=float("inf"))
 
 
-def fake(folder):
-    return Worker([sys.executable, "-c", FAKE], folder / "fake.log")
+class Stub:
+    """A worker that answers at once what it is told to."""
+
+    facts: ClassVar = {"version": "1", "transformers": "5"}
+
+    def __init__(self, cpu=1.0):
+        self.cpu = cpu
+
+    def ask(self, query):
+        return {"prediction": "a", "seconds": 1.0, "cpu": self.cpu}
+
+    def end(self):
+        pass
 
 
 def rows(path):
@@ -36,7 +48,7 @@ def rows(path):
 
 
 def test_a_worker_tells_its_versions_and_answers_by_number(tmp_path):
-    worker = fake(tmp_path)
+    worker = Worker([sys.executable, "-c", FAKE], tmp_path / "fake.log")
     assert worker.facts == {"version": "1", "transformers": "5"}
     answered = worker.ask(1)
     assert answered["prediction"] == "B"
@@ -50,7 +62,7 @@ def test_scorers_take_turns_and_one_that_fails_leaves_the_others(tmp_path):
     def start(scorer):
         if scorer == LANGCHAIN:
             raise PeerError("not on this machine")
-        return fake(tmp_path)
+        return Stub()
 
     results = Results(tmp_path / "results.jsonl")
     run(range(2), [EXACT, LANGCHAIN, CAPPR], results, NO_LIMIT, start)
@@ -61,13 +73,21 @@ def test_scorers_take_turns_and_one_that_fails_leaves_the_others(tmp_path):
 
 def test_what_was_answered_is_not_asked_again_until_it_is_forgotten(tmp_path):
     path = tmp_path / "results.jsonl"
-    run([0], [EXACT, CAPPR], Results(path), NO_LIMIT, lambda _: fake(tmp_path))
+    run([0], [EXACT, CAPPR], Results(path), NO_LIMIT, lambda _: Stub())
     results = Results(path)
     results.forget([CAPPR])
     started = []
-    run([0], [EXACT, CAPPR], results, NO_LIMIT, lambda s: started.append(s) or fake(tmp_path))
+    run([0], [EXACT, CAPPR], results, NO_LIMIT, lambda s: started.append(s) or Stub())
     assert started == [CAPPR]
     assert [row["scorer"] for row in rows(path)] == [EXACT.name, CAPPR.name]
+
+
+def test_a_disturbed_answer_is_not_kept(tmp_path):
+    path = tmp_path / "results.jsonl"
+    run([0], [EXACT], Results(path), NO_LIMIT, lambda _: Stub(cpu=0.5))
+    assert not path.exists()
+    run([0], [EXACT], Results(path), NO_LIMIT, lambda _: Stub(cpu=0.9))
+    assert len(rows(path)) == 1
 
 
 def test_limits():

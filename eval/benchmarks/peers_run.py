@@ -15,6 +15,7 @@ from peers_setup import LIBRARIES, Scorer, SetupError, model_for, python_of
 
 PROGRAM = Path(__file__).with_name("peers_worker.py")
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+BUSY = 0.8  # of one core: an answer that got less of it was disturbed, and is not kept
 
 
 class PeerError(Exception):
@@ -158,7 +159,10 @@ def run(
                 workers.pop(scorer, None)
                 print(f"{scorer.name} failed: {error}", flush=True)
                 continue
-            results.add({"scorer": scorer.name, "query": query, **answered})
-            print(f"{query} {scorer.name} {answered['seconds']:.2f} s", flush=True)
+            kept = answered["cpu"] > BUSY * answered["seconds"]
+            if kept:
+                results.add({"scorer": scorer.name, "query": query, **answered})
+            note = "" if kept else ", disturbed: run again"
+            print(f"{query} {scorer.name} {answered['seconds']:.2f} s{note}", flush=True)
     for worker in workers.values():
         worker.end()
