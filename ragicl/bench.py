@@ -28,6 +28,7 @@ class Bench:
     :ivar ceiling: the machine's fastest matrix product, in GFLOP/s
     :ivar memory: the machine's fastest reading of memory, in GB/s
     :ivar route: how the model scores labels; None where it was not asked to, or cannot tell
+    :ivar joins: whether the model's tokenizer lets token ids be kept for each demonstration
     :ivar used: share of the matrix ceiling that the answers to single queries used, over all stages
     """
 
@@ -40,6 +41,7 @@ class Bench:
     prefill: float | None = None
     ratio: float | None = None
     route: str | None = None
+    joins: bool | None = None
     ceiling: float | None = None
     memory: float | None = None
     used: float | None = None
@@ -87,6 +89,7 @@ def _with_model(
     work = median(lm.flops(p.tokens) for p in prompts)
     known = replace(
         usual,
+        joins=lm.joins,
         ceiling=ceiling / 1e9,
         memory=memory / 1e9,
         used=work / (usual.total / 1000) / ceiling,
@@ -129,6 +132,9 @@ def table(measured: Bench) -> str:
             f"  scoring ({measured.route}) takes {measured.ratio:.2f} x the bare prefill "
             f"({measured.prefill:.1f} ms)"
         )
+    if measured.joins is not None:
+        kept = "kept for each demonstration" if measured.joins else "made anew for each prompt"
+        lines.append(f"  token ids are {kept}")
     if measured.used is not None:
         lines.append(
             f"  {measured.used:.0%} of the matrix ceiling, {measured.ceiling:.0f} GFLOP/s; "

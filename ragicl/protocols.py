@@ -146,6 +146,10 @@ class Profiled(Protocol):
     def prefill(self, parts: Parts) -> None:
         """Read a prompt, and do nothing else."""
 
+    @property
+    def joins(self) -> bool:
+        """Whether token ids are kept for each part of a prompt; else whole prompts are encoded."""
+
     def flops(self, tokens: int) -> float:
         """Return the floating-point operations of reading a prompt of that length."""
 
