@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -14,23 +13,22 @@ from typing import Self
 import numpy as np
 
 from ragicl.backends import open_lm
-from ragicl.decide import from_log_probs, from_votes, likeliest
-from ragicl.early import ExitRule, learn_rule, lower_bound
+from ragicl.decide import from_log_probs, likeliest
+from ragicl.early import ExitRule
 from ragicl.errors import BackendError, BudgetError, TaskError
 from ragicl.groups import ExampleGroups
 from ragicl.index import Index
-from ragicl.learnt import Learnt
 from ragicl.policy import DEFAULT, Policy
 from ragicl.prompt import Template, compose, named_template
 from ragicl.protocols import LM, FloatArray, Keeping, Writing
 from ragicl.records import NOTHING, Example, Kind, Prediction, Prompt, Recall
 from ragicl.retrieve import Found, Retriever
+from ragicl.shortcuts import Shortcuts
 from ragicl.timing import Timings, shared, timed
 
 CHUNK = 16  # queries scored together, and retrieved together unless they are sorted first
 WINDOW = 256  # queries sorted by the fixed demonstrations that their prompts begin with
 UNLIKELY = 14.0  # nats below the likeliest label: a probability of less than one in a million
-LEARN_FROM = 4000  # examples that an early exit and a shortlist's recall are learnt from
 ANSWER_SHARE = 4  # a generated answer gets at most this fraction of the budget, unless asked
 
 
@@ -56,8 +54,7 @@ class Engine:
         if policy.attention == "blocks":
             _check_blocks(template, generates=self.generates)
         self._retriever = Retriever(index, policy)
-        self._exit_rule = Learnt(index, self._learn_exit)
-        self._recall = Learnt(index, self._learn_recall)
+        self._shortcuts = Shortcuts(index, policy, self._retriever, lambda: self.labels)
         self._reserved: tuple[tuple[str, ...], int] | None = None
 
     @classmethod
@@ -207,7 +204,7 @@ class Engine:
 
         :raises TaskError: where the index has no labels
         """
-        return None if self.policy.exit is None else self._exit_rule.get()
+        return self._shortcuts.exit_rule
 
     @property
     def shortlist_recall(self) -> Recall | None:
@@ -215,21 +212,7 @@ class Engine:
 
         No answer chosen from the shortlist can be right more often.
         """
-        return None if self.policy.shortlist is None else self._recall.get()
-
-    def _learn_exit(self) -> ExitRule:
-        sample, labels = self.index.sample(LEARN_FROM), self.labels
-        known = [example for example in sample if example.output in labels]
-        votes = [from_votes(f.neighbors, labels) for f in self._retriever.find_others(known)]
-        right = [likeliest(v) == e.output for v, e in zip(votes, known, strict=True)]
-        return learn_rule([max(v.values()) for v in votes], right, self.policy.exit or 1.0)
-
-    def _learn_recall(self) -> Recall:
-        sample, labels = self.index.sample(LEARN_FROM), self.labels
-        known = [example for example in sample if example.output in labels]
-        found = self._retriever.find_others(known)
-        held = sum(e.output in (f.shortlist or ()) for e, f in zip(known, found, strict=True))
-        return Recall(held / len(known), lower_bound(held, len(known)), len(known))
+        return self._shortcuts.recall
 
     def _window(
         self, texts: Sequence[str], excluded: Sequence[str | None]
@@ -238,27 +221,13 @@ class Engine:
         found = self._retriever.find(texts, excluded, timings)
         timings = shared(timings, len(texts))
         if self.policy.decide == "knn":
-            yield from self._vote(found, timings)
+            yield from self._shortcuts.vote(found, timings)
             return
-        may_exit = self.policy.exit is not None or self.policy.shortlist is not None
-        votes = self._exits(found, timings) if may_exit else {}
+        votes = self._shortcuts.exits(found, timings)
         left = [i for i in range(len(texts)) if i not in votes]
         answers = self._ask([texts[i] for i in left], [found[i] for i in left], timings)
         for i in range(len(texts)):
             yield votes[i] if i in votes else next(answers)
-
-    def _exits(self, found: Sequence[Found], timings: Timings) -> dict[int, Prediction]:
-        """Return the predictions, by position, that need no language model."""
-        rule, labels = self.exit_rule, self.labels
-        exits = {}
-        for i, (vote, own) in enumerate(zip(self._vote(found, timings), found, strict=True)):
-            if own.shortlist is not None and len(own.shortlist) == 1:
-                only = own.shortlist[0]
-                certain = dict.fromkeys(labels, 0.0) | {only: 1.0}
-                exits[i] = replace(vote, output=only, probs=certain, exited=True)
-            elif rule is not None and rule.allows(vote.probs[vote.output]):
-                exits[i] = replace(vote, exited=True)
-        return exits
 
     def _ask(
         self, texts: Sequence[str], found: Sequence[Found], timings: Timings
@@ -298,12 +267,6 @@ class Engine:
             fixed=found.fixed,
             truncate=self.policy.truncate,
         )
-
-    def _vote(self, found: Sequence[Found], timings: Timings) -> Iterator[Prediction]:
-        labels = self.labels
-        for own in found:
-            probs = from_votes(own.neighbors, labels)
-            yield Prediction(likeliest(probs), probs, own.neighbors, None, timings)
 
     def _classify(
         self, prompts: Sequence[Prompt], found: Sequence[Found], timings: Timings

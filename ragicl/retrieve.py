@@ -15,7 +15,7 @@ from ragicl.records import Example, Neighbor
 from ragicl.select import nearest
 from ragicl.timing import Timings, timed
 
-LEARN_FROM = 4000  # examples that fixed demonstrations are chosen from
+LEARN_FROM = 4000  # examples that anything is learnt from
 
 
 @dataclass(frozen=True, slots=True)

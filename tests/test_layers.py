@@ -11,7 +11,7 @@ LAYERS = [
     {"protocols", "readers"},
     {"data", "prompt", "backends"},
     {"select", "decide", "early", "fixed", "policy", "index", "groups"},
-    {"learnt", "retrieve", "engine"},
+    {"learnt", "retrieve", "shortcuts", "engine"},
     {"agreement", "batch", "bench", "show"},
     {"options"},
     {"cli", "__main__", "__init__"},
