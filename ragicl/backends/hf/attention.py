@@ -96,8 +96,8 @@ def attend_fused(
 def _blocked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """Attend block by block; queries are scaled already. Return shape (rows, heads, dim).
 
-    Blocks end at multiples of BLOCK of the keys, wherever the rows begin: a row's result does not
-    depend on how many of the rows before it are read with it.
+    Blocks end at multiples of BLOCK of the keys, wherever the rows begin, and a last one is filled
+    with keys of no weight: a row's result is the same to the last bit, whatever is read with it.
     """
     heads, rows, dim = query.shape
     groups, keys, _ = key.shape
@@ -113,7 +113,11 @@ def _blocked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> 
         scores = torch.bmm(block, key[:, :, :seen])
         last = _bias(end - begin, query) if mask is None else _bias_of(mask[some], query)
         scores.view(groups, heads // groups, end - begin, seen)[..., seen - last.shape[1] :] += last
-        attended = torch.bmm(torch.softmax(scores, dim=-1), value[:, :seen])
+        values = value[:, :seen]
+        if spare := -seen % BLOCK:
+            scores = pad(scores, (0, spare), value=float("-inf"))
+            values = pad(values, (0, 0, 0, spare))
+        attended = torch.bmm(torch.softmax(scores, dim=-1), values)
         out[some] = attended.view(heads, end - begin, dim).transpose(0, 1)
         begin = end
     return out
