@@ -42,16 +42,29 @@ def attend(
     :param mask: which of the last keys each row sees, shape (rows, last); all keys before them are
         seen; None lets each row see itself and what precedes it
     """
+    rows, keys = query.shape[2], key.shape[2]
+    if mask is None and (single := open_mask(query, key)) is not None:
+        return sdpa_attention_forward(module, query, key, value, single, **kwargs)[0]
     if query.device.type == "cpu" and query.dtype == torch.bfloat16:
         scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
         return _blocked(query[0] * scaling, key[0], value[0], mask)[None]
-    rows, keys = query.shape[2], key.shape[2]
     if mask is None and rows < keys:
         mask = torch.ones((rows, rows), dtype=torch.bool, device=query.device).tril()
     if mask is not None:
         mask = pad(mask, (keys - mask.shape[1], 0), value=True)[None, None]
     causal = {**kwargs, "is_causal": mask is None}
     return sdpa_attention_forward(module, query, key, value, mask, **causal)[0]
+
+
+def open_mask(query: Tensor, key: Tensor) -> Tensor | None:
+    """Return a mask that hides nothing for a single token on a CPU, else None.
+
+    With a mask, ``sdpa`` reads each key once for all the heads that share it: eight times as fast
+    in bf16. On a GPU, it would keep ``sdpa`` from its fast kernels.
+    """
+    if query.shape[2] != 1 or query.device.type != "cpu":
+        return None
+    return torch.ones((1, 1, 1, key.shape[2]), dtype=torch.bool)
 
 
 def fusible(query: Tensor) -> bool:

@@ -178,6 +178,7 @@ class HFLM:
         """Yield a continuation in pieces, up to the first stop string."""
         ids = self._tokens.encode(parts)
         self._check(ids, max_tokens)
+        self._packs()  # packed attention is the faster one for a single token too
         return stream(
             self._ready(),
             self._tokenizer,
@@ -201,10 +202,8 @@ class HFLM:
         jobs = [self._tokens.encode(parts) for parts in prompts]
         for ids in jobs:
             self._check(ids, max_tokens)
-        with self._scoring:
-            packed = self.packed
         writing = Writing(max_tokens=max_tokens, stop=stop, temperature=temperature, seed=seed)
-        if not packed or len(prompts) < 2:
+        if not self._packs() or len(prompts) < 2:
             return ["".join(self.generate(parts, **writing)) for parts in prompts]
         with torch.inference_mode():
             texts = dict(write(self._ready(), self._tokenizer, jobs, writing))
@@ -306,6 +305,10 @@ class HFLM:
 
     def _states(self, ids: tuple[int, ...]) -> States:
         return self._prefixes.states(ids, lambda ids: read_states(self._ready(), ids))
+
+    def _packs(self) -> bool:
+        with self._scoring:  # finding out switches the attention
+            return self.packed
 
     def _check(self, ids: Sequence[int], answer: int) -> None:
         if not ids:

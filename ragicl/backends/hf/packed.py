@@ -19,7 +19,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from ragicl.backends.hf.attention import attend, attend_fused, fusible
+from ragicl.backends.hf.attention import attend, attend_fused, fusible, open_mask
 
 ATTENTION = "ragicl_packed"
 
@@ -149,9 +149,10 @@ def packed_attention(
     segments: Sequence[Segment] | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attend within each segment; without segments, exactly what ``sdpa`` does."""
+    """Attend within each segment; without segments, just as ``sdpa`` does."""
     if segments is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        mask = open_mask(query, key) if attention_mask is None else attention_mask
+        return sdpa_attention_forward(module, query, key, value, mask, **kwargs)
     keys = [_of(key, segment.keys) for segment in segments]
     values = [_of(value, segment.keys) for segment in segments]
     if fusible(query) and all(segment.mask is None for segment in segments):
