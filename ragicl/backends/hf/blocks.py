@@ -3,8 +3,10 @@
 Exact scoring reads a demonstration anew in every prompt, because its states depend on all that
 stands before it. Here they are computed once, in a group of similar demonstrations that are read
 one after the other, as they are in a prompt; then they are turned to where the demonstration
-stands. What gathers most from the demonstrations before is read anew in each prompt: the last
-tokens of each, which hold its label, the nearest ones whole, and the query.
+stands. The query is read anew in each prompt. So can be what gathers most from the demonstrations
+before: the last tokens of each, which hold its label, and the nearest ones whole. That costs much
+of the time saved and was not seen to agree much better, so that neither is read by default
+(eval/results/speed-blocks.md).
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ from ragicl.backends.hf.rotary import frequencies_of, turn
 from ragicl.backends.hf.scoring import score_pieces
 from ragicl.backends.hf.trie import Trie
 
-ENDS = 2  # last tokens of each demonstration, read in every prompt
-NEAREST = 2  # demonstrations at the end of a prompt, read whole
+ENDS = 0  # last tokens of each demonstration, read in every prompt
+NEAREST = 0  # demonstrations at the end of a prompt, read whole
 READ_TOKENS = 2048  # read in one pass when states are computed
 
 Ids = tuple[int, ...]
