@@ -272,8 +272,7 @@ class Engine:
         self, prompts: Sequence[Prompt], found: Sequence[Found], timings: Timings
     ) -> Iterator[Prediction]:
         lm, labels = self._scorer, self.labels
-        places = {label: place for place, label in enumerate(labels)}
-        among = [[places[x] for x in own.shortlist or labels] for own in found]
+        among = None if self.policy.shortlist is None else _places(found, labels)
         spent: Timings = {}
         lm.load()
         with timed(spent, "score"):
@@ -281,9 +280,16 @@ class Engine:
                 [prompt.parts for prompt in prompts],
                 [self.template.answer(label) for label in labels],
                 floor=None if self.policy.exact else UNLIKELY,
-                among=None if self.policy.shortlist is None else among,
+                among=among,
             )
-        if not np.isfinite(scores.max(axis=1, initial=-np.inf)).all() or np.isnan(scores).any():
+        asked = (
+            scores
+            if among is None
+            else np.concatenate(
+                [row[some] for row, some in zip(scores, among, strict=True)] or [scores]
+            )
+        )
+        if not np.isfinite(asked).all():
             raise BackendError(
                 f"{lm.spec} gave scores that are not numbers; try another --dtype, or another model"
             )
@@ -368,6 +374,12 @@ def _check_blocks(template: Template, *, generates: bool) -> None:
         raise TaskError(
             "attention blocks needs demonstrations that stand apart; use the plain template"
         )
+
+
+def _places(found: Sequence[Found], labels: Sequence[str]) -> list[list[int]]:
+    """Return, for each query, where its shortlist stands among the labels."""
+    places = {label: place for place, label in enumerate(labels)}
+    return [[places[label] for label in own.shortlist or labels] for own in found]
 
 
 def _template(

@@ -61,6 +61,10 @@ class Policy:
             (_below_one(self.max_tokens), f"max_tokens is {self.max_tokens}; it must be 1 or more"),
             (self.fixed < 0, f"fixed is {self.fixed}; it must be 0 or more"),
             (self.clusters < 1, f"clusters is {self.clusters}; it must be 1 or more"),
+            (
+                self.clusters > 1 and self.fixed == 0,
+                "clusters are of fixed demonstrations; say how many with fixed",
+            ),
             (_below_one(self.shortlist), f"shortlist is {self.shortlist}; it must be 1 or more"),
             (
                 self.shortlist is not None and bool(self.generate),

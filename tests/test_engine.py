@@ -358,7 +358,14 @@ def test_what_is_learnt_holds_until_a_tenth_of_the_examples_has_changed(clear_cu
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"shortlist": 0}, {"fixed": -1}, {"clusters": 0}, {"shortlist": 2, "generate": True}]
+    "wrong",
+    [
+        {"shortlist": 0},
+        {"fixed": -1},
+        {"clusters": 0},
+        {"clusters": 2},
+        {"shortlist": 2, "generate": True},
+    ],
 )
 def test_impossible_shortlists_and_fixed_sets_are_refused(wrong):
     with pytest.raises(TaskError):
@@ -393,6 +400,20 @@ def test_texts_and_exclusions_must_match(folder):
 def test_scores_that_are_no_numbers_are_refused(folder, monkeypatch):
     monkeypatch.setattr(EchoLM, "score", lambda self, p, a, **_: np.full((len(p), len(a)), np.nan))
     with opened(folder) as engine, pytest.raises(BackendError, match="not numbers"):
+        engine.predict("lost my card")
+
+
+def test_a_score_of_the_shortlist_that_is_no_number_is_refused(folder, monkeypatch):
+    def spoilt(self, prompts, answers, *, floor, among):
+        scores = np.full((len(prompts), len(answers)), -np.inf)
+        scores[0, among[0][0]] = -1.0  # one is good, the others that were asked for are not
+        return scores
+
+    monkeypatch.setattr(EchoLM, "score", spoilt)
+    with (
+        opened(folder, k=2, shortlist=8) as engine,
+        pytest.raises(BackendError, match="not numbers"),
+    ):
         engine.predict("lost my card")
 
 

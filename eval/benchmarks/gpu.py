@@ -5,7 +5,7 @@
 
 Scoring: packed prompts of random tokens with a trie of 77 answers each; the share of the matrix
 ceiling counts the prompts' operations alone. The 8B-shaped model has random weights. Search: exact
-inner products over unit vectors of 384 dimensions, in torch.
+inner products over unit vectors of 384 dimensions, by the product that an index uses on a GPU.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from math import inf
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
@@ -27,6 +28,8 @@ from ragicl.backends.hf.lm import open_smollm2
 from ragicl.backends.hf.packed import enable_packing
 from ragicl.backends.hf.scoring import Job, score_jobs
 from ragicl.backends.hf.trie import build_trie
+from ragicl.index.exact import Product
+from ragicl.protocols import FloatArray
 
 LARGE = {
     "vocab_size": 128256,
@@ -41,6 +44,7 @@ TOY = {**LARGE, "vocab_size": 512, "hidden_size": 64, "intermediate_size": 128,
 LABELS, LABEL_TOKENS = 77, 4
 REPEATS = 5
 DIM = 384
+CHUNK = 1000  # rows made at once
 
 
 def main() -> None:
@@ -103,19 +107,21 @@ def scoring(name: str, model: PreTrainedModel, prompts: int, tokens: int) -> Non
 
 def searching(rows: int, device: torch.device) -> None:
     """Print the time of an exact search of the ten nearest, one query and 256 at once."""
-    dtype = torch.float16 if device.type == "cuda" else torch.float32
-    stored = torch.randn((rows, DIM), device=device, dtype=dtype)
-    stored /= stored.norm(dim=1, keepdim=True)
+    draw = np.random.default_rng(0)
+    chunks = (
+        (np.arange(start, start + CHUNK), unit(draw, CHUNK)) for start in range(0, rows, CHUNK)
+    )
+    stored = Product(chunks, rows, DIM, device.type)
     for queries in (1, 256):
-        vectors = stored[:queries].clone()
-        seconds = timed(partial(nearest, vectors, stored), device)
-        read = stored.nbytes / seconds / 1e9
+        seconds = timed(partial(stored.search, unit(draw, queries), 10), device)
+        read = 2 * rows * DIM / seconds / 1e9
         print(f"search of {rows} rows, {queries} queries: {seconds * 1e3:.2f} ms, {read:.0f} GB/s")
 
 
-def nearest(vectors: torch.Tensor, stored: torch.Tensor) -> object:
-    """Return the ten nearest rows of each vector."""
-    return (vectors @ stored.T).topk(10)
+def unit(draw: np.random.Generator, number: int) -> FloatArray:
+    """Return random unit vectors, shape (number, DIM)."""
+    vectors = draw.standard_normal((number, DIM), dtype=np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ragicl.backends.hf.packed import Piece, Reading, States
+from ragicl.backends.hf.scoring import read_states
 from ragicl.errors import BackendError
 
 SHIFT = 7  # positions, for the trial
@@ -55,17 +55,11 @@ def _turns(model: PreTrainedModel, frequencies: Tensor) -> bool:
     """Return whether reading a made-up text further on gives the turned keys and same values."""
     ids = [(7 * i) % (model.config.get_text_config().vocab_size - 1) + 1 for i in range(12)]
     by = torch.full((len(ids),), SHIFT, device=model.device)
-    pairs = zip(_states(model, ids, 0).layers, _states(model, ids, SHIFT).layers, strict=True)
+    pairs = zip(read_states(model, ids).layers, read_states(model, ids, SHIFT).layers, strict=True)
     return all(
         _close(turn(key, by, frequencies), moved_key) and _close(value, moved_value)
         for (key, value), (moved_key, moved_value) in pairs
     )
-
-
-def _states(model: PreTrainedModel, ids: list[int], start: int) -> States:
-    reading = Reading(model)
-    reading.read([Piece(ids, range(start, start + len(ids)))], last=True)
-    return reading.states()
 
 
 def _close(left: Tensor, right: Tensor) -> bool:

@@ -70,10 +70,10 @@ def score_pieces(
     return [walk.scores for walk in walks]
 
 
-def read_states(model: PreTrainedModel, ids: Sequence[int]) -> States:
-    """Read the beginning of a prompt, and return its states."""
+def read_states(model: PreTrainedModel, ids: Sequence[int], start: int = 0) -> States:
+    """Read a text by itself, its first token at position `start`, and return its states."""
     reading = Reading(model)
-    reading.read([Piece(ids, range(len(ids)))], last=True)
+    reading.read([Piece(ids, range(start, start + len(ids)))], last=True)
     return reading.states()
 
 
