@@ -146,7 +146,7 @@ def predict(
     queries, total = queries_of(texts, file, options)
     with ExitStack() as stack:
         engine = stack.enter_context(open_engine(index, options))
-        if options["attention"] == "blocks":
+        if options["attention"] != "exact":
             from ragicl.agreement import agreement
 
             click.echo(agreement(engine), err=True)

@@ -51,7 +51,7 @@ class Engine:
         self.lm = lm
         self.template = template
         self.policy = policy
-        if policy.attention == "blocks":
+        if policy.attention != "exact":
             _check_blocks(template, generates=self.generates)
         self._retriever = Retriever(index, policy)
         self._shortcuts = Shortcuts(index, policy, self._retriever, lambda: self.labels)
@@ -359,7 +359,9 @@ class Engine:
             raise BackendError(f"{lm.spec} keeps no states of demonstrations; use attention exact")
         room = int(self.policy.states_gb * 1e9)
         folder = self.index.path / "states" if room else None
-        return lm.with_blocks(ExampleGroups(self.index, self.template), folder, room)
+        groups = ExampleGroups(self.index, self.template)
+        int8 = self.policy.attention == "blocks-int8"
+        return lm.with_blocks(groups, folder, room, int8=int8)
 
     def _lm(self) -> LM:
         if self.lm is None:

@@ -98,11 +98,11 @@ engine_options = together(
     click.option("--exact", is_flag=True, help="Score even the unlikeliest labels to their end."),
     click.option(
         "--attention",
-        type=click.Choice(["exact", "blocks"]),
+        type=click.Choice(["exact", "blocks", "blocks-int8"]),
         default="exact",
         show_default=True,
-        help="blocks (experimental): compute demonstrations once and keep them; faster, and not "
-        "always the same answer.",
+        help="blocks (experimental): compute demonstrations once and keep them (-int8: in half the "
+        "room); faster, and not always the same answer.",
     ),
     click.option(
         "--states-gb",

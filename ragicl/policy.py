@@ -7,6 +7,8 @@ from typing import Literal
 
 from ragicl.errors import TaskError
 
+ATTENTIONS = ("exact", "blocks", "blocks-int8")
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -30,8 +32,8 @@ class Policy:
         label, no language model is asked; None chooses among all
     :ivar attention: ``exact`` reads every demonstration in every prompt; ``blocks`` (experimental)
         computes a demonstration's states once, among similar examples, and keeps them: faster, and
-        not always the same answer
-    :ivar states_gb: with ``blocks``, keep states on disk with the index too, at most this many GB
+        not always the same answer; ``blocks-int8`` keeps them in half the room
+    :ivar states_gb: with ``blocks…``, keep states on disk with the index too, at most this many GB
     :ivar truncate: cut a query that does not fit, instead of refusing it
     """
 
@@ -49,7 +51,7 @@ class Policy:
     clusters: int = 1
     shortlist: int | None = None
     truncate: bool = False
-    attention: Literal["exact", "blocks"] = "exact"
+    attention: Literal["exact", "blocks", "blocks-int8"] = "exact"
     states_gb: float = 0.0
 
     def __post_init__(self) -> None:
@@ -73,16 +75,16 @@ class Policy:
             (self.temperature < 0, f"temperature is {self.temperature}; it must be 0 or more"),
             (self.decide not in ("lm", "knn"), f"decide is {self.decide!r}; use lm or knn"),
             (
-                self.attention not in ("exact", "blocks"),
-                f"attention is {self.attention!r}; use exact or blocks",
+                self.attention not in ATTENTIONS,
+                f"attention is {self.attention!r}; use one of {', '.join(ATTENTIONS)}",
             ),
             (self.states_gb < 0, f"states_gb is {self.states_gb}; it must be 0 or more"),
             (
-                self.attention == "blocks" and bool(self.generate),
+                self.attention != "exact" and bool(self.generate),
                 "attention blocks scores labels; write text with attention exact",
             ),
             (
-                self.attention == "blocks" and self.fixed > 0,
+                self.attention != "exact" and self.fixed > 0,
                 "attention blocks keeps every demonstration's states already; leave fixed out",
             ),
             (not 0 < accuracy < 1, f"exit is {self.exit}; it must be between 0 and 1"),

@@ -161,12 +161,15 @@ class Profiled(Protocol):
 class Keeping(Protocol):
     """A language model that can keep the states of demonstrations; optional."""
 
-    def with_blocks(self, groups: Groups, folder: Path | None = None, room: int = 0) -> LM:
+    def with_blocks(
+        self, groups: Groups, folder: Path | None = None, room: int = 0, *, int8: bool = False
+    ) -> LM:
         """Return this model, scoring with states of demonstrations that are computed once.
 
         :param groups: gives each demonstration's text those that it is read among
         :param folder: keep states there too, for other processes; None keeps them in memory
         :param room: the most bytes of states in `folder`
+        :param int8: keep them in 8 bits
         :raises BackendError: where this model cannot do so
         """
 

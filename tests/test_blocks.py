@@ -6,7 +6,14 @@ import torch
 from test_hf import ANSWERS, tiny  # noqa: F401 - a fixture
 
 from ragicl.backends.hf import blocks
-from ragicl.backends.hf.block_store import SUFFIX, Block, BlockFolder, BlockStore
+from ragicl.backends.hf.block_store import (
+    SUFFIX,
+    Block,
+    BlockFolder,
+    BlockStore,
+    SmallBlock,
+    size_of,
+)
 from ragicl.backends.hf.blocks import Blocks, identity_of
 from ragicl.backends.hf.packed import Piece, Reading
 from ragicl.backends.hf.rotary import frequencies_of, turn
@@ -121,14 +128,14 @@ def test_other_models_say_what_to_do(tiny, architecture):  # noqa: F811
 
 
 def test_memory_is_bounded_and_the_oldest_go_first():
-    store = BlockStore(memory=2 * block(3).bytes)
+    store = BlockStore(memory=2 * size_of(block(3)))
     for key in ("a", "b", "a", "c"):
         store.get([key], lambda keys: [block(3) for _ in keys])
-    assert store.bytes == 2 * block(3).bytes
+    assert store.bytes == 2 * size_of(block(3))
     assert store.computed == 3
     store.get(["a", "c"], lambda keys: pytest.fail("kept"))
     store.get(["b", "a", "c", "b"], lambda keys: [block(3) for _ in keys])
-    assert store.bytes <= 2 * block(3).bytes
+    assert store.bytes <= 2 * size_of(block(3))
 
 
 def test_another_process_finds_states_on_disk(tmp_path):
@@ -186,3 +193,31 @@ def test_states_on_disk_give_the_same_scores(tiny, tmp_path):  # noqa: F811
     np.testing.assert_array_equal(again.score(prompts, ANSWERS), first)
     assert isinstance(again._blocks, Blocks)
     assert again._blocks._store.computed == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_states_in_8_bits_are_near_and_take_less_room(dtype):
+    torch.manual_seed(0)
+    own = Block(*(torch.randn(2, 2, 2, 9, 64) * 10).to(dtype))
+    own.keys[0, 0, 0] = 0
+    small = SmallBlock.of(own)
+    assert size_of(small) < 0.55 * size_of(own)
+    for states, rounded in zip(own, small.block(), strict=True):
+        assert rounded.dtype == dtype
+        step = states.abs().amax(-1, keepdim=True).float() / 127
+        assert ((states.float() - rounded.float()).abs() <= 1.01 * step + 1e-6).all()
+    assert not small.block().keys[0, 0, 0].any()
+
+
+def test_scores_from_states_in_8_bits_are_near_and_the_same_from_disk(tiny, tmp_path):  # noqa: F811
+    lm = tiny("llama").lm
+    prompts = [[HEAD, *SHOTS, QUERY]]
+    first = lm.with_blocks(together, tmp_path, 10**8, int8=True)
+    scores = first.score(prompts, ANSWERS)
+    again = lm.with_blocks(together, tmp_path, 10**8, int8=True)
+    np.testing.assert_array_equal(again.score(prompts, ANSWERS), scores)
+    assert again._blocks._store.computed == 0
+    whole = lm.with_blocks(together, tmp_path, 10**8)
+    np.testing.assert_allclose(whole.score(prompts, ANSWERS), scores, rtol=0.02, atol=0.05)
+    assert whole._blocks._store.computed > 0, "the two forms are told apart on disk"
+    assert first.description.endswith("blocks-int8")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from ragicl.backends.hf.block_store import BlockFolder, BlockStore
+from ragicl.backends.hf.block_store import Block, BlockFolder, BlockStore, Kept, SmallBlock
 from ragicl.backends.hf.blocks import Blocks, Source, identity_of
 from ragicl.backends.hf.ceilings import matrix_ceiling, memory_ceiling
 from ragicl.backends.hf.generate import stream
@@ -149,7 +149,9 @@ class HFLM:
                 self._score_alone(splits, chosen, scores)
         return scores
 
-    def with_blocks(self, groups: Groups, folder: Path | None = None, room: int = 0) -> HFLM:
+    def with_blocks(
+        self, groups: Groups, folder: Path | None = None, room: int = 0, *, int8: bool = False
+    ) -> HFLM:
         """Return this model, scoring with demonstrations' states that are kept.
 
         :raises BackendError: where this model cannot do so
@@ -160,10 +162,12 @@ class HFLM:
                 f"{self.spec} cannot attend to kept states; models of the Llama kind can, others "
                 f"use --attention exact"
             )
-        disk = None if folder is None else BlockFolder(folder, identity_of(model), room)
+        form: type[Kept] = SmallBlock if int8 else Block
+        identity = identity_of(model) + form.__name__
+        disk = None if folder is None else BlockFolder(folder, identity, room)
         other = copy(self)
-        other.description += ", blocks"
-        other._blocks, other._groups = Blocks(model, BlockStore(folder=disk)), groups
+        other.description += ", blocks-int8" if int8 else ", blocks"
+        other._blocks, other._groups = Blocks(model, BlockStore(folder=disk, form=form)), groups
         return other
 
     def generate(
