@@ -1,0 +1,242 @@
+"""What an evaluation finds: frozen records, written to ``report.json`` as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ragicl.records import NOTHING, Kind
+
+OURS = "ragicl"
+"""The name of the engine among the methods."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A measured value and its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScores:
+    """How good a method's distributions over labels are.
+
+    :ivar nll: mean negative log-likelihood of the right label, in nats; probabilities below one in
+        a million count as that
+    :ivar ece: expected calibration error of the likeliest label
+    """
+
+    accuracy: Interval
+    macro_f1: Interval
+    nll: Interval
+    ece: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class TextScores:
+    """How near a method's texts are to the right ones; all in [0, 1]."""
+
+    exact_match: Interval
+    rouge_l: Interval
+    chrf: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a method takes.
+
+    :ivar train_seconds: with the search for its settings
+    :ivar extra_bytes: stored beside the base model and the index
+    :ivar query_seconds: of answering, a test row
+    :ivar query_tokens: that the language model reads, a test row; 0 where none is asked
+    """
+
+    train_seconds: float
+    extra_bytes: int
+    query_seconds: float
+    query_tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Test rows on which a method was about as sure.
+
+    :ivar confidence: mean probability of the likeliest label
+    :ivar accuracy: share of the rows where that label is right
+    """
+
+    rows: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """A method against the engine on the same rows.
+
+    :ivar difference: the method's mean score (accuracy, or ROUGE-L) minus the engine's
+    :ivar p_value: of a two-sided permutation test that swaps the two in random rows
+    """
+
+    difference: Interval
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way to answer, measured.
+
+    :ivar name: ``ragicl``, or a reference's name
+    :ivar scores: on all test rows
+    :ivar clean: without the test rows whose text occurs in the index; None where none does
+    :ivar settings: how it was trained: what was chosen on held-out rows, whether time ended it
+    :ivar reliability: surest rows last; empty for texts
+    :ivar against: beside the engine; None for the engine itself
+    """
+
+    name: str
+    scores: LabelScores | TextScores
+    clean: LabelScores | TextScores | None
+    cost: Cost
+    settings: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    reliability: tuple[Bin, ...] = ()
+    against: Paired | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """Total variation between the engine's distributions and a reference's.
+
+    For labels, of a row's two distributions over the labels. For texts, of the two distributions
+    over the vocabulary, the mean over the tokens of the right output.
+
+    :ivar mean: over test rows, as are the median and the 90th percentile
+    :ivar clean: the mean without the test rows whose text occurs in the index
+    :ivar agreement: share of rows (for texts, of tokens) with the same likeliest answer
+    :ivar maximum: for texts, the mean over rows of the greatest distance at a token
+    :ivar floor: mean distance between two references trained with different seeds; None for a
+        reference without randomness, or with one seed
+    """
+
+    reference: str
+    mean: Interval
+    median: float
+    p90: float
+    agreement: Interval
+    clean: Interval | None = None
+    maximum: Interval | None = None
+    floor: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One setting of a curve.
+
+    :ivar size: examples in the pool, demonstrations asked for, or tokens of the budget
+    :ivar distance: mean total variation to the curve's reference
+    """
+
+    size: int
+    distance: Interval
+    accuracy: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class PowerLaw:
+    """A fit of ε(n) = a·n^(−b) + c to a curve."""
+
+    a: Interval
+    b: Interval
+    c: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Distance and accuracy against one setting.
+
+    :ivar fit: of the distance over the pool's size; None where it was not asked for or not found
+    :ivar note: why there is no fit, or what it does not support; empty otherwise
+    """
+
+    over: Literal["pool", "k", "budget"]
+    reference: str
+    points: tuple[Point, ...]
+    fit: PowerLaw | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A demonstration, as shown in the report."""
+
+    input: str
+    output: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A test row on which engine and reference differ much.
+
+    :ivar ours: the engine's likeliest label (or the token where the two differ most), as `theirs`
+    :ivar demonstrations: of the engine, in prompt order
+    """
+
+    input: str
+    gold: str
+    ours: str
+    ours_probability: float
+    theirs: str
+    theirs_probability: float
+    distance: float
+    demonstrations: tuple[Shown, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetReport:
+    """The evaluation of one data set.
+
+    :ivar pool: examples in the index
+    :ivar rows: test rows
+    :ivar leaked: test rows whose text, normalised, occurs in the index
+    :ivar labels: number of labels; 0 for texts
+    :ivar lm: weights and precision
+    :ivar policy: the engine's, as ``Policy`` has it
+    :ivar worst: the rows with the greatest distance to the first reference of `distances`
+    :ivar advice: the recommendation, a sentence each
+    """
+
+    name: str
+    kind: Kind
+    pool: int
+    rows: int
+    leaked: int
+    labels: int
+    lm: str
+    encoder: str
+    policy: Mapping[str, Any]
+    methods: tuple[Method, ...]
+    distances: tuple[Distance, ...]
+    curves: tuple[Curve, ...] = ()
+    worst: tuple[Item, ...] = ()
+    advice: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A whole evaluation.
+
+    :ivar command: that makes it again
+    :ivar machine: processor, cores and accelerator
+    :ivar versions: of the packages that matter
+    """
+
+    sets: tuple[SetReport, ...]
+    command: str
+    date: str
+    machine: str
+    versions: Mapping[str, str]
