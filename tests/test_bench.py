@@ -43,8 +43,8 @@ def test_a_model_is_held_against_its_prefill_and_the_machine(folder, tiny, monke
 
 def test_operations_are_those_of_the_layers(tiny):  # noqa: F811
     lm = tiny("llama").lm
-    config = lm._ready().config
-    layers = sum(p.numel() for n, p in lm._ready().named_parameters() if "layers" in n)
+    config = lm.model().config
+    layers = sum(p.numel() for n, p in lm.model().named_parameters() if "layers" in n)
     norm = config.hidden_size
     embeddings = config.vocab_size * config.hidden_size
     attention = 2 * config.num_hidden_layers * config.hidden_size * 100**2

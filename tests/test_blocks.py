@@ -63,7 +63,7 @@ def states(model, start):
 def test_turned_keys_are_those_of_reading_further_on(tiny, shift):  # noqa: F811
     lm = tiny("llama").lm
     assert lm.packed
-    model = lm._ready()
+    model = lm.model()
     by = torch.full((len(IDS),), shift)
     with torch.inference_mode():
         pairs = zip(states(model, 0), states(model, shift), strict=True)
@@ -176,7 +176,7 @@ def test_the_folder_is_bounded_and_may_be_read_only(tmp_path):
 
 
 def test_models_are_told_apart(tiny):  # noqa: F811
-    model = tiny("llama").lm._ready()
+    model = tiny("llama").lm.model()
     before = identity_of(model)
     assert identity_of(model) == before
     with torch.no_grad():

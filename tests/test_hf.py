@@ -298,7 +298,7 @@ def test_one_token_answers_need_one_pass_only(tiny: Open) -> None:
 
 
 def test_prompts_with_and_without_answer_nodes_share_a_pass(tiny: Open) -> None:
-    model = tiny().lm._ready()
+    model = tiny().lm.model()
     assert tiny().lm.packed
     prompts, answers = [[5, 9, 30], [7, 7, 8, 1], [40]], [[[3]], [[3, 4], [3, 4, 5]], [[9], [8]]]
     with torch.inference_mode():
@@ -352,7 +352,7 @@ def test_logits_held_at_once_are_bounded(tiny: Open, monkeypatch: pytest.MonkeyP
 
 def test_unpacked_scoring_keeps_few_logits(tiny: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     it, kept = tiny("recurrentgemma"), []
-    model = it.lm._ready()
+    model = it.lm.model()
     assert it.lm.route() == "unpacked"
     forward = model.forward
     lengths = [len(ids) for ids in it.tokenizer([PROMPT, *ANSWERS])["input_ids"]]
@@ -378,11 +378,11 @@ def test_packing_that_changes_scores_is_not_used(
 ) -> None:
     it = tiny()
     lm = HFLM("hf:other", str(it.folder), dtype="float32")
-    usual = lm._ready().config._attn_implementation
+    usual = lm.model().config._attn_implementation
     with monkeypatch.context() as patch:
         patch.setattr(routes, "score_jobs", lambda *_: [[0.0, -1.0, -2.0]] * 3)
         assert not lm.packed
-    assert lm._ready().config._attn_implementation == usual
+    assert lm.model().config._attn_implementation == usual
     expected = it.reference(PROMPT, ANSWERS)
     np.testing.assert_allclose(lm.score([[PROMPT]], ANSWERS)[0], expected, atol=1e-3)
 
@@ -391,7 +391,7 @@ def test_packing_is_held_against_the_models_own_attention(tiny: Open) -> None:
     """A model that needs more than sdpa gives (here: eager with a twist) must stay unpacked."""
     it = tiny()
     lm = HFLM("hf:eager", str(it.folder), dtype="float32")
-    model = lm._ready()
+    model = lm.model()
     model.set_attn_implementation("eager")
     own = type(model.model.layers[0].self_attn).forward
 
@@ -494,7 +494,7 @@ def chain_tokenizer() -> PreTrainedTokenizerFast:
 
 def test_prompt_and_answer_that_merge_are_scored_merged(tiny: Open) -> None:
     it = tiny("llama", "merging")
-    ids, (suffix,), _ = it.lm._tokens.split([PROMPT], [" calendar\n"])
+    ids, (suffix,), _ = it.lm.tokens.split([PROMPT], [" calendar\n"])
     assert len(ids) < len(it.tokenizer(PROMPT)["input_ids"])
     assert any(": " in it.tokenizer.decode([token]) for token in suffix)
 
@@ -532,7 +532,7 @@ def test_chat_text_begins_with_one_bos(chatting: HFLM) -> None:
     plain = chatting._tokenizer(text, add_special_tokens=False)["input_ids"]
     assert plain.count(chatting._tokenizer.bos_token_id) == 1
     assert chatting.count([text]) == len(plain)
-    ids, (suffix,), _ = chatting._tokens.split([text], ["calendar"])
+    ids, (suffix,), _ = chatting.tokens.split([text], ["calendar"])
     whole = chatting._tokenizer(text + "calendar", add_special_tokens=False)["input_ids"]
     assert [*ids, *suffix] == whole
 
@@ -637,7 +637,7 @@ def test_failure_in_the_worker_reaches_the_reader(
     def fail(**_):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(lm._ready(), "forward", fail)
+    monkeypatch.setattr(lm.model(), "forward", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         list(lm.generate(["Text"], max_tokens=3))
 
@@ -710,7 +710,7 @@ def test_dtype_by_name(tiny: Open, name: str, dtype: torch.dtype) -> None:
     assert load.choose_dtype(name) == dtype
     lm = HFLM("hf:tiny", str(tiny().folder), dtype=name)
     assert lm.description == f"hf:tiny, {name}"
-    assert lm._ready().dtype == dtype
+    assert lm.model().dtype == dtype
     assert lm.packed
 
 
@@ -851,8 +851,8 @@ def test_packaged_model_scores_as_one_pass_per_label(smollm2: HFLM) -> None:
     with pytest.MonkeyPatch.context() as patch:
         scores = smollm2.score([[prompt], ["Text: move my dentist\nLabel:"]], answers)
         assert smollm2.packed
-        patch.setattr(smollm2._ready().config, "_attn_implementation", "sdpa")
-        expected = slow_scores(smollm2._ready(), smollm2._tokenizer, prompt, answers)
+        patch.setattr(smollm2.model().config, "_attn_implementation", "sdpa")
+        expected = slow_scores(smollm2.model(), smollm2._tokenizer, prompt, answers)
     np.testing.assert_allclose(scores[0], expected, rtol=0, atol=1e-3)
     assert labels[int(scores[0].argmax())] == "weather"
 

@@ -40,7 +40,7 @@ def test_every_model_scores_as_one_pass_per_answer(tiny, architecture):  # noqa:
 
 @pytest.mark.parametrize("architecture", [a for a, route in ROUTES.items() if route == "expanded"])
 def test_expanded_and_stepped_scores_are_the_unpacked_ones(tiny, architecture):  # noqa: F811
-    model = tiny(architecture).lm._ready()
+    model = tiny(architecture).lm.model()
     with torch.inference_mode():
         for prompt in PROMPTS:
             slow = score_unpacked(model, prompt, TOKENS)
@@ -51,7 +51,7 @@ def test_expanded_and_stepped_scores_are_the_unpacked_ones(tiny, architecture): 
 @pytest.mark.parametrize("architecture", ["mistral", "qwen3next", "mamba"])
 def test_batches_are_bounded_and_change_no_score(tiny, architecture, monkeypatch):  # noqa: F811
     it, rows = tiny(architecture), []
-    model, forward = it.lm._ready(), it.lm._ready().forward
+    model, forward = it.lm.model(), it.lm.model().forward
 
     @wraps(forward)  # its parameters are looked at
     def record(input_ids, **options):
@@ -74,7 +74,7 @@ def test_batches_are_bounded_and_change_no_score(tiny, architecture, monkeypatch
 
 def test_prompt_is_read_once(tiny, monkeypatch):  # noqa: F811
     lm, read = tiny("gemma2").lm, []
-    model, forward = lm._ready(), lm._ready().forward
+    model, forward = lm.model(), lm.model().forward
     assert lm.route() == "expanded"
 
     @wraps(forward)  # its parameters are looked at
@@ -88,7 +88,7 @@ def test_prompt_is_read_once(tiny, monkeypatch):  # noqa: F811
 
 
 def test_bytes_of_a_cache_are_those_of_its_tensors(tiny):  # noqa: F811
-    model = tiny("qwen3next").lm._ready()
+    model = tiny("qwen3next").lm.model()
     with torch.inference_mode():
         _, cache = expanded._read(model, [PROMPTS[0]], 0, None)
     linear, full = cache.layers

@@ -56,10 +56,10 @@ def test_fewer_nodes_are_read(tiny, monkeypatch, whole):  # noqa: F811
     assert it.lm.packed
     passes.clear()
     with torch.inference_mode():
-        everything = score_jobs(it.lm._ready(), [Job([5, 6, 7], trie)], inf)
+        everything = score_jobs(it.lm.model(), [Job([5, 6, 7], trie)], inf)
         assert passes == [[3], [len(trie.tokens)]], "one pass for all nodes"
         passes.clear()
-        some = score_jobs(it.lm._ready(), [Job([5, 6, 7], trie)], 0.5)
+        some = score_jobs(it.lm.model(), [Job([5, 6, 7], trie)], 0.5)
     if whole:
         assert len(passes) - 1 < max(trie.depths) + 1, "several levels in one pass"
     else:

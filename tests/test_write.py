@@ -83,7 +83,7 @@ def test_end_tokens_end_a_text(tiny, monkeypatch):  # noqa: F811
     lm = HFLM("hf:ended", str(it.folder), dtype="float32")
     whole = lm.write(PROMPTS, max_tokens=16)
     every_seventh = list(range(0, len(it.tokenizer), 7))
-    monkeypatch.setattr(lm._ready().generation_config, "eos_token_id", every_seventh)
+    monkeypatch.setattr(lm.model().generation_config, "eos_token_id", every_seventh)
     texts = lm.write(PROMPTS, max_tokens=16)
     assert texts == one_by_one(lm, PROMPTS, max_tokens=16)
     assert sum(map(len, texts)) < sum(map(len, whole))
@@ -92,7 +92,7 @@ def test_end_tokens_end_a_text(tiny, monkeypatch):  # noqa: F811
 def test_a_models_own_way_of_writing_is_left_out(tiny, monkeypatch):  # noqa: F811
     it = tiny("llama")
     lm = HFLM("hf:penalty", str(it.folder), dtype="float32")
-    config = lm._ready().generation_config
+    config = lm.model().generation_config
     for name, value in {
         "repetition_penalty": 9.0,
         "no_repeat_ngram_size": 1,

@@ -39,9 +39,9 @@ class Job:
     def __init__(self, engine: Engine, texts: Sequence[str]) -> None:
         assert isinstance(engine.lm, HFLM)
         self.lm = engine.lm
-        self.model, self.tokenizer = engine.lm._ready(), engine.lm._tokenizer
+        self.model, self.tokenizer = engine.lm.model(), engine.lm._tokenizer
         self.parts = [engine.prompt(text).parts for text in texts]
-        self.ids = [self.lm._tokens.encode("".join(parts)) for parts in self.parts]
+        self.ids = [self.lm.tokens.encode("".join(parts)) for parts in self.parts]
         self.stop = engine.template.stops
         self.max_tokens = engine._reserve(engine.lm)
         self.config = GenerationConfig(  # type: ignore[no-untyped-call]

@@ -58,7 +58,7 @@ def main() -> None:
     prompts, tokens = (4, 32) if small else (128, 1024)
     packaged = open_smollm2(dtype="bfloat16")
     packaged.load()
-    scoring("packaged", packaged._ready(), prompts, tokens)
+    scoring("packaged", packaged.model(), prompts, tokens)
     del packaged
     name, shape = ("toy", TOY) if small else ("8B-shaped", LARGE)
     scoring(name, made(shape, device), prompts, tokens)

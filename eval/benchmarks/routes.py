@@ -58,12 +58,12 @@ def main() -> None:
 def job_of(engine: Engine, lm: HFLM, text: str) -> Job:
     """Return the tokens of a query's prompt, and of each label after it."""
     answers = [engine.template.answer(label) for label in engine.labels]
-    return lm._tokens.split(engine.prompt(text).parts, answers)[:2]
+    return lm.tokens.split(engine.prompt(text).parts, answers)[:2]
 
 
 def routes_of(lm: HFLM) -> dict[str, Callable[[Job], list[float]]]:
     """Return what scores a job, by the route's name; the slowest is last."""
-    model = lm._ready()
+    model = lm.model()
     routes: dict[str, Callable[[Job], list[float]]] = {
         PACKED: lambda job: score_jobs(model, [Scored(job[0], build_trie(job[1]))], inf)[0]
     }

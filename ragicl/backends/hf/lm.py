@@ -65,6 +65,7 @@ class HFLM:
     :ivar spec: opens this model again
     :ivar window: the most tokens that a prompt and its answer may have together
     :ivar description: which weights and precision are in use
+    :ivar tokens: from text to token ids
     """
 
     def __init__(
@@ -81,24 +82,25 @@ class HFLM:
         self.spec = spec
         self.window = int(getattr(config, "max_position_embeddings", None) or NO_LIMIT)
         self.name = name
-        self._dtype = choose_dtype(dtype)
-        self.description = f"{source or spec}, {str(self._dtype).removeprefix('torch.')}"
+        self.dtype = choose_dtype(dtype)
+        self.description = f"{source or spec}, {str(self.dtype).removeprefix('torch.')}"
         self._tokenizer = load_tokenizer(name)
-        self._tokens = Tokens(self._tokenizer)
+        self.tokens = Tokens(self._tokenizer)
         self._prefixes = Prefixes(prefix_bytes)
         self._blocks: Blocks | None = None
         self._groups: Groups = lambda text: (text,)
+        self._soft: States | None = None
         self._batch_tokens = batch_tokens
         self._loading = Lock()
         self._scoring = Lock()  # one batch at a time: two would share the same cores and memory
 
     @cached_property
     def _model(self) -> PreTrainedModel:
-        return load_model(self.name, self._dtype)
+        return load_model(self.name, self.dtype)
 
     @cached_property
     def _route(self) -> str:
-        return choose_route(self._ready())
+        return choose_route(self.model())
 
     @property
     def packed(self) -> bool:
@@ -112,11 +114,11 @@ class HFLM:
     @property
     def joins(self) -> bool:
         """Whether token ids are kept for each part of a prompt; else whole prompts are encoded."""
-        return self._tokens.joins
+        return self.tokens.joins
 
     def count(self, parts: Parts) -> int:
         """Return the number of tokens of a whole prompt."""
-        return self._tokens.count(parts)
+        return self.tokens.count(parts)
 
     def score(
         self,
@@ -130,7 +132,7 @@ class HFLM:
         scores = np.full((len(prompts), len(answers)), -inf, dtype=np.float32)
         if not scores.size:
             return scores
-        splits = [self._tokens.split(parts, answers) for parts in prompts]
+        splits = [self.tokens.split(parts, answers) for parts in prompts]
         for split in splits:
             self._check(split.ids, max(map(len, split.answers)))
         chosen: list[tuple[int, ...] | None] = [None] * len(prompts)
@@ -156,7 +158,7 @@ class HFLM:
 
         :raises BackendError: where this model cannot do so
         """
-        model = self._ready()
+        model = self.model()
         if not self.packed:
             raise BackendError(
                 f"{self.spec} cannot attend to kept states; models of the Llama kind can, others "
@@ -170,6 +172,19 @@ class HFLM:
         other._blocks, other._groups = Blocks(model, BlockStore(folder=disk, form=form)), groups
         return other
 
+    def variant(self, model: PreTrainedModel, what: str, soft: States | None = None) -> HFLM:
+        """Return this one with other weights of the same kind, or a soft prompt before each text.
+
+        :param what: how they came about, for people
+        :param soft: states of the soft prompt, of a model that can be packed; for scoring alone
+        """
+        other = copy(self)
+        other.description += f", {what}"
+        other._prefixes = Prefixes(PREFIX_BYTES)
+        other.__dict__.pop("_route", None)
+        other.__dict__["_model"], other._soft = model, soft
+        return other
+
     def generate(
         self,
         parts: Parts,
@@ -180,11 +195,11 @@ class HFLM:
         seed: int = 0,
     ) -> Iterator[str]:
         """Yield a continuation in pieces, up to the first stop string."""
-        ids = self._tokens.encode(parts)
+        ids = self.tokens.encode(parts)
         self._check(ids, max_tokens)
         self._packs()  # packed attention is the faster one for a single token too
         return stream(
-            self._ready(),
+            self.model(),
             self._tokenizer,
             ids,
             max_tokens=max_tokens,
@@ -203,14 +218,14 @@ class HFLM:
         seed: int = 0,
     ) -> list[str]:
         """Return the text that :meth:`generate` would write after each prompt, many at a time."""
-        jobs = [self._tokens.encode(parts) for parts in prompts]
+        jobs = [self.tokens.encode(parts) for parts in prompts]
         for ids in jobs:
             self._check(ids, max_tokens)
         writing = Writing(max_tokens=max_tokens, stop=stop, temperature=temperature, seed=seed)
         if not self._packs() or len(prompts) < 2:
             return ["".join(self.generate(parts, **writing)) for parts in prompts]
         with torch.inference_mode():
-            texts = dict(write(self._ready(), self._tokenizer, jobs, writing))
+            texts = dict(write(self.model(), self._tokenizer, jobs, writing))
         return [texts[number] for number in range(len(prompts))]
 
     def chat(self, messages: Sequence[Message]) -> str:
@@ -230,7 +245,7 @@ class HFLM:
 
     def prefill(self, parts: Parts) -> None:
         """Read a prompt, and do nothing else."""
-        ids, model = self._tokens.encode(parts), self._ready()
+        ids, model = self.tokens.encode(parts), self.model()
         with self._scoring, torch.inference_mode():
             if self.packed:
                 read_states(model, ids)
@@ -242,7 +257,7 @@ class HFLM:
 
         Embeddings are looked up, not multiplied; the output layer counts for one token.
         """
-        model, config = self._ready(), self._ready().config.get_text_config()
+        model, config = self.model(), self.model().config.get_text_config()
         weights = sum(p.numel() for p in model.parameters())
         table = config.vocab_size * config.hidden_size
         tied = bool(getattr(config, "tie_word_embeddings", False))
@@ -252,17 +267,18 @@ class HFLM:
 
     def ceilings(self) -> tuple[float, float]:
         """Return what this machine can do at most: operations and bytes read, per second."""
-        device = self._ready().device
-        return matrix_ceiling(self._dtype, device), memory_ceiling(device)
+        device = self.model().device
+        return matrix_ceiling(self.dtype, device), memory_ceiling(device)
 
     def _score_packed(
         self, splits: Sequence[Split], tries: Sequence[Trie], floor: float, scores: FloatArray
     ) -> None:
-        beginnings = self._prefixes.worth([tuple(s.ids[: s.first]) for s in splits])
+        first = [tuple(s.ids[: s.first]) for s in splits]
+        beginnings = self._prefixes.worth(first) if self._soft is None else [()] * len(splits)
         for batch in self._batches(splits, beginnings, tries):
             known = {ids: self._states(ids) for ids in {beginnings[i] for i in batch} if ids}
-            jobs = [Job(splits[i].ids, tries[i], known.get(beginnings[i])) for i in batch]
-            scores[batch] = score_jobs(self._ready(), jobs, floor)
+            jobs = [self._job(splits[i].ids, tries[i], known.get(beginnings[i])) for i in batch]
+            scores[batch] = score_jobs(self.model(), jobs, floor)
 
     def _score_blocks(
         self,
@@ -283,7 +299,7 @@ class HFLM:
 
     def _sources(self, parts: Parts, split: Split) -> list[Source]:
         """Return the pieces of a prompt, demonstrations after the others of their groups."""
-        pieces = [tuple(piece) for piece in self._tokens.pieces(parts)]
+        pieces = [tuple(piece) for piece in self.tokens.pieces(parts)]
         before = sum(map(len, pieces[:-1]))
         if len(pieces) < len(parts) or len(split.ids) <= before:
             return [(tuple(split.ids),)]
@@ -292,7 +308,7 @@ class HFLM:
         for text, shot in zip(parts[1:-1], shots, strict=True):
             group = list(self._groups(text))
             others = group[: group.index(text)] if text in group else []
-            sources.append((head, *(tuple(self._tokens.plain(other)) for other in others), shot))
+            sources.append((head, *(tuple(self.tokens.plain(other)) for other in others), shot))
         return [*sources, (tuple(split.ids[before:]),)]
 
     def _score_alone(
@@ -305,10 +321,15 @@ class HFLM:
         for row, (split, some) in enumerate(zip(splits, among, strict=True)):
             chosen = list(range(len(split.answers)) if some is None else some)
             answers = [split.answers[i] for i in chosen]
-            scores[row, chosen] = score(self._ready(), split.ids, answers)
+            scores[row, chosen] = score(self.model(), split.ids, answers)
+
+    def _job(self, ids: list[int], trie: Trie, known: States | None) -> Job:
+        if self._soft is None:
+            return Job(ids, trie, known)
+        return Job([*[0] * self._soft.length, *ids], trie, self._soft)
 
     def _states(self, ids: tuple[int, ...]) -> States:
-        return self._prefixes.states(ids, lambda ids: read_states(self._ready(), ids))
+        return self._prefixes.states(ids, lambda ids: read_states(self.model(), ids))
 
     def _packs(self) -> bool:
         with self._scoring:  # finding out switches the attention
@@ -337,7 +358,7 @@ class HFLM:
         Those with the same beginning follow each other, so that it is read once even where few are
         kept; among them, short ones come first.
         """
-        vocabulary = self._ready().config.get_text_config().vocab_size
+        vocabulary = self.model().config.get_text_config().vocab_size
         lengths = [len(s.ids) - len(b) for s, b in zip(splits, beginnings, strict=True)]
         batch: list[int] = []
         tokens = logits = 0
@@ -354,9 +375,10 @@ class HFLM:
 
     def load(self) -> None:
         """Load the weights, unless they are loaded."""
-        self._ready()
+        self.model()
 
-    def _ready(self) -> PreTrainedModel:
+    def model(self) -> PreTrainedModel:
+        """Return the model, loaded."""
         with self._loading:
             return self._model
 

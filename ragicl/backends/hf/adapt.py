@@ -1,0 +1,90 @@
+"""What of a model is trained: everything, its last blocks, an adapter, or a soft prompt.
+
+The home of peft.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+
+from ragicl.backends.hf.packed import States
+from ragicl.errors import BackendError
+
+BLOCKS = 4  # last ones that `partial` trains
+RANK = 16  # of an adapter
+SOFT_TOKENS = 20  # of a soft prompt
+
+
+def prepare(model: PreTrainedModel, method: str) -> PreTrainedModel:
+    """Return a model in which only what the method trains takes gradients."""
+    if method == "full":
+        return model
+    model.requires_grad_(False)  # noqa: FBT003
+    if method == "partial":
+        for module in _last(model):
+            module.requires_grad_(True)  # noqa: FBT003
+        return model
+    return _with_peft(model, method)
+
+
+def trainable(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Return the weights that were trained, in bf16: what is stored beside the base model."""
+    return {
+        name: weights.detach().to(torch.bfloat16).contiguous().clone()
+        for name, weights in model.named_parameters()
+        if weights.requires_grad
+    }
+
+
+def merged(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a model of the base's own kind, an adapter merged into its weights."""
+    merge = getattr(model, "merge_and_unload", None)
+    return model if merge is None else cast(PreTrainedModel, merge())
+
+
+@torch.inference_mode()
+def soft_prompt(model: PreTrainedModel, base: PreTrainedModel) -> States:
+    """Return the states that a trained soft prompt leaves in the base model."""
+    wrapped: Any = model
+    embedded = wrapped.get_prompt(batch_size=1).to(base.dtype)
+    cache = DynamicCache()
+    base(inputs_embeds=embedded, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    layers: Any = cache.layers
+    return States(tuple((layer.keys, layer.values) for layer in layers))
+
+
+def _with_peft(model: PreTrainedModel, method: str) -> PreTrainedModel:
+    try:
+        import peft
+    except ImportError as error:
+        raise BackendError(
+            f"{method} needs peft: pip install 'ragicl[eval]', or leave {method} out"
+        ) from error
+    config: Any = (
+        peft.LoraConfig(
+            task_type="CAUSAL_LM",
+            r=RANK,
+            lora_alpha=2 * RANK,
+            lora_dropout=0.05,
+            target_modules="all-linear",
+        )
+        if method == "lora"
+        else peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=SOFT_TOKENS)
+    )
+    return cast(PreTrainedModel, peft.get_peft_model(model, config))
+
+
+def _last(model: PreTrainedModel) -> list[nn.Module]:
+    """Return the last blocks, and what follows them before the output layer."""
+    body = model.base_model
+    name, blocks = max(
+        ((n, m) for n, m in body.named_children() if isinstance(m, nn.ModuleList)),
+        key=lambda pair: len(pair[1]),
+    )
+    names = [n for n, _ in body.named_children()]
+    after = [m for n, m in body.named_children() if names.index(n) > names.index(name)]
+    return [*blocks[-BLOCKS:], *after]

@@ -1,0 +1,268 @@
+"""Fine-tuning on prompts and their answers: all weights, some, an adapter, or a soft prompt.
+
+The loss is that of the answer's tokens alone. The learning rate and the number of epochs are chosen
+on a held-out slice of the rows; then the model is trained on all of them. Training continues where
+a killed run left a checkpoint. Weights are trained in float32, under bf16 autocast where the frozen
+model runs in bf16.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from ragicl.backends.hf.adapt import prepare, trainable
+from ragicl.backends.hf.clock import Clock, Steps
+from ragicl.backends.hf.quiet import quiet
+
+RATES = {  # learning rates tried
+    "full": (3e-5, 1e-4),
+    "partial": (1e-4, 3e-4),
+    "lora": (3e-4, 1e-3),
+    "prompt-tuning": (3e-2, 1e-1),
+}
+EPOCHS = 8  # at most
+BATCH = 32  # rows in a step
+HELD_OUT = 0.2  # of the rows, but at most HELD_OUT_ROWS
+HELD_OUT_ROWS = 200
+SEARCH_SHARE = 0.6  # of the time, where it is limited
+LEAST_EPOCHS = 0.05  # of a training that has no time left
+IGNORED = -100  # a token without loss
+WEIGHTS, DONE = "trained.safetensors", "trained.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A prompt and its answer as token ids."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one training is done.
+
+    :ivar epochs: passes over the rows; may be a fraction
+    """
+
+    method: str
+    rate: float
+    epochs: float
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training has done.
+
+    :ivar epochs: passes over the rows
+    :ivar losses: on held-out rows, in nats a token, by the passes done before
+    :ivar complete: whether it came to its end before its time was over
+    """
+
+    seconds: float
+    epochs: float
+    losses: tuple[tuple[float, float], ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The recipe that did best on held-out rows.
+
+    :ivar loss: on the held-out rows, in nats a token
+    :ivar pass_seconds: of one pass over all rows
+    """
+
+    recipe: Recipe
+    loss: float
+    seconds: float
+    pass_seconds: float
+
+
+class Tuner:
+    """Trains copies of one base model, each in a folder of its own.
+
+    :param load: gives a fresh float32 copy of the base model
+    :param bf16: whether to train under bf16 autocast
+    :param steps: is told of every step
+    """
+
+    def __init__(
+        self, load: Callable[[], PreTrainedModel], *, bf16: bool, steps: Steps | None = None
+    ) -> None:
+        self._load = load
+        self._bf16 = bf16
+        self._steps = steps
+
+    def tune(
+        self, method: str, rows: Sequence[Row], folder: Path, seed: int, minutes: float | None
+    ) -> tuple[Trained, Chosen]:
+        """Choose a recipe on held-out rows, unless that was done, and train on all rows by it."""
+        chosen = self.choose(method, rows, folder, minutes)
+        recipe, left = replace(chosen.recipe, seed=seed), None
+        if minutes is not None:
+            left = 60 * minutes * (1 - SEARCH_SHARE)
+            fits = max(left / max(chosen.pass_seconds, 1e-3), LEAST_EPOCHS)
+            recipe = replace(recipe, epochs=min(recipe.epochs, fits))
+        done = self.train(recipe, rows, folder / f"seed-{seed}", seconds=left)
+        shortened = recipe.epochs < chosen.recipe.epochs
+        return replace(done, complete=done.complete and not shortened), chosen
+
+    def choose(
+        self, method: str, rows: Sequence[Row], folder: Path, minutes: float | None
+    ) -> Chosen:
+        """Try each learning rate on most of the rows; return the best rate and number of passes."""
+        train, held = held_out(rows)
+        rates = RATES[method]
+        share = None if minutes is None else 60 * minutes * SEARCH_SHARE / len(rates)
+        tried = [
+            (Recipe(method, rate, EPOCHS), folder / f"rate-{number}")
+            for number, rate in enumerate(rates)
+        ]
+        results = [
+            self.train(recipe, train, place, held=held, seconds=share) for recipe, place in tried
+        ]
+        losses = [min(done.losses, key=lambda pair: pair[1]) for done in results]
+        best = int(np.argmin([loss for _, loss in losses]))
+        passes = sum(done.epochs for done in results)
+        seconds = sum(done.seconds for done in results)
+        return Chosen(
+            replace(tried[best][0], epochs=losses[best][0]),
+            losses[best][1],
+            seconds,
+            seconds / max(passes, 1e-9) * len(rows) / len(train),
+        )
+
+    def train(
+        self,
+        recipe: Recipe,
+        rows: Sequence[Row],
+        folder: Path,
+        *,
+        held: Sequence[Row] = (),
+        seconds: float | None = None,
+    ) -> Trained:
+        """Train by a recipe; a training that was finished in this folder is not done again.
+
+        :param held: rows to stop by, after each pass; without them the weights are kept
+        :param seconds: ends the training early
+        """
+        if (folder / DONE).exists():
+            kept = json.loads((folder / DONE).read_text(encoding="utf-8"))
+            return Trained(**kept | {"losses": tuple(map(tuple, kept["losses"]))})
+        folder.mkdir(parents=True, exist_ok=True)
+        set_seed(recipe.seed)
+        model = prepare(self._load(), recipe.method)
+        clock = Clock(folder, seconds, self._steps, name=recipe.method, judged=bool(held))
+        with quiet():
+            trainer = Trainer(
+                model=model,
+                args=self._arguments(recipe, folder, judged=bool(held)),
+                train_dataset=dataset(rows),
+                eval_dataset=dataset(held) if held else None,
+                data_collator=collate,
+                compute_loss_func=answer_loss,
+                callbacks=[clock],
+            )
+            trainer.remove_callback(PrinterCallback)
+            trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+        if not held:
+            save_file(trainable(model), folder / WEIGHTS)
+        losses = [(e["epoch"], e["eval_loss"]) for e in trainer.state.log_history if "eval_loss" in e]
+        done = Trained(clock.spent, trainer.state.epoch or 0.0, tuple(losses), not clock.ended)
+        (folder / DONE).write_text(json.dumps(asdict(done)), encoding="utf-8")
+        for checkpoint in folder.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+        return done
+
+    def tuned(self, method: str, folder: Path, seed: int) -> PreTrainedModel:
+        """Return the model as it was trained, in float32."""
+        set_seed(seed)
+        model = prepare(self._load(), method)
+        found = load_file(folder / f"seed-{seed}" / WEIGHTS)
+        model.load_state_dict(found, strict=False)
+        return model
+
+    def _arguments(self, recipe: Recipe, folder: Path, *, judged: bool) -> TrainingArguments:
+        return TrainingArguments(
+            output_dir=str(folder),
+            num_train_epochs=recipe.epochs,
+            learning_rate=recipe.rate,
+            lr_scheduler_type="linear",
+            warmup_steps=0.06,
+            weight_decay=0.01,
+            per_device_train_batch_size=BATCH,
+            per_device_eval_batch_size=BATCH,
+            train_sampling_strategy="group_by_length",
+            remove_unused_columns=False,
+            bf16=self._bf16,
+            use_cpu=not torch.cuda.is_available(),
+            eval_strategy="epoch" if judged else "no",
+            save_strategy="no",  # the clock asks for checkpoints
+            save_total_limit=1,
+            logging_strategy="no",
+            prediction_loss_only=True,
+            report_to=[],
+            disable_tqdm=True,
+            seed=recipe.seed,
+        )
+
+
+def held_out(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Return most of the rows, and those to judge by: the same for every method and seed."""
+    order = np.random.default_rng(0).permutation(len(rows))
+    number = min(max(1, round(HELD_OUT * len(rows))), HELD_OUT_ROWS)
+    return [rows[i] for i in order[number:]], [rows[i] for i in order[:number]]
+
+
+def dataset(rows: Sequence[Row]) -> Dataset:
+    """Return rows as a data set of transformers' trainer."""
+    return Dataset.from_list(
+        [{**asdict(row), "length": len(row.prompt) + len(row.answer)} for row in rows]
+    )
+
+
+def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    """Return a batch, padded at the end, with logits asked for where answers are.
+
+    Positions are counted from the end, so that a soft prompt before the text does not move them.
+    """
+    longest = max(len(row["prompt"]) + len(row["answer"]) for row in rows)
+    first = min(len(row["prompt"]) for row in rows) - 1
+    ids = torch.zeros((len(rows), longest), dtype=torch.long)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
+    for number, row in enumerate(rows):
+        text = [*row["prompt"], *row["answer"]]
+        ids[number, : len(text)] = torch.tensor(text)
+        mask[number, : len(text)] = 1
+        labels[number, len(row["prompt"]) - 1 : len(text) - 1] = torch.tensor(row["answer"])
+    return {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "labels": labels[:, first : longest - 1],
+        "logits_to_keep": torch.arange(first - longest, -1),
+    }
+
+
+def answer_loss(
+    outputs: Any, labels: Tensor, num_items_in_batch: Tensor | None = None
+) -> Tensor:
+    """Return the mean loss of the answers' tokens, in nats; the labels are shifted already."""
+    return cross_entropy(
+        outputs.logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED
+    )
