@@ -213,6 +213,50 @@ def bench_command(index: Path, queries: int, as_json: bool, **options: Any) -> N
     click.echo(json.dumps(asdict(measured), indent=2) if as_json else table(measured))
 
 
+@main.command("plan")
+@click.argument("index", required=False, type=click.Path(path_type=Path))
+@click.option("--epsilon", default=0.1, show_default=True, help="The error to reach.")
+@click.option("--delta", default=0.05, show_default=True, help="How likely more error may be.")
+@click.option("--contexts", default=1, show_default=True, help="Prompts to be right at once.")
+@click.option(
+    "--vocabulary",
+    default=49152,
+    show_default=True,
+    help="Tokens the language model knows; the default is smollm2's.",
+)
+@click.option("--length", type=int, help="Tokens of an answer.  [the index's longest text]")
+@click.option("--dimension", type=int, help="Of the vectors.  [the index's encoder's]")
+@click.option("--labels", type=int, help="Number of labels.  [the index's]")
+@click.option("--lm", default="smollm2", show_default=True, help="Whose tokens make up a length.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    help="An evaluation's report.json, or its folder: read the measured curves too.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
+def plan_command(
+    index: Path | None, lm: str, report: Path | None, as_json: bool, **figures: Any
+) -> None:
+    r"""Say how many examples an error asks for: worst-case bounds, and what was measured.
+
+    The bounds are those of arXiv 2506.08060. They hold for any task, and most tasks need far fewer
+    examples: what a curve measured on your own data says counts for more. A bound that lacks a
+    figure, from an index or an option, names it.
+
+    \b
+    ragicl plan indexes/support --epsilon 0.05
+    ragicl plan indexes/support --report runs/support
+    ragicl plan --contexts 100 --vocabulary 32000 --length 40 --json
+    """
+    from dataclasses import asdict
+
+    from ragicl.evaluate.bounds import Figures
+    from ragicl.evaluate.plan import plan, table
+
+    found = plan(Figures(**figures), index=index, report=report, lm=lm)
+    click.echo(json.dumps(asdict(found), indent=2) if as_json else table(found))
+
+
 @main.command()
 @click.argument("index", type=click.Path(path_type=Path))
 def info(index: Path) -> None:

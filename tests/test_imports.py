@@ -23,7 +23,8 @@ def loaded_after(code: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["predict", "--help"], ["index", "--help"], ["--version"]]
+    "arguments",
+    [["--help"], ["predict", "--help"], ["index", "--help"], ["plan", "--help"], ["--version"]],
 )
 def test_help_loads_nothing_heavy(arguments):
     loaded = loaded_after(

@@ -13,6 +13,7 @@ LAYERS = [
     {"select", "decide", "early", "fixed", "policy", "index", "groups"},
     {"learnt", "retrieve", "shortcuts", "engine"},
     {"agreement", "batch", "bench", "show"},
+    {"evaluate"},
     {"options"},
     {"cli", "__main__", "__init__"},
 ]

@@ -147,11 +147,16 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class PowerLaw:
-    """A fit of ε(n) = a·n^(−b) + c to a curve."""
+    """A fit of ε(n) = a·n^(-b) + c to a curve.
+
+    :ivar draws: (a, b, c) of each resample of the rows: the three vary together, so that the
+        interval of what is read off the law cannot be had from their own
+    """
 
     a: Interval
     b: Interval
     c: Interval
+    draws: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

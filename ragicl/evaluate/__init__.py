@@ -1,0 +1,1 @@
+"""How far the engine is from fine-tuning: distances, references, bounds, curves, reports."""
