@@ -21,7 +21,7 @@ from ragicl.index import Index
 from ragicl.policy import DEFAULT, Policy
 from ragicl.prompt import Template, compose, named_template
 from ragicl.protocols import LM, FloatArray, Keeping, Writing
-from ragicl.records import NOTHING, Example, Kind, Prediction, Prompt, Recall
+from ragicl.records import NOTHING, Example, Kind, Neighbor, Prediction, Prompt, Recall
 from ragicl.retrieve import Found, Retriever
 from ragicl.shortcuts import Shortcuts
 from ragicl.timing import Timings, shared, timed
@@ -160,6 +160,23 @@ class Engine:
         for start in range(0, len(texts), size):
             window = slice(start, start + size)
             yield from self._window(texts[window], excluded[window])
+
+    def predict_with(
+        self, texts: Sequence[str], demonstrations: Sequence[Sequence[Neighbor]]
+    ) -> Iterator[Prediction]:
+        """Yield the prediction of each text with demonstrations of your choice, nearest first.
+
+        Nothing is retrieved; as many demonstrations as fit the budget are used.
+
+        :raises BudgetError: at the first text that does not fit into the budget
+        """
+        found = [Found(tuple(some)) for some in demonstrations]
+        for start in range(0, len(texts), CHUNK):
+            some = slice(start, start + CHUNK)
+            for answer in self._ask(texts[some], found[some], {}):
+                if isinstance(answer, BudgetError):
+                    raise answer
+                yield answer
 
     async def apredict(self, text: str, *, exclude: str | None = None) -> Prediction:
         """Predict one text without blocking the event loop."""

@@ -23,10 +23,10 @@ def prepare(model: PreTrainedModel, method: str) -> PreTrainedModel:
     """Return a model in which only what the method trains takes gradients."""
     if method == "full":
         return model
-    model.requires_grad_(False)  # noqa: FBT003
+    model.requires_grad_(False)
     if method == "partial":
         for module in _last(model):
-            module.requires_grad_(True)  # noqa: FBT003
+            module.requires_grad_(True)
         return model
     return _with_peft(model, method)
 

@@ -46,7 +46,7 @@ def hidden(lm: LM, prompts: Sequence[Parts]) -> FloatArray:
     """
     model = _hf(lm).model()
     rows: list[Tensor] = []
-    output = model.get_output_embeddings()
+    output: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     hook = output.register_forward_pre_hook(lambda _, inputs: rows.append(inputs[0][0, -1].float()))
     try:
         with torch.inference_mode():

@@ -180,10 +180,13 @@ class Tuner:
                 callbacks=[clock],
             )
             trainer.remove_callback(PrinterCallback)
-            trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+            last = get_last_checkpoint(str(folder))  # type: ignore[no-untyped-call]
+            trainer.train(resume_from_checkpoint=last)
         if not held:
             save_file(trainable(model), folder / WEIGHTS)
-        losses = [(e["epoch"], e["eval_loss"]) for e in trainer.state.log_history if "eval_loss" in e]
+        losses = [
+            (e["epoch"], e["eval_loss"]) for e in trainer.state.log_history if "eval_loss" in e
+        ]
         done = Trained(clock.spent, trainer.state.epoch or 0.0, tuple(losses), not clock.ended)
         (folder / DONE).write_text(json.dumps(asdict(done)), encoding="utf-8")
         for checkpoint in folder.glob("checkpoint-*"):
@@ -259,9 +262,7 @@ def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
     }
 
 
-def answer_loss(
-    outputs: Any, labels: Tensor, num_items_in_batch: Tensor | None = None
-) -> Tensor:
+def answer_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:
     """Return the mean loss of the answers' tokens, in nats; the labels are shifted already."""
     return cross_entropy(
         outputs.logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED

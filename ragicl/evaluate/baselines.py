@@ -1,0 +1,183 @@
+"""References without fine-tuning: what may win, and must be shown beside the engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ragicl.decide import from_votes
+from ragicl.evaluate.scores import LEAST, Ints, surprise
+from ragicl.evaluate.task import Reference, Task
+from ragicl.protocols import FloatArray
+from ragicl.records import Example, Neighbor, Prediction
+from ragicl.select import nearest
+
+VOTERS = (1, 3, 5, 9, 15, 25)  # numbers of neighbours tried
+LEFT_OUT = 2000  # pool examples tried, each left out, to choose among settings
+ANCHORS = 1000  # pool examples that kNN-prompting compares with, at most
+
+
+def ours(task: Task, seed: int = 0) -> Reference:
+    """Return the engine itself; labels that its index lacks get no probability."""
+    tokens: dict[str, int] = {}
+
+    def probs(texts: Sequence[str]) -> FloatArray:
+        return _answered(task, texts, task.engine.predict_all(texts), tokens)
+
+    return Reference(task.labels, probs, lambda text: tokens.get(text, 0))
+
+
+def majority(task: Task, seed: int) -> Reference:
+    """Fit the labels' shares in the pool, whatever the text."""
+    shares = np.bincount(task.pool_gold, minlength=len(task.labels)) / len(task.pool)
+    row = shares.astype(np.float32)
+    return Reference(task.labels, lambda texts: np.tile(row, (len(texts), 1)))
+
+
+def nearest_one(task: Task, seed: int) -> Reference:
+    """Return the label of the nearest example."""
+    return _vote(task, 1)
+
+
+def vote(task: Task, seed: int) -> Reference:
+    """Fit the neighbours' vote: how many, by the accuracy on pool examples, each left out."""
+    start = time.perf_counter()
+    picked = np.random.default_rng(0).permutation(len(task.pool))[:LEFT_OUT]
+    own = [task.pool[i].id for i in picked]
+    found = nearest(
+        task.engine.index.near, task.vectors[picked], max(VOTERS), exclude=own, labels=task.labels
+    )
+    gold = task.pool_gold[picked]
+    scored = []
+    for k in VOTERS:
+        probs = _shares([some[:k] for some in found], task.labels)
+        scored.append(
+            (-float(np.mean(probs.argmax(axis=1) == gold)), surprise(probs, gold).mean(), k)
+        )
+    k = min(scored)[2]
+    return _vote(task, k, time.perf_counter() - start)
+
+
+def random_icl(task: Task, seed: int) -> Reference:
+    """Return the engine with random demonstrations, as many and within the same budget."""
+    draw = np.random.default_rng(seed)
+    engine, pool = task.engine, task.pool
+    number = min(engine.policy.k, len(pool))
+    drawn = {
+        text: [
+            Neighbor(pool[i], 0.0, rank)
+            for rank, i in enumerate(draw.choice(len(pool), number, replace=False))
+        ]
+        for text in task.texts
+    }
+    tokens: dict[str, int] = {}
+
+    def probs(texts: Sequence[str]) -> FloatArray:
+        answers = engine.predict_with(texts, [drawn[text] for text in texts])
+        return _answered(task, texts, answers, tokens)
+
+    return Reference(task.labels, probs, lambda text: tokens.get(text, 0))
+
+
+def knn_prompting(task: Task, seed: int) -> Reference:
+    """Fit neighbours by the model's next-token distribution after fixed demonstrations.
+
+    Xu et al. 2023 (2303.13824): a query and the pool's other examples follow the same few
+    demonstrations, one of each label in turn; the labels of the examples with the smallest
+    Kullback-Leibler divergence vote.
+    """
+    from ragicl.backends.hf.reference import token_log_probs
+
+    start = time.perf_counter()
+    order = np.random.default_rng(seed).permutation(len(task.pool))
+    chosen = _one_of_each(task, order.tolist())[: max(1, task.engine.policy.k)]
+    shots = [(task.pool[i].input, task.pool[i].output) for i in chosen]
+    anchors = [i for i in order.tolist() if i not in set(chosen)][:ANCHORS]
+
+    def after(texts: Sequence[str]) -> FloatArray:
+        prompts = [task.engine.template.render(text, shots) for text in texts]
+        answers = [task.engine.template.answer(task.labels[0])] * len(texts)
+        rows = []
+        for number, log_probs in enumerate(token_log_probs(task.lm, prompts, answers), 1):
+            rows.append(log_probs[0])
+            task.steps(f"{task.name}: knn-prompting", number, len(texts))
+        return np.stack(rows)
+
+    known, gold = after([task.pool[i].input for i in anchors]), task.pool_gold[anchors]
+    distances = _divergences(known, known)
+    np.fill_diagonal(distances, np.inf)
+    k = min(
+        (k for k in VOTERS if k < len(anchors)),
+        key=lambda k: -float(np.mean(_count(distances, gold, k, task.labels).argmax(1) == gold)),
+    )
+    return Reference(
+        task.labels,
+        lambda texts: _count(_divergences(after(texts), known), gold, k, task.labels),
+        lambda text: task.lm.count(task.engine.template.render(text, shots)),
+        time.perf_counter() - start,
+        2 * known.size,  # in half precision
+        {"k": k, "demonstrations": len(shots), "anchors": len(anchors), "seed": seed},
+    )
+
+
+def _answered(
+    task: Task, texts: Sequence[str], answers: Iterable[Prediction], tokens: dict[str, int]
+) -> FloatArray:
+    """Return predictions as rows over the task's labels; note the lengths of their prompts."""
+    rows = []
+    for text, answer in zip(texts, answers, strict=True):
+        tokens[text] = answer.prompt.tokens if answer.prompt else 0
+        rows.append([answer.probs.get(label, 0.0) for label in task.labels])
+    return np.array(rows, dtype=np.float32).reshape(len(texts), len(task.labels))
+
+
+def _one_of_each(task: Task, order: Sequence[int]) -> list[int]:
+    """Return examples in turns of the labels: one of each, then another of each."""
+    seen: dict[int, int] = {}
+    turns = []
+    for i in order:
+        label = int(task.pool_gold[i])
+        seen[label] = seen.get(label, 0) + 1
+        turns.append((seen[label], i))
+    return [i for _, i in sorted(turns, key=lambda pair: pair[0])]
+
+
+def _divergences(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Return KL(left ‖ right) of log-probabilities, shape (left rows, right rows)."""
+    probs = np.exp(left)
+    found: FloatArray = (probs * left).sum(axis=1)[:, None] - probs @ right.T
+    return found
+
+
+def _count(distances: FloatArray, gold: Ints, k: int, labels: Sequence[str]) -> FloatArray:
+    """Return the labels' shares among the k nearest; the nearest decides between equals."""
+    near = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    shares = np.zeros((len(distances), len(labels)), dtype=np.float32)
+    for column in near.T:
+        shares[np.arange(len(near)), gold[column]] += 1 / k
+    shares[np.arange(len(near)), gold[near[:, 0]]] += LEAST
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def _vote(task: Task, k: int, seconds: float = 0.0) -> Reference:
+    index = task.engine.index
+
+    def probs(texts: Sequence[str]) -> FloatArray:
+        found = nearest(index.near, index.encoder.encode(texts), k, labels=task.labels)
+        return _shares(found, task.labels)
+
+    return Reference(task.labels, probs, seconds=seconds, settings={"k": k})
+
+
+def _shares(found: Sequence[Sequence[Neighbor]], labels: Sequence[str]) -> FloatArray:
+    rows = [list(from_votes(some, labels).values()) for some in found]
+    return np.array(rows, dtype=np.float32).reshape(len(found), len(labels))
+
+
+def copied(task: Task, texts: Sequence[str]) -> list[str]:
+    """Return the nearest example's output for each text: the vote where texts are written."""
+    found: list[list[Neighbor]] = task.engine.index.search(texts, 1)
+    nobody = Example("", "")
+    return [next((n.example for n in some), nobody).output for some in found]

@@ -1,0 +1,112 @@
+"""References that fine-tune the engine's own base model, on its own template.
+
+They read prompts without demonstrations, and are trained on the answers alone, so that their
+distributions live on the same outputs as the engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ragicl.decide import from_log_probs
+from ragicl.errors import TaskError
+from ragicl.evaluate.task import Reference, Task, digest
+from ragicl.protocols import LM, FloatArray
+
+if TYPE_CHECKING:
+    from ragicl.backends.hf.reference import Pair, Tuned
+
+
+def full(task: Task, seed: int) -> Reference:
+    """Train all weights."""
+    return _reference(task, "full", seed)
+
+
+def partial(task: Task, seed: int) -> Reference:
+    """Train the last blocks."""
+    return _reference(task, "partial", seed)
+
+
+def lora(task: Task, seed: int) -> Reference:
+    """Train adapters of low rank beside every linear layer (Hu et al. 2021)."""
+    return _reference(task, "lora", seed)
+
+
+def prompt_tuning(task: Task, seed: int) -> Reference:
+    """Train a soft prompt before each text (Lester et al. 2021)."""
+    return _reference(task, "prompt-tuning", seed)
+
+
+def two_stage(task: Task, seed: int) -> Reference:
+    """Train all weights on the other sets first, then on the target (Phang et al. 2018)."""
+    return _reference(task, "full", seed, before=_others(task, "two-stage"))
+
+
+def multi_task(task: Task, seed: int) -> Reference:
+    """Train all weights on all sets at once: the same model for each of them."""
+    _others(task, "multi-task")
+    everything = sorted([(task.name, task.pool), *task.others.items()], key=lambda pair: pair[0])
+    pairs = task.pairs_of(list(chain.from_iterable(pool for _, pool in everything)))
+    return _reference(task, "full", seed, pairs=pairs)
+
+
+def model_of(
+    task: Task,
+    method: str,
+    seed: int,
+    *,
+    pairs: Sequence[Pair] | None = None,
+    before: Sequence[Pair] = (),
+) -> Tuned:
+    """Return the language model tuned by a method, or read what was kept of it."""
+    from ragicl.backends.hf.reference import tune
+
+    pairs = task.pairs if pairs is None else pairs
+    content = digest(pairs, before, task.lm.description, task.minutes)
+    return tune(
+        task.lm,
+        method,
+        pairs,
+        task.folder / f"{method}-{content}",
+        seed=seed,
+        minutes=task.minutes,
+        before=before,
+        steps=lambda name, step, of: task.steps(f"{task.name}: training {name}", step, of),
+    )
+
+
+def _reference(
+    task: Task,
+    method: str,
+    seed: int,
+    *,
+    pairs: Sequence[Pair] | None = None,
+    before: Sequence[Pair] = (),
+) -> Reference:
+    tuned = model_of(task, method, seed, pairs=pairs, before=before)
+    return Reference(
+        task.labels,
+        lambda texts: _probs(task, tuned.lm, texts),
+        lambda text: task.lm.count(task.bare(text)),
+        tuned.seconds,
+        tuned.bytes,
+        tuned.settings,
+    )
+
+
+def _probs(task: Task, lm: LM, texts: Sequence[str]) -> FloatArray:
+    answers = [task.engine.template.answer(label) for label in task.labels]
+    scores = lm.score([task.bare(text) for text in texts], answers)
+    rows = [list(from_log_probs(row, task.labels).values()) for row in scores]
+    return np.array(rows, dtype=np.float32)
+
+
+def _others(task: Task, name: str) -> list[Pair]:
+    if not task.others:
+        raise TaskError(f"{name} learns from other sets too; name some with --task FILE, or leave "
+                        f"it out")  # fmt: skip
+    return task.pairs_of(list(chain.from_iterable(task.others.values())))
