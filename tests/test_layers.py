@@ -13,6 +13,7 @@ LAYERS = [
     {"select", "decide", "early", "fixed", "policy", "index", "groups"},
     {"learnt", "retrieve", "shortcuts", "engine"},
     {"agreement", "batch", "bench", "show"},
+    {"evaluate"},
     {"options"},
     {"cli", "__main__", "__init__"},
 ]
@@ -26,6 +27,7 @@ HOMES = {
     "sqlite3": {"index/store.py"},
     "sklearn": {"batch.py", "fixed.py"},
     "click": {"cli.py", "options.py"},
+    "matplotlib": {"evaluate/plots"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -147,7 +147,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class PowerLaw:
-    """A fit of ε(n) = a·n^(−b) + c to a curve."""
+    """A fit of ε(n) = a·n^(-b) + c to a curve."""
 
     a: Interval
     b: Interval

@@ -1,0 +1,1 @@
+"""How far prompting a frozen model is from fine-tuning it."""
