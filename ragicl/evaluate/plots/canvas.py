@@ -37,6 +37,8 @@ _STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib; what replaces it is narrower
     "font.size": 9,
+    "figure.facecolor": "none",  # the page has a ground of its own
+    "axes.facecolor": "none",
     "text.color": INK,
     "text.parse_math": False,
     "axes.labelcolor": INK,
