@@ -109,7 +109,7 @@ def curve(over, sizes, reference="full", fit=False):
         for size, accuracy in zip(sizes, (0.41, 0.55, 0.63, 0.70, 0.75, 0.782), strict=False)
     )
     law = PowerLaw(interval(0.62, 0.11), interval(0.22, 0.06), interval(0.05, 0.04))
-    note = "" if fit else "no law was asked for"
+    note = "" if fit else "too few sizes"
     return Curve(over, reference, points, law if fit else None, note)
 
 

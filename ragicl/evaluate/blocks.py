@@ -46,12 +46,14 @@ class Table:
     """A table whose first column names its rows.
 
     :ivar strong: the name of a row that stands out
+    :ivar words: whether the cells are texts rather than figures
     """
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     strong: str = ""
+    words: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def _(block: Facts) -> str:
 
 @_block.register
 def _(block: Table) -> str:
-    numbers = " ---: |" * (len(block.columns) - 1)
+    numbers = (" :--- |" if block.words else " ---: |") * (len(block.columns) - 1)
     lines = [f"| {' | '.join(map(_escaped, block.columns))} |", f"| :--- |{numbers}"]
     for row in block.rows:
         strong = "**" if row[0].text == block.strong else ""

@@ -33,38 +33,43 @@ STYLE = """
   figure svg { filter: invert(1) hue-rotate(180deg); }
 }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 62rem; padding: 1.5rem 1rem 4rem; background: var(--paper);
+body { margin: 0 auto; max-width: 70rem; padding: 1.5rem 1rem 4rem; background: var(--paper);
   color: var(--ink); font: 1rem/1.55 system-ui, sans-serif; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .3rem; }
-h2 { font-size: 1.4rem; margin: 3rem 0 .8rem; padding-top: 1rem; border-top: 2px solid var(--line); }
+h2 { font-size: 1.4rem; margin: 3rem 0 .8rem; padding-top: 1rem;
+  border-top: 2px solid var(--line); }
 h3 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
 p, li { max-width: 46rem; }
 a { color: var(--accent); }
 nav ul { padding-left: 1.2rem; margin: .2rem 0; }
 nav > ul > li { margin: .3rem 0; }
 .advice { background: var(--shade); border-left: 4px solid var(--accent); margin: 0;
-  padding: .8rem 1rem .8rem 2rem; max-width: none; }
+  padding: .8rem 1rem .8rem 2rem; max-width: 50rem; }
 .advice li { margin: .35rem 0; }
-dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .3rem 1.2rem; margin: 0; }
+dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .3rem 1.2rem;
+  margin: 0; }
 dt { color: var(--soft); }
 dd { margin: 0; max-width: 42rem; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
-th, td { padding: .35rem .7rem; text-align: right; vertical-align: top;
+caption span { display: inline-block; position: sticky; left: 0; max-width: calc(100vw - 2rem); }
+th, td { padding: .35rem .55rem; text-align: right; vertical-align: top; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
-thead th { vertical-align: bottom; font-weight: 600; border-bottom: 2px solid var(--line); }
-th:first-child, td:first-child { text-align: left; padding-left: .4rem; white-space: nowrap; }
+thead th { vertical-align: bottom; white-space: normal; font-weight: 600;
+  border-bottom: 2px solid var(--line); }
+th:first-child { text-align: left; padding-left: .4rem; }
 tbody th { font-weight: 500; }
-td small { display: block; color: var(--soft); font-size: .78rem; white-space: nowrap; }
-.words td { text-align: left; }
+td small { display: block; color: var(--soft); font-size: .78rem; }
+.words td, .words th { text-align: left; white-space: normal; }
 tr.strong > * { background: var(--shade); font-weight: 700; }
 tr.strong small { font-weight: 400; }
 figure { margin: 1.2rem 0; }
 figure > div { overflow-x: auto; }
 figure svg { display: block; width: 100%; min-width: 34rem; max-width: 44rem; height: auto; }
 figcaption { color: var(--soft); font-size: .9rem; max-width: 44rem; }
-details { border: 1px solid var(--line); border-radius: 4px; margin: .5rem 0; padding: .5rem .8rem; }
+details { border: 1px solid var(--line); border-radius: 4px; margin: .5rem 0;
+  padding: .5rem .8rem; }
 summary { cursor: pointer; overflow-wrap: anywhere; }
 blockquote { margin: .6rem 0; padding-left: .8rem; border-left: 3px solid var(--line); }
 blockquote p { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -154,10 +159,10 @@ def _(block: Facts) -> str:
 def _(block: Table) -> str:
     heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in block.columns)
     rows = "\n".join(_row(row, block.strong) for row in block.rows)
-    name = escape(block.caption)
+    name, kind = escape(block.caption), "wide words" if block.words else "wide"
     return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{name}">'
-        f"<table><caption>{name}</caption>\n<thead><tr>{heads}</tr></thead>\n"
+        f'<div class="{kind}" tabindex="0" role="region" aria-label="{name}">'
+        f"<table><caption><span>{name}</span></caption>\n<thead><tr>{heads}</tr></thead>\n"
         f"<tbody>\n{rows}\n</tbody></table></div>"
     )
 
@@ -165,7 +170,7 @@ def _(block: Table) -> str:
 @_block.register
 def _(block: Picture) -> str:
     return (
-        f'<figure id="{block.name}"><div tabindex="0">{_inlined(block)}</div>'
+        f'<figure id="{block.name}-plot"><div tabindex="0">{_inlined(block)}</div>'
         f"<figcaption>{escape(block.caption)}</figcaption></figure>"
     )
 

@@ -43,6 +43,9 @@ from ragicl.evaluate.wording import (
     settings,
     with_span,
 )
+from ragicl.records import Kind
+
+BEGINNING = 80  # characters of a test row in a heading
 
 
 def sections_of(report: Report) -> list[Section]:
@@ -118,13 +121,12 @@ def _methods(report: SetReport, anchor: str) -> Iterator[Block]:
 def _distances(report: SetReport, anchor: str) -> Iterator[Block]:
     if not report.distances:
         return
-    unit = "over the vocabulary, at each token of the right text" if not report.labels else ""
+    over = "over the labels" if report.labels else "for each token of the right text"
     yield Text(
-        f"Total variation compares the two models' whole distributions {unit or 'over the labels'}, "
-        f"not their answers alone: 0 is the same, 1 has nothing in common. The floor is the "
-        f"distance between two trainings of the reference with other seeds; a distance near the "
-        f"floor means that {OURS} differs from the reference no more than the reference does from "
-        f"itself."
+        f"Total variation compares the two models' whole distributions {over}, not their answers "
+        f"alone: 0 is the same, 1 has nothing in common. The floor is the distance between two "
+        f"trainings of the reference with other seeds: near it, {OURS} differs from the reference "
+        f"no more than the reference does from itself."
     )
     told = [
         f"{d.reference} {number(d.mean.value)}"
@@ -146,14 +148,15 @@ def _reliability(report: SetReport, anchor: str) -> Iterator[Block]:
         yield Picture(
             f"{anchor}-reliability",
             "Rows are grouped by the probability of their answer. On the dashed line, answers "
-            "given with 80 % are right 80 % of the time; below it, the method is too sure.",
+            "given a probability of 0.8 are right in 8 of 10 cases; below it, the method is too "
+            "sure.",
             f"Reliability diagrams of {listed(shown)}.",
             plot_reliability(report),
         )
 
 
 def _curves(report: SetReport, anchor: str) -> Iterator[Block]:
-    for over, words in OVER.items():
+    for over, words in OVER.items() if report.methods else ():
         found = [curve for curve in report.curves if curve.over == over and curve.points]
         if not found:
             continue
@@ -172,7 +175,7 @@ def _curves(report: SetReport, anchor: str) -> Iterator[Block]:
 def _law(curve: Curve) -> str:
     """Return the fitted law, and what is to be said of it."""
     if curve.fit is None:
-        return curve.note
+        return f"No law was fitted: {curve.note}." if curve.note else ""
     a, b, c = (with_span(part) for part in (curve.fit.a, curve.fit.b, curve.fit.c))
     fitted = f"Fitted law: distance = a · n^(−b) + c with a = {a}, b = {b}, c = {c}."
     return f"{fitted} {curve.note}".strip()
@@ -193,10 +196,11 @@ def _worst(report: SetReport) -> Iterator[Block]:
             f"{reference}, with the demonstrations that {OURS} was shown."
         )
         for place, item in enumerate(report.worst, 1):
-            yield _item(place, item, reference)
+            yield _item(place, item, reference, report.kind)
 
 
-def _item(place: int, item: Item, reference: str) -> Folded:
+def _item(place: int, item: Item, reference: str, kind: Kind) -> Folded:
+    at = " at the token where they differ most" if kind == "generate" else ""
     shown = [
         Quote(
             f"demonstration {n}, similarity {demo.similarity:.2f}", f"{demo.input}\n→ {demo.output}"
@@ -204,11 +208,20 @@ def _item(place: int, item: Item, reference: str) -> Folded:
         for n, demo in enumerate(item.demonstrations, 1)
     ]
     return Folded(
-        f"{place}. Distance {number(item.distance)}: {OURS} “{item.ours}” "
-        f"({number(item.ours_probability)}), {reference} “{item.theirs}” "
-        f"({number(item.theirs_probability)})",
-        (Quote("test row", item.input), Quote("right", item.gold), *shown),
+        f"{place}. “{_beginning(item.input)}”: distance {number(item.distance)}",
+        (
+            Quote("test row", item.input),
+            Quote("right", item.gold),
+            Quote(f"{OURS}{at}, probability {number(item.ours_probability)}", item.ours),
+            Quote(f"{reference}{at}, probability {number(item.theirs_probability)}", item.theirs),
+            *shown,
+        ),
     )
+
+
+def _beginning(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= BEGINNING else f"{line[:BEGINNING]} …"
 
 
 def _reading(report: Report) -> Section:

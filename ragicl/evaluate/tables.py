@@ -19,7 +19,6 @@ from ragicl.evaluate.results import (
 from ragicl.evaluate.wording import (
     ABSENT,
     OVER,
-    capital,
     duration,
     headline,
     measure,
@@ -38,7 +37,7 @@ def methods_table(report: SetReport) -> Table:
     costs = ("training", "stored", "time an answer", "tokens an answer")
     rows = tuple((Cell(m.name), *_scores(m.scores), _against(m), *_cost(m)) for m in ranked)
     return Table(
-        f"Every method on {report.rows:,} test rows, the best first. Small: 95 % intervals.",
+        f"Every method on {report.rows:,} test rows, the best first, with 95 % intervals.",
         ("method", *_score_columns(ranked), f"difference to {OURS}", *costs),
         rows,
         OURS,
@@ -65,7 +64,7 @@ def clean_table(report: SetReport) -> Table:
 def settings_table(report: SetReport) -> Table:
     """Return how each method was trained."""
     rows = tuple((Cell(m.name), Cell(settings(m.settings))) for m in report.methods if m.settings)
-    return Table("What was chosen on held-out rows of the pool.", ("method", "settings"), rows)
+    return Table("Settings, and how they were found.", ("method", "settings"), rows, words=True)
 
 
 def distances_table(report: SetReport) -> Table:
@@ -92,9 +91,9 @@ def curve_table(curve: Curve, report: SetReport) -> Table:
         (Cell(f"{point.size:,}"), _interval(point.distance), _interval(point.accuracy))
         for point in curve.points
     )
-    what = measure(report.methods[0].scores) if report.methods else "accuracy"
+    what = measure(report.methods[0].scores)
     return Table(
-        f"{capital(OVER[curve.over])}.",
+        f"By {OVER[curve.over]}, with 95 % intervals.",
         (OVER[curve.over], f"distance to {curve.reference}", f"{what} of {OURS}"),
         rows,
     )

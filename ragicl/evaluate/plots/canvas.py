@@ -16,12 +16,12 @@ from matplotlib.text import Text
 from ragicl.evaluate.plots.placing import Box, Point, lead, place
 from ragicl.evaluate.results import OURS, Interval
 
-INK, PALE, GRID = "#222222", "#767676", "#e3e3e3"
+INK, PALE, GRID = "#222222", "#767676", "#d9d9d9"
 _LOOKS = {  # colours after Okabe & Ito and Paul Tol, and a marker each where colours are not told
     OURS: ("#d55e00", "o"),
     "majority": ("#888888", "X"),
-    "knn-1": ("#56b4e9", "v"),
-    "knn": ("#0072b2", "^"),
+    "knn-1": ("#3d94d1", "v"),
+    "knn": ("#00558f", "^"),
     "random-icl": ("#a08a00", "<"),
     "knn-prompting": ("#2a9d8f", ">"),
     "probe": ("#117733", "s"),

@@ -72,7 +72,8 @@ def _across(axes: Axes, label: str, sizes: Sequence[int]) -> None:
     edge = 0.06 * (last - first) or 0.5
     axes.set_xlim(2 ** (first - edge) - 1, 2 ** (last + edge) - 1)
     axes.set_xlabel(label)
-    axes.set_xticks(_apart(sizes))
+    ticks = _apart(sizes)
+    axes.set_xticks(ticks, [f"{size:,}" for size in ticks])
 
 
 def _apart(sizes: Sequence[int]) -> list[int]:

@@ -24,7 +24,7 @@ def plot_distances(report: SetReport) -> str:
     axes.set_xlim(left=0)
     axes.set_xlabel("total variation (0: the same distribution), with its 95 % interval")
     title = f"Distance from {OURS} to each reference"
-    note = "filled: to the reference     ◇ floor: between two trainings of it, with other seeds"
+    note = "filled: to the reference; ◇: its floor, between two trainings of it with other seeds"
     heading(figure, title, note)
     return svg(figure)
 
@@ -38,5 +38,5 @@ def _draw(axes: Axes, row: int, distance: Distance) -> None:
     if floor is not None:
         lying(axes, row + 0.2, floor, PALE)
         axes.plot(floor.value, row + 0.2, marker="D", color=PALE, mfc="white", ms=5)
-        words += f"   floor {number(floor.value)}"
+        words += f", floor {number(floor.value)}"
     axes.text(1.03, row, words, transform=axes.get_yaxis_transform(), va="center")

@@ -42,7 +42,7 @@ def plot_reliability(report: SetReport) -> str:
         bottom = height - 0.55 - 3.2 * (line + 1) + 0.6
         box = (0.09 + 0.5 * column, bottom / height, 0.39, 2.2 / height)
         _draw(figure.add_axes(box), method)
-    note = "numbers: test rows     dashed: as often right as sure; below it, too sure"
+    note = "numbers: test rows; dashed: right as often as sure; below it: too sure"
     heading(figure, "How often answers of each confidence are right", note)
     return svg(figure)
 

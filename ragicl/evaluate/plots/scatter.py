@@ -125,5 +125,5 @@ def _explain(figure: Figure) -> None:
     for x, seconds in ((0.42, 0), (0.53, 60), (0.65, 3600)):
         key.scatter(x, 0.74, _area(seconds), PALE)
         key.text(x + 0.02, 0.74, duration(seconds) if seconds else "none", va="center", color=PALE)
-    words = "+: bytes stored beside base model and index     grey line: the best within each time"
+    words = "+: bytes stored beside base model and index; grey line: the best within each time"
     key.text(0, 0.26, words, va="center", color=PALE)
