@@ -11,7 +11,10 @@ from conftest import ROOT
 
 import ragicl
 
-HEAVY = {"numpy", "faiss", "torch", "transformers", "sentence_transformers", "datasets", "sklearn"}
+HEAVY = {
+    "numpy", "faiss", "torch", "transformers", "sentence_transformers", "datasets", "sklearn",
+    "matplotlib",
+}  # fmt: skip
 
 
 def loaded_after(code: str) -> set[str]:

@@ -27,6 +27,7 @@ HOMES = {
     "sqlite3": {"index/store.py"},
     "sklearn": {"batch.py", "fixed.py"},
     "click": {"cli.py", "options.py"},
+    "matplotlib": {"evaluate/plots"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

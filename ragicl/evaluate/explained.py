@@ -1,0 +1,52 @@
+"""What the names and figures of a report mean, for a reader who has met none of them."""
+
+METHODS = {
+    "ragicl": "the engine: a frozen language model reads the nearest examples, then the question",
+    "majority": "always the most frequent label",
+    "knn-1": "the label of the nearest example; no language model",
+    "knn": "the vote of the nearest examples; no language model",
+    "random-icl": "as the engine, with examples drawn at random",
+    "knn-prompting": "the vote of the examples that the frozen language model answers most alike",
+    "probe": "logistic regression on the encoder's vectors; no language model",
+    "head": "the language model frozen, with a trained classification layer on its last state",
+    "partial": "as head, with the last layers of the language model trained too",
+    "full": "all weights of the language model trained",
+    "lora": "small matrices trained beside the language model's frozen weights",
+    "prompt-tuning": "a few input vectors trained, the language model frozen",
+    "two-stage": "trained on another task first, then on this one",
+    "multi-task": "one model trained on several sets",
+}
+
+FIGURES = {
+    "interval": (
+        "the range beside a value. Test rows are drawn again and again (bootstrap); 95 of 100 "
+        "times the value falls into it. Few rows make it wide."
+    ),
+    "difference": (
+        "a method's score minus that of ragicl on the same rows. It is real where its interval "
+        "leaves out 0; p is how often swapping the two in random rows makes as great a difference."
+    ),
+    "macro-F1": "the mean of the labels' F1 scores: a rare label counts as much as a frequent one.",
+    "NLL": (
+        "mean negative log-likelihood of the right label, in nats; 0 is perfect, and being sure "
+        "and wrong costs most."
+    ),
+    "ECE": (
+        "expected calibration error: how far the probability of answers is from the share of them "
+        "that is right, on average."
+    ),
+    "ROUGE-L, chrF": "how much of the right text an answer shares, in words and in characters.",
+    "total variation": (
+        "how far two distributions over answers are apart: 0 is the same, 1 has nothing in common. "
+        "At 0.2, a fifth of the probability lies on other answers."
+    ),
+    "floor": (
+        "the total variation between two trainings of the same reference with other seeds. "
+        "Fine-tuning is that far from itself; no method can be asked to come nearer."
+    ),
+    "agreement": "the share of rows (for texts, of tokens) with the same likeliest answer.",
+    "leaked rows": "test rows whose text also stands in the index, where it can be looked up.",
+    "training": "the time of training, the search for its settings included.",
+    "stored": "what a method needs beside the base model and the index (1 kB is 1,000 bytes).",
+    "tokens an answer": "what the language model reads for an answer; 0 where none is asked.",
+}
