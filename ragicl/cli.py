@@ -12,13 +12,15 @@ import click
 from ragicl.errors import RagiclError
 from ragicl.options import (
     column_options,
+    command_line,
     data_file,
     decide_option,
     engine_options,
+    listed_names,
     open_engine,
     queries_of,
 )
-from ragicl.show import block, ceiling, describe, kind_of, outcome, progress
+from ragicl.show import block, ceiling, describe, kind_of, outcome, progress, steps
 
 if TYPE_CHECKING:
     from ragicl.batch import ResumableFile, Row
@@ -45,7 +47,7 @@ class _Group(click.Group):
 )
 @click.version_option(package_name="ragicl")
 def main() -> None:
-    r"""Predict with a frozen language model and your labelled examples.
+    """Predict with a frozen language model and your labelled examples.
 
     \b
     ragicl index support.jsonl                  # once: embed and store the examples
@@ -69,7 +71,7 @@ def main() -> None:
 def index_command(
     data: str, out: Path | None, encoder: str, kind: Any, dedupe: bool, **columns: Any
 ) -> None:
-    r"""Index labelled examples: a JSONL, CSV, TSV or Parquet file, a data set, or - for stdin.
+    """Index labelled examples: a JSONL, CSV, TSV or Parquet file, a data set, or - for stdin.
 
     Run it again after an interruption: only what is missing is embedded.
 
@@ -132,7 +134,7 @@ def predict(
     exclude_self: bool,
     **options: Any,
 ) -> None:
-    r"""Predict texts, or the rows of a file, or JSON lines on stdin.
+    """Predict texts, or the rows of a file, or JSON lines on stdin.
 
     Rows that carry a label are also counted: accuracy and macro-F1 go to stderr.
 
@@ -176,7 +178,7 @@ def predict(
 @click.argument("text")
 @engine_options
 def prompt(index: Path, text: str, **options: Any) -> None:
-    r"""Show the prompt of a text and its length in tokens; the language model is not run.
+    """Show the prompt of a text and its length in tokens; the language model is not run.
 
     \b
     ragicl prompt indexes/support "cant log in" --k 3
@@ -191,6 +193,109 @@ def prompt(index: Path, text: str, **options: Any) -> None:
     )
 
 
+@main.command("evaluate")
+@click.argument("target", type=click.Path(path_type=Path), metavar="INDEX|SUITE.toml")
+@click.option("--test", help="Rows with their right outputs, as for predict --file.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the report.")
+@click.option(
+    "--reference",
+    "references",
+    help="References to train or measure, separated by commas.  [a suite's own, or probe,lora]",
+)
+@click.option("--rows", type=int, help="Test rows to draw at random.  [all, or the suite's]")
+@click.option("--seeds", default=2, show_default=True, help="Of references with randomness.")
+@click.option("--minutes", type=float, help="Limit of each training; says so where it ended one.")
+@click.option("--curves", help="Also measure against pool, k, budget, separated by commas.")
+@click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    help="Other labelled files, for two-stage and multi-task; repeatable.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=".",
+    show_default=True,
+    help="Folder that a suite's files are in.",
+)
+@engine_options
+@column_options
+def evaluate_command(
+    target: Path,
+    test: str | None,
+    out: Path,
+    references: str | None,
+    rows: int | None,
+    seeds: int,
+    minutes: float | None,
+    curves: str | None,
+    tasks: tuple[str, ...],
+    data: Path,
+    **options: Any,
+) -> None:
+    """Measure the engine beside fine-tuned references: accuracy, distance, cost, what to choose.
+
+    References: probe, head, partial, full, lora, prompt-tuning, two-stage, multi-task and
+    knn-prompting; majority, knn-1, knn and random-icl are always there. For texts: lora and full.
+    Run it again after an interruption: nothing that was done is repeated.
+
+    \b
+    ragicl evaluate indexes/support --test test.jsonl --out reports/support
+    ragicl evaluate indexes/support --test test.jsonl --reference probe,head,lora,full \\
+      --minutes 10 --curves pool,k --out reports/support
+    ragicl evaluate eval/suites/questions.toml --data data --out reports/questions
+    """
+    from ragicl.evaluate.prepare import task_of, tasks_of
+    from ragicl.evaluate.report import write_report
+    from ragicl.evaluate.run import evaluate
+    from ragicl.evaluate.suite import read_suite, rows_of
+
+    options["decide"] = "lm"
+    listed = None if references is None else listed_names(references)
+    lines = listed_names(curves or "")
+    with ExitStack() as stack, steps() as told:
+        if target.suffix == ".toml":
+            suite = read_suite(target)
+            listed = suite.references if listed is None else listed
+            lines = lines or suite.curves
+            prepared = tasks_of(
+                suite,
+                data,
+                out,
+                lambda path, own: open_engine(path, options | dict(own)),
+                rows=rows,
+                minutes=minutes,
+                steps=told,
+            )
+        else:
+            if test is None:
+                raise click.UsageError("Give the test rows: --test FILE.")
+            engine = open_engine(target, options)
+            queries = rows_of(data_file(test, options).queries(), rows)
+            others = {name: list(data_file(name, options).examples()) for name in tasks}
+            prepared = [
+                task_of(
+                    target.name, engine, queries, out, minutes=minutes, others=others, steps=told
+                )
+            ]
+        for task in prepared:
+            stack.callback(task.engine.close)
+        report = evaluate(
+            prepared,
+            ("probe", "lora") if listed is None else listed,
+            seeds=seeds,
+            curves=lines,
+            command=command_line(),
+        )
+    for file in write_report(report, out):
+        click.echo(file)
+    for own in report.sets:
+        click.echo(f"\n{own.name}", err=True)
+        for sentence in own.advice:
+            click.echo(f"- {sentence}", err=True)
+
+
 @main.command("bench")
 @click.argument("index", type=click.Path(path_type=Path))
 @click.option("--queries", default=32, show_default=True, help="Examples to answer as queries.")
@@ -198,7 +303,7 @@ def prompt(index: Path, text: str, **options: Any) -> None:
 @decide_option
 @engine_options
 def bench_command(index: Path, queries: int, as_json: bool, **options: Any) -> None:
-    r"""Measure where a prediction's time goes, with examples of the index as queries.
+    """Measure where a prediction's time goes, with examples of the index as queries.
 
     \b
     ragicl bench indexes/support
@@ -237,7 +342,7 @@ def bench_command(index: Path, queries: int, as_json: bool, **options: Any) -> N
 def plan_command(
     index: Path | None, lm: str, report: Path | None, as_json: bool, **figures: Any
 ) -> None:
-    r"""Say how many examples an error asks for: worst-case bounds, and what was measured.
+    """Say how many examples an error asks for: worst-case bounds, and what was measured.
 
     The bounds are those of arXiv 2506.08060. They hold for any task, and most tasks need far fewer
     examples: what a curve measured on your own data says counts for more. A bound that lacks a
@@ -260,7 +365,7 @@ def plan_command(
 @main.command()
 @click.argument("index", type=click.Path(path_type=Path))
 def info(index: Path) -> None:
-    r"""Show what an index holds, as JSON.
+    """Show what an index holds, as JSON.
 
     \b
     ragicl info indexes/support
@@ -281,7 +386,7 @@ def info(index: Path) -> None:
 @click.argument("data")
 @column_options
 def add(index: Path, data: str, **columns: Any) -> None:
-    r"""Add the examples of a file, or of - for stdin, in one transaction.
+    """Add the examples of a file, or of - for stdin, in one transaction.
 
     Examples that are there already, by id or by content, are not added again.
 
@@ -303,7 +408,7 @@ def add(index: Path, data: str, **columns: Any) -> None:
 @click.argument("index", type=click.Path(path_type=Path))
 @click.argument("ids", nargs=-1, required=True)
 def remove(index: Path, ids: tuple[str, ...]) -> None:
-    r"""Remove examples by id, all or none of them.
+    """Remove examples by id, all or none of them.
 
     \b
     ragicl remove indexes/support 73tbkfhbwmlkvchr

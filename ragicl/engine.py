@@ -346,6 +346,11 @@ class Engine:
             "seed": self.policy.seed,
         }
 
+    @property
+    def longest_answer(self) -> int:
+        """The most tokens that a written answer may have."""
+        return self._reserve(self._lm())
+
     def _budget(self, lm: LM) -> int:
         return min(self.policy.budget or lm.window, lm.window)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -197,6 +198,16 @@ def open_engine(path: Path, options: dict[str, Any]) -> Engine:
             f"--out {path}` again to embed the rest"
         )
     return engine
+
+
+def listed_names(text: str) -> tuple[str, ...]:
+    """Return the names between commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def command_line() -> str:
+    """Return the command that is running, as a shell would take it."""
+    return shlex.join(["ragicl", *sys.argv[1:]])
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -93,3 +93,26 @@ def progress(total: int | None, what: str, done: int = 0) -> Iterator[Callable[[
     )
     with bar as shown:
         yield lambda number: shown.update(number)
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str, int, int], None]]:
+    """Show one bar after another on stderr, a new one for each kind of work."""
+    from tqdm import tqdm
+
+    wait = 0.1 if sys.stderr.isatty() else 30.0
+    bar: Any = None
+
+    def told(name: str, done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None or bar.desc != f"{name}: " or done < bar.n or bar.total != total:
+            if bar is not None:
+                bar.close()
+            bar = tqdm(total=total, desc=name, mininterval=wait, file=sys.stderr)
+        bar.update(done - bar.n)
+
+    try:
+        yield told
+    finally:
+        if bar is not None:
+            bar.close()

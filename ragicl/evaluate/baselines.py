@@ -88,7 +88,7 @@ def knn_prompting(task: Task, seed: int) -> Reference:
     demonstrations, one of each label in turn; the labels of the examples with the smallest
     Kullback-Leibler divergence vote.
     """
-    from ragicl.backends.hf.reference import token_log_probs
+    from ragicl.backends.hf.reference import answer_log_probs
 
     start = time.perf_counter()
     order = np.random.default_rng(seed).permutation(len(task.pool))
@@ -97,11 +97,11 @@ def knn_prompting(task: Task, seed: int) -> Reference:
     anchors = [i for i in order.tolist() if i not in set(chosen)][:ANCHORS]
 
     def after(texts: Sequence[str]) -> FloatArray:
-        prompts = [task.engine.template.render(text, shots) for text in texts]
-        answers = [task.engine.template.answer(task.labels[0])] * len(texts)
+        answer = task.engine.template.answer(task.labels[0])
         rows = []
-        for number, log_probs in enumerate(token_log_probs(task.lm, prompts, answers), 1):
-            rows.append(log_probs[0])
+        for number, text in enumerate(texts, 1):
+            parts = task.engine.template.render(text, shots)
+            rows.append(answer_log_probs(task.lm, parts, answer)[0][0])
             task.steps(f"{task.name}: knn-prompting", number, len(texts))
         return np.stack(rows)
 

@@ -187,7 +187,9 @@ class Shown:
 class Item:
     """A test row on which engine and reference differ much.
 
-    :ivar ours: the engine's likeliest label (or the token where the two differ most), as `theirs`
+    :ivar ours: the engine's likeliest label, or what it writes; as `theirs`
+    :ivar ours_probability: of that label; for texts, the geometric mean of the probabilities of the
+        right output's tokens
     :ivar demonstrations: of the engine, in prompt order
     """
 

@@ -94,6 +94,11 @@ def choose_dtype(name: str) -> torch.dtype:
     return DTYPES[name]
 
 
+def accelerator() -> str:
+    """Return the name of the GPU in use; empty where there is none."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+
+
 def _cuda_dtype() -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float32
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -58,23 +58,19 @@ def hidden(lm: LM, prompts: Sequence[Parts]) -> FloatArray:
     return np.stack([row.cpu().numpy() for row in rows])
 
 
-def token_log_probs(
-    lm: LM, prompts: Sequence[Parts], answers: Sequence[str]
-) -> Iterator[FloatArray]:
-    """Yield, for each prompt with its own answer, the distributions before each answer's token.
+def answer_log_probs(lm: LM, parts: Parts, answer: str) -> tuple[FloatArray, tuple[int, ...]]:
+    """Return the distributions from which an answer's tokens would be drawn, and its token ids.
 
-    :return: log-probabilities in nats, shape (tokens of the answer, vocabulary)
+    :return: log-probabilities in nats, shape (tokens of the answer, vocabulary); the tokens
     :raises BackendError: where `lm` is not a model of transformers
     """
     model = _hf(lm).model()
-    for parts, answer in zip(prompts, answers, strict=True):
-        split = _hf(lm).tokens.split(parts, [answer])
-        text = [*split.ids, *split.answers[0]]
-        number = len(split.answers[0])
-        with torch.inference_mode():
-            ids = torch.tensor([text[:-1]], device=model.device)
-            logits = model(input_ids=ids, logits_to_keep=number, use_cache=False).logits[0]
-            yield logits.float().log_softmax(dim=-1).cpu().numpy()
+    split = _hf(lm).tokens.split(parts, [answer])
+    tokens = split.answers[0]
+    ids = torch.tensor([[*split.ids, *tokens[:-1]]], device=model.device)
+    with torch.inference_mode():
+        logits = model(input_ids=ids, logits_to_keep=len(tokens), use_cache=False).logits[0]
+        return logits.float().log_softmax(dim=-1).cpu().numpy(), tokens
 
 
 def tune(

@@ -1,0 +1,93 @@
+"""From what the command was given to tasks: an index and its test rows, or a suite's sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ragicl.data import DataFile
+from ragicl.engine import Engine
+from ragicl.errors import TaskError
+from ragicl.evaluate.suite import SetSpec, Suite, pool_of, rows_of
+from ragicl.evaluate.task import Steps, Task
+from ragicl.index.build import build, survey
+from ragicl.records import Example, Query
+
+KEPT = "kept"  # folder, beside the report, of all that can be used again
+
+Opener = Callable[[Path, Mapping[str, Any]], Engine]
+"""Opens the engine of an index, with a suite's own options."""
+
+
+def task_of(
+    name: str,
+    engine: Engine,
+    queries: Sequence[Query],
+    out: Path,
+    *,
+    minutes: float | None,
+    others: Mapping[str, Sequence[Example]],
+    steps: Steps,
+) -> Task:
+    """Return the task of one index."""
+    return Task(name, engine, tuple(queries), out / KEPT, minutes, others, steps)
+
+
+def tasks_of(
+    suite: Suite,
+    data: Path,
+    out: Path,
+    opener: Opener,
+    *,
+    rows: int | None,
+    minutes: float | None,
+    steps: Steps,
+) -> list[Task]:
+    """Return the tasks of a suite; indexes that are missing are built.
+
+    References trained on several sets learn from the suite's other sets of the same kind.
+
+    :param data: the folder that the suite's files are in
+    :param rows: test rows of each set; None goes by the suite
+    """
+    engines = [_engine(spec, suite, data, out, opener, steps) for spec in suite.sets]
+    pools = {
+        spec.name: (engine.generates, engine.index.vectors()[0])
+        for spec, engine in zip(suite.sets, engines, strict=True)
+    }
+    tasks = []
+    for spec, engine in zip(suite.sets, engines, strict=True):
+        others = {
+            name: pool
+            for name, (generates, pool) in pools.items()
+            if name != spec.name and generates == engine.generates
+        }
+        queries = rows_of(DataFile(str(data / spec.test)).queries(), rows or spec.rows, spec.seed)
+        tasks.append(
+            task_of(spec.name, engine, queries, out, minutes=minutes, others=others, steps=steps)
+        )
+    return tasks
+
+
+def _engine(
+    spec: SetSpec, suite: Suite, data: Path, out: Path, opener: Opener, steps: Steps
+) -> Engine:
+    folder = out / KEPT / "indexes"
+    pool = pool_of(spec, data, folder)
+    path = Path(pool.name).with_suffix("")
+    surveyed = survey(pool)
+    done = 0
+
+    def progress(number: int) -> None:
+        nonlocal done
+        done += number
+        steps(f"{spec.name}: embedding", done, surveyed.rows)
+
+    if not path.exists():
+        index, _ = build(pool, path, surveyed=surveyed, progress=progress)
+        index.close()
+    try:
+        return opener(path, suite.engine)
+    except KeyError as error:
+        raise TaskError(f"the suite's [engine] has no option {error}") from error

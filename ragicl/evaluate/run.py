@@ -1,0 +1,83 @@
+"""A whole evaluation: all sets, the recommendation, what it was run on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ragicl.errors import TaskError
+from ragicl.evaluate.advice import advise
+from ragicl.evaluate.curves import OVER
+from ragicl.evaluate.references import chosen
+from ragicl.evaluate.results import Report, SetReport
+from ragicl.evaluate.study import study_labels
+from ragicl.evaluate.task import Task
+from ragicl.evaluate.written import study_texts
+
+PACKAGES = ("ragicl", "torch", "transformers", "peft", "sentence-transformers", "faiss-cpu",
+            "scikit-learn")  # fmt: skip
+
+
+def evaluate(
+    tasks: Sequence[Task],
+    references: Sequence[str],
+    *,
+    seeds: int = 2,
+    curves: Sequence[str] = (),
+    command: str = "",
+) -> Report:
+    """Measure the engine of each task beside the references named.
+
+    Everything is kept in the tasks' folder as it is made: a killed evaluation, run again, repeats
+    nothing that was done.
+
+    :param seeds: of references with randomness; two or more give each its floor
+    :param curves: ``pool``, ``k`` or ``budget``, of labels alone
+    :raises TaskError: for an unknown reference or curve
+    """
+    if seeds < 1:
+        raise TaskError(f"seeds is {seeds}; it must be 1 or more")
+    if unknown := [over for over in curves if over not in OVER]:
+        raise TaskError(f"unknown curve {unknown[0]!r}; known: {', '.join(OVER)}")
+    named = [chosen(references, task.engine.index.kind) for task in tasks]  # errors come first
+    sets = [_study(task, names, seeds, curves) for task, names in zip(tasks, named, strict=True)]
+    return Report(
+        tuple(replace(own, advice=advise(own)) for own in sets),
+        command,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        _machine(),
+        {name: found for name in PACKAGES if (found := _version(name))},
+    )
+
+
+def _study(task: Task, names: Sequence[str], seeds: int, curves: Sequence[str]) -> SetReport:
+    if task.engine.generates:
+        return study_texts(task, names, seeds)
+    return study_labels(task, names, seeds, curves)
+
+
+def _machine() -> str:
+    from ragicl.backends.hf.load import accelerator
+
+    return f"{_processor()}, {os.cpu_count()} cores, {accelerator() or 'no GPU'}"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
