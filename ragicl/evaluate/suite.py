@@ -62,8 +62,9 @@ def read_suite(path: Path) -> Suite:
     specs = tuple(SetSpec(**_known(SetSpec, own, f"a [[set]] of {path}")) for own in sets)
     if len({spec.name for spec in specs}) < len(specs):
         raise TaskError(f"{path} has two sets of the same name; results are kept by name")
-    known = _known(Suite, {"sets": specs, **content}, str(path))
-    return Suite(**{n: tuple(v) if isinstance(v, list) else v for n, v in known.items()})
+    known = dict(_known(Suite, {"sets": specs, **content}, str(path)))
+    listed: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in known.items()}
+    return Suite(**listed)
 
 
 def pool_of(spec: SetSpec, data: Path, folder: Path) -> DataFile:
@@ -110,7 +111,7 @@ def _of_each(examples: Sequence[Example], number: int) -> list[Example]:
 
 
 def _known(record: type, values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    names = {item.name for item in fields(record)}  # type: ignore[arg-type]
+    names = {item.name for item in fields(record)}
     if unknown := sorted(set(values) - names):
         raise TaskError(f"{where} has {unknown[0]!r}; known: {', '.join(sorted(names))}")
     if record is SetSpec and (missing := sorted({"name", "train", "test"} - set(values))):

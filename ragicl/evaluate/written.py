@@ -152,8 +152,8 @@ def _compared(task: Task, pairs: Sequence[tuple[Writer, Writer]]) -> dict[str, F
 def _row(task: Task, row: int, pairs: Sequence[tuple[Writer, Writer]]) -> list[list[float]]:
     """Compare models on one right output.
 
-    :return: for each pair the mean and the greatest distance of its tokens, the share of tokens with
-        the same likeliest continuation, and both models' mean log-probability of its tokens
+    :return: for each pair the mean and the greatest distance of its tokens, the share of tokens
+        with the same likeliest continuation, and both models' mean log-probability of its tokens
     """
     found: dict[str, FloatArray] = {}
     own: dict[str, float] = {}
