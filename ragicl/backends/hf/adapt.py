@@ -5,6 +5,7 @@ The home of peft.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, cast
 
 import torch
@@ -75,7 +76,9 @@ def _with_peft(model: PreTrainedModel, method: str) -> PreTrainedModel:
         if method == "lora"
         else peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=SOFT_TOKENS)
     )
-    return cast(PreTrainedModel, peft.get_peft_model(model, config))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of peft's own, about transformers 6
+        return cast(PreTrainedModel, peft.get_peft_model(model, config))
 
 
 def _last(model: PreTrainedModel) -> list[nn.Module]:

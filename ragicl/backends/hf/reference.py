@@ -93,6 +93,8 @@ def tune(
     :raises BackendError: where `lm` is not a model of transformers, or a package is missing
     """
     base = _hf(lm)
+    if method == "prompt-tuning" and not base.packed:
+        raise BackendError(f"a soft prompt before {base.spec} cannot be scored; leave it out")
     load = partial(load_model, base.name, torch.float32)
     bf16 = base.dtype == torch.bfloat16
     spent = 0.0
@@ -106,8 +108,6 @@ def tune(
     done, chosen = tuner.tune(method, _rows(base, pairs), folder, seed, minutes)
     model = tuner.tuned(method, folder, seed)
     if method == "prompt-tuning":
-        if not base.packed:
-            raise BackendError(f"a soft prompt before {base.spec} cannot be scored; leave it out")
         found = base.variant(base.model(), method, soft_prompt(model, base.model()))
     else:
         found = base.variant(merged(model).to(base.dtype).to(base.model().device), method)  # type: ignore[arg-type]

@@ -38,6 +38,7 @@ EPOCHS = 8  # at most
 BATCH = 32  # rows in a step
 HELD_OUT = 0.2  # of the rows, but at most HELD_OUT_ROWS
 HELD_OUT_ROWS = 200
+WARMUP = 0.06  # of the steps; none where that is less than one: its rate would be 0
 SEARCH_SHARE = 0.6  # of the time, where it is limited
 LEAST_EPOCHS = 0.05  # of a training that has no time left
 IGNORED = -100  # a token without loss
@@ -172,7 +173,7 @@ class Tuner:
         with quiet():
             trainer = Trainer(
                 model=model,
-                args=self._arguments(recipe, folder, judged=bool(held)),
+                args=self._arguments(recipe, folder, len(rows), judged=bool(held)),
                 train_dataset=dataset(rows),
                 eval_dataset=dataset(held) if held else None,
                 data_collator=collate,
@@ -201,13 +202,15 @@ class Tuner:
         model.load_state_dict(found, strict=False)
         return model
 
-    def _arguments(self, recipe: Recipe, folder: Path, *, judged: bool) -> TrainingArguments:
+    def _arguments(
+        self, recipe: Recipe, folder: Path, rows: int, *, judged: bool
+    ) -> TrainingArguments:
         return TrainingArguments(
             output_dir=str(folder),
             num_train_epochs=recipe.epochs,
             learning_rate=recipe.rate,
             lr_scheduler_type="linear",
-            warmup_steps=0.06,
+            warmup_steps=int(WARMUP * recipe.epochs * rows / BATCH),
             weight_decay=0.01,
             per_device_train_batch_size=BATCH,
             per_device_eval_batch_size=BATCH,

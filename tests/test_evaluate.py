@@ -1,0 +1,304 @@
+"""An evaluation from end to end, with stand-ins; what was done once is not done again."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import EchoLM, HashEncoder
+
+from ragicl import Engine, Example, Index, Policy
+from ragicl.cli import main
+from ragicl.errors import BackendError, DataError, TaskError
+from ragicl.evaluate import kept
+from ragicl.evaluate.references import answers, chosen, seeds_of, standing
+from ragicl.evaluate.results import OURS
+from ragicl.evaluate.run import evaluate
+from ragicl.evaluate.saved import load_report
+from ragicl.evaluate.study import leaked, study_labels
+from ragicl.evaluate.suite import pool_of, read_suite, rows_of
+from ragicl.evaluate.task import Reference, Task
+from ragicl.prompt import plain_template
+from ragicl.records import Query
+
+WORDS = {"late": "parcel", "lost": "card", "reset": "pin"}
+POOL = [
+    Example(f"{word} number {n}", label, str(f"{label}-{n}"))
+    for label, word in WORDS.items()
+    for n in range(8)
+]
+TEST = [
+    Query(f"my {word} is odd {n}", f"{label}-test-{n}", label)
+    for label, word in WORDS.items()
+    for n in range(5)
+] + [Query("  PARCEL number: 3!", "leak", "late")]
+
+
+@pytest.fixture
+def task(tmp_path, encoder):
+    index = Index.create(tmp_path / "index", encoder=encoder)
+    index.add(POOL)
+    engine = Engine(index, EchoLM(), plain_template("classify"), Policy(k=3))
+    yield Task("support", engine, tuple(TEST), tmp_path / "kept")
+    engine.close()
+
+
+def test_a_study_measures_every_method(task):
+    report = study_labels(task, chosen(["probe"], "classify"), curves=["pool", "k", "budget"])
+    names = [method.name for method in report.methods]
+    assert names == [OURS, "majority", "knn-1", "knn", "random-icl", "probe"]
+    by_name = {method.name: method for method in report.methods}
+    assert by_name["knn"].scores.accuracy.value > by_name["majority"].scores.accuracy.value
+    assert by_name[OURS].against is None
+    assert by_name["knn"].against.difference.value == pytest.approx(
+        by_name["knn"].scores.accuracy.value - by_name[OURS].scores.accuracy.value
+    )
+    assert by_name[OURS].cost.query_tokens > by_name["knn"].cost.query_tokens == 0
+    assert report.distances[0].reference == "probe", "it stands for fine-tuning"
+    floors = {d.reference: d.floor for d in report.distances}
+    assert floors["random-icl"] is not None
+    assert floors["probe"] is None
+    assert (report.leaked, report.rows, report.pool, report.labels) == (1, 16, 24, 3)
+    assert by_name[OURS].clean is not None
+    assert [c.over for c in report.curves] == ["pool", "k", "budget"]
+    assert [p.size for p in report.curves[0].points] == [12, 24]
+    assert "4" in report.curves[0].note, "too few sizes to fit"
+    assert len(report.worst) == 10
+    assert [i.distance for i in report.worst] == sorted(i.distance for i in report.worst)[::-1]
+
+
+def test_the_whole_pool_of_a_curve_is_the_engine_itself(task):
+    report = study_labels(task, chosen(["probe"], "classify"), curves=["pool"])
+    whole = report.curves[0].points[-1]
+    assert whole.size == len(POOL)
+    assert whole.distance.value == pytest.approx(report.distances[0].mean.value)
+    ours = report.methods[0].scores.accuracy.value
+    assert whole.accuracy.value == pytest.approx(ours)
+
+
+def test_a_reference_against_itself_is_at_no_distance(task):
+    from ragicl.evaluate.distances import total_variation
+
+    for name in (OURS, "knn", "random-icl"):
+        own = answers(task, name).probs
+        assert total_variation(own, answers(task, name).probs).max() == 0
+
+
+def test_a_probe_of_shuffled_labels_is_far_away(task, tmp_path, encoder):
+    """The labels' names moved in a circle: what was learnt is as sure, and always other."""
+    turned = dict(zip(WORDS, [*list(WORDS)[1:], *list(WORDS)[:1]], strict=True))
+    with Index.create(tmp_path / "turned", encoder=encoder) as index:
+        index.add([Example(e.input, turned[e.output], e.id) for e in POOL])
+        engine = Engine(index, EchoLM(), plain_template("classify"), Policy(k=3))
+        other = Task("turned", engine, tuple(TEST), tmp_path / "kept")
+        from ragicl.evaluate.distances import total_variation
+
+        mine, theirs = answers(task, "probe").probs, answers(other, "probe").probs
+        assert total_variation(mine, theirs).mean() > 0.5
+
+
+def test_leaks_are_found_but_for_case_and_punctuation(task):
+    assert leaked(task).tolist() == [False] * 15 + [True]
+
+
+def test_what_was_answered_is_not_asked_again(task, monkeypatch):
+    first = study_labels(task, chosen(["probe"], "classify"), curves=["pool"])
+    monkeypatch.setattr(Engine, "prompt", _shown(task))
+    for module, name in ((EchoLM, "score"), (HashEncoder, "encode")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("asked again"))
+    assert study_labels(task, chosen(["probe"], "classify"), curves=["pool"]) == first
+
+
+def _shown(task):
+    """The report shows demonstrations: retrieval, without the models."""
+    original = {text: task.engine.prompt(text) for text in task.texts}
+    return lambda self, text: original[text]
+
+
+def test_a_killed_evaluation_goes_on_where_it_stopped(task, monkeypatch):
+    monkeypatch.setattr(kept, "ROWS", 4)
+    asked: list[str] = []
+
+    def ours(stop):
+        def probs(texts):
+            if len(asked) == stop:
+                raise KeyboardInterrupt
+            asked.extend(texts)
+            return task.engine.probs(texts)
+
+        return lambda: Reference(task.labels, probs)
+
+    with pytest.raises(KeyboardInterrupt):
+        kept.answers_of(task, "ours", ours(8))
+    found = kept.answers_of(task, "ours", ours(None))
+    assert asked == task.texts, "each row once"
+    np.testing.assert_allclose(found.probs, task.engine.probs(task.texts), atol=1e-6)
+
+
+def test_other_pools_and_policies_have_answers_of_their_own(task):
+    from dataclasses import replace
+
+    before = answers(task, OURS).probs
+    engine = Engine(task.engine.index, EchoLM(), plain_template("classify"), Policy(k=1))
+    assert np.abs(answers(replace(task, engine=engine), OURS).probs - before).max() > 0.01
+    task.engine.add([Example("my card is odd", "late", "odd")])
+    assert replace(task).identity != task.identity
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(TaskError, match="unknown reference 'prob'; known here: majority"):
+        chosen(["prob"], "classify")
+    with pytest.raises(TaskError, match="known here: lora, full"):
+        chosen(["probe"], "generate")
+
+
+def test_the_reference_that_stands_for_tuning():
+    assert standing(["majority", "knn", "probe", "lora", "full"]) == "full"
+    assert standing(["majority", "knn"]) == "knn"
+    assert list(seeds_of("probe", 3)) == [0]
+    assert list(seeds_of("lora", 3)) == [0, 1, 2]
+
+
+def test_models_that_cannot_be_tuned_say_so(task):
+    with pytest.raises(BackendError, match="echo: cannot be fine-tuned"):
+        answers(task, "lora")
+
+
+@pytest.mark.parametrize("name", ["two-stage", "multi-task"])
+def test_references_of_several_sets_need_them(task, name):
+    with pytest.raises(TaskError, match="--task FILE"):
+        answers(task, name)
+
+
+def test_the_pool_may_lack_a_test_label(task):
+    from dataclasses import replace
+
+    strange = replace(task, test=(*TEST, Query("a bird", "x", "birds")))
+    report = study_labels(strange, chosen([], "classify"))
+    assert report.rows == 17
+    with pytest.raises(TaskError, match="no test row"):
+        study_labels(replace(task, test=(Query("a bird", "x", "birds"),)), chosen([], "classify"))
+
+
+def test_every_test_row_needs_its_right_output():
+    with pytest.raises(TaskError, match="row b has no right output"):
+        rows_of([Query("x", "a", "y"), Query("x", "b")], None)
+    rows = [Query(str(n), str(n), "y") for n in range(50)]
+    some = rows_of(rows, 7)
+    assert some == rows_of(rows, 7)
+    assert [int(q.id) for q in some] == sorted(int(q.id) for q in some)
+    assert rows_of(rows, 70) == tuple(rows)
+
+
+def test_evaluate_reports_all_sets(task):
+    report = evaluate([task], ["probe"], command="ragicl evaluate …")
+    (own,) = report.sets
+    assert own.advice
+    assert report.versions["torch"]
+    for wrong in ({"seeds": 0}, {"curves": ["rows"]}):
+        with pytest.raises(TaskError):
+            evaluate([task], ["probe"], **wrong)
+
+
+# ---------------------------------------------------------------------------------- the command
+
+
+def write(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.fixture
+def files(tmp_path):
+    write(tmp_path / "train.jsonl", [{"text": e.input, "label": e.output} for e in POOL])
+    write(tmp_path / "test.jsonl", [{"text": q.input, "label": q.gold} for q in TEST])
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def test_the_command_writes_a_report_of_an_index(files):
+    index, out = files / "index", files / "report"
+    made = run("index", files / "train.jsonl", "--out", index, "--encoder", "hash:a")
+    assert made.exit_code == 0, made.output
+    told = run("evaluate", index, "--test", files / "test.jsonl", "--out", out, "--rows", 9,
+               "--reference", "probe", "--lm", "echo:900", "--k", 2)  # fmt: skip
+    assert told.exit_code == 0, told.output
+    assert "Most accurate:" in told.stderr
+    report = load_report(out / "report.json")
+    assert report.sets[0].rows == 9
+    assert report.command.startswith("ragicl")
+    assert (out / "report.html").read_text().count("knn") > 3
+
+
+SUITE = """
+references = ["probe"]
+
+[engine]
+k = 2
+lm = "echo:900"
+
+[[set]]
+name = "one"
+train = "train.jsonl"
+test = "test.jsonl"
+per_class = 4
+
+[[set]]
+name = "two"
+train = "train.jsonl"
+test = "test.jsonl"
+pool = 20
+rows = 10
+"""
+
+
+def test_the_command_runs_a_suite(files, monkeypatch):
+    monkeypatch.setattr("ragicl.evaluate.prepare.build", _with_stand_in)
+    (files / "suite.toml").write_text(SUITE)
+    told = run("evaluate", files / "suite.toml", "--data", files, "--out", files / "report")
+    assert told.exit_code == 0, told.output
+    one, two = load_report(files / "report" / "report.json").sets
+    assert (one.name, one.pool, one.rows) == ("one", 12, 16)
+    assert (two.name, two.pool, two.rows) == ("two", 20, 10)
+    assert one.policy["k"] == 2
+
+
+def _with_stand_in(data, path, **options):
+    from ragicl.index.build import build
+
+    return build(data, path, encoder="hash:a", **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("", TaskError, "names no data set"),
+        ("sets = [", DataError, "cannot read the suite"),
+        ('x = 1\n[[set]]\nname="a"\ntrain="b"\ntest="c"', TaskError, "has 'x'"),
+        ('[[set]]\nname="a"\ntrain="b"\ntest="c"\npools=3', TaskError, "has 'pools'"),
+        ('[[set]]\nname="a"\ntrain="b"', TaskError, "no 'test'"),
+        ('[[set]]\nname="a"\ntrain="b"\ntest="c"\n' * 2, TaskError, "same name"),
+    ],
+)
+def test_bad_suites_are_refused(tmp_path, text, error, said):
+    (tmp_path / "suite.toml").write_text(text)
+    with pytest.raises(error, match=said):
+        read_suite(tmp_path / "suite.toml")
+
+
+def test_pools_are_drawn_by_seed_and_by_class(files):
+    (files / "suite.toml").write_text(SUITE)
+    one, two = read_suite(files / "suite.toml").sets
+    drawn = list(pool_of(one, files, files / "out").examples())
+    assert sorted(e.output for e in drawn) == sorted([*WORDS] * 4)
+    assert pool_of(one, files, files / "out").name == pool_of(one, files, files / "out").name
+    assert len(list(pool_of(two, files, files / "out").examples())) == 20
+
+
+def test_an_evaluation_without_test_rows_is_refused(files):
+    told = run("evaluate", files / "index", "--out", files / "report")
+    assert told.exit_code == 2
+    assert "--test FILE" in told.output

@@ -1,0 +1,222 @@
+"""Fine-tuning tiny models: what is trained, what is kept, what a killed or stopped run leaves."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import EchoLM
+from test_hf import tiny  # noqa: F401 - a fixture
+
+from ragicl.backends.hf import clock, tuning
+from ragicl.backends.hf.adapt import merged, prepare, trainable
+from ragicl.backends.hf.reference import answer_log_probs, hidden, tune
+from ragicl.backends.hf.tuning import DONE, IGNORED, Recipe, Row, Tuner, collate, held_out
+from ragicl.errors import BackendError, TaskError
+from ragicl.prompt import plain_template
+
+TEMPLATE = plain_template("classify")
+LABELS = ("weather", "music")
+PAIRS = [
+    (TEMPLATE.render(f"{word} {n}", []), TEMPLATE.answer(label))
+    for word, label in (("rain", "weather"), ("song", "music"))
+    for n in range(12)
+]
+METHODS = ["full", "partial", "lora", "prompt-tuning"]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(tuning, "RATES", {"full": (1e-2,), "partial": (1e-2,), "lora": (3e-2,),
+                                          "prompt-tuning": (0.3,)})  # fmt: skip
+    monkeypatch.setattr(tuning, "EPOCHS", 4)
+
+
+def score(lm):
+    prompts = [TEMPLATE.render(text, []) for text in ("rain 3", "song 5")]
+    return lm.score(prompts, [TEMPLATE.answer(label) for label in LABELS])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_training_makes_the_right_answers_likelier(tiny, tmp_path, method):  # noqa: F811
+    lm = tiny("llama").lm
+    before = score(lm)
+    tuned = tune(lm, method, PAIRS, tmp_path)
+    after = score(tuned.lm)
+    assert (np.diag(after) > np.diag(before)).all()
+    np.testing.assert_array_equal(score(lm), before, "the frozen model stays as it was")
+    assert tuned.settings["complete"]
+    assert tuned.seconds > 0
+    assert tuned.lm.description.endswith(method)
+    sizes = {"full": 1, "partial": 1, "lora": 0.5, "prompt-tuning": 0.2}
+    whole = 2 * sum(p.numel() for p in lm.model().parameters())
+    assert 0 < tuned.bytes < 1.2 * sizes[method] * whole + 10_000
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_what_a_method_names_is_trained(tiny, monkeypatch, method):  # noqa: F811
+    monkeypatch.setattr("ragicl.backends.hf.adapt.BLOCKS", 1)
+    model = prepare(tiny("llama").model.__class__(tiny("llama").model.config), method)
+    names = set(trainable(model))
+    everything = {name for name, _ in model.named_parameters()}
+    if method == "full":
+        assert names == everything
+    elif method == "partial":
+        assert {n.split(".")[2] for n in names if "layers" in n} == {"1"}
+        assert "model.norm.weight" in names
+        assert not any("embed" in n for n in names)
+    else:
+        marks = {"lora": "lora_", "prompt-tuning": "prompt_encoder"}
+        assert names
+        assert all(marks[method] in name for name in names)
+
+
+def test_a_finished_training_is_read_not_done_again(tiny, tmp_path, monkeypatch):  # noqa: F811
+    lm = tiny("llama").lm
+    first = tune(lm, "lora", PAIRS, tmp_path)
+    monkeypatch.setattr(tuning.Trainer, "train", lambda *_, **__: pytest.fail("trained again"))
+    again = tune(lm, "lora", PAIRS, tmp_path)
+    np.testing.assert_array_equal(score(again.lm), score(first.lm))
+    assert (again.seconds, again.settings) == (first.seconds, first.settings)
+
+
+def test_seeds_differ_and_share_the_search(tiny, tmp_path):  # noqa: F811
+    lm = tiny("llama").lm
+    first, second = (tune(lm, "lora", PAIRS, tmp_path, seed=seed) for seed in (0, 1))
+    assert np.abs(score(first.lm) - score(second.lm)).max() > 1e-4
+    assert first.settings["rate"] == second.settings["rate"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["rate-0", "seed-0", "seed-1"]
+
+
+ROWS = [Row(tuple(range(3, 3 + n % 5 + 1)), (7, 8)) for n in range(40)]
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(tiny, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(tuning, "BATCH", 4)
+    monkeypatch.setattr(clock, "SAVE_EVERY", 0.0)
+    seen = []
+
+    def load():
+        model = tiny("llama").model
+        return model.__class__.from_pretrained(tiny("llama").folder, dtype=torch.float32)
+
+    def killed(name, step, of):
+        seen.append(step)
+        if seen == list(range(1, 8)):
+            raise KeyboardInterrupt
+
+    tuner = Tuner(load, bf16=False, steps=killed)
+    recipe = Recipe("full", 1e-3, 2.0)
+    with pytest.raises(KeyboardInterrupt):
+        tuner.train(recipe, ROWS, tmp_path / "a")
+    done = tuner.train(recipe, ROWS, tmp_path / "a")
+    assert done.complete
+    assert seen[7] in (6, 7, 8), "the checkpoint of the sixth or seventh step"
+    assert seen[-1] == 20
+    assert not list((tmp_path / "a").glob("checkpoint-*")), "what is done needs none"
+    whole = Tuner(load, bf16=False).train(recipe, ROWS, tmp_path / "b")
+    assert whole.epochs == done.epochs == 2
+    weights = [tuning.load_file(tmp_path / f / tuning.WEIGHTS) for f in "ab"]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(tensor, weights[1][name], rtol=0.02, atol=1e-4)
+
+
+def test_time_ends_a_training_and_is_said_so(tiny, tmp_path):  # noqa: F811
+    lm = tiny("llama").lm
+    tuned = tune(lm, "full", PAIRS, tmp_path, minutes=1e-6)
+    assert not tuned.settings["complete"]
+    assert tuned.settings["epochs"] < 2
+    assert np.isfinite(score(tuned.lm)).all()
+
+
+def test_the_first_stage_is_where_the_second_begins(tiny, tmp_path):  # noqa: F811
+    lm = tiny("llama").lm
+    reversed_ = [(parts, TEMPLATE.answer(LABELS["weather" in answer])) for parts, answer in PAIRS]
+    tuned = tune(lm, "full", PAIRS, tmp_path / "x", before=reversed_)
+    alone = tune(lm, "full", PAIRS, tmp_path / "y")
+    assert (tmp_path / "x" / "before" / "seed-0" / DONE).exists()
+    assert tuned.seconds > alone.seconds / 4
+    assert np.abs(score(tuned.lm) - score(alone.lm)).max() > 1e-3
+
+
+def test_a_soft_prompt_scores_as_peft_reads_it(tiny, tmp_path):  # noqa: F811
+    it = tiny("llama")
+    tuned = tune(it.lm, "prompt-tuning", PAIRS, tmp_path)
+    load = lambda: it.model.__class__.from_pretrained(it.folder, dtype=torch.float32)  # noqa: E731
+    model = Tuner(load, bf16=False).tuned("prompt-tuning", tmp_path, 0).eval()
+    assert_scores_match(it, tuned.lm, model)
+
+
+def test_a_merged_adapter_scores_as_peft_reads_it(tiny, tmp_path):  # noqa: F811
+    it = tiny("llama")
+    tuned = tune(it.lm, "lora", PAIRS, tmp_path)
+    load = lambda: it.model.__class__.from_pretrained(it.folder, dtype=torch.float32)  # noqa: E731
+    model = Tuner(load, bf16=False).tuned("lora", tmp_path, 0).eval()
+    assert_scores_match(it, tuned.lm, model)
+    assert merged(it.model) is it.model
+
+
+def assert_scores_match(it, lm, model):
+    scores = score(lm)
+    for row, text in enumerate(("rain 3", "song 5")):
+        for column, label in enumerate(LABELS):
+            split = it.lm.tokens.split(TEMPLATE.render(text, []), [TEMPLATE.answer(label)])
+            ids = [*split.ids, *split.answers[0]]
+            with torch.inference_mode():
+                logits = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+            own = len(split.answers[0])
+            expected = sum(
+                logits[-own - 1 + n, token].item() for n, token in enumerate(split.answers[0])
+            )
+            assert scores[row, column] == pytest.approx(expected, abs=1e-3)
+
+
+def test_held_out_rows_are_the_same_each_time_and_not_trained_on():
+    train, held = held_out(ROWS)
+    assert held_out(ROWS) == (train, held)
+    assert len(held) == 8
+    assert len(train) + len(held) == len(ROWS)
+    assert len(held_out(ROWS * 100)[1]) == tuning.HELD_OUT_ROWS
+
+
+def test_a_batch_asks_for_the_answers_alone():
+    rows = [{"prompt": [1, 2, 3], "answer": [4, 5]}, {"prompt": [1, 2], "answer": [6]}]
+    batch = collate(rows)
+    assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5], [1, 2, 6, 0, 0]]
+    assert batch["attention_mask"].sum(1).tolist() == [5, 3]
+    positions = [5 + n for n in batch["logits_to_keep"].tolist()]
+    assert positions == [1, 2, 3]
+    assert batch["labels"].tolist() == [[IGNORED, 4, 5], [6, IGNORED, IGNORED]]
+
+
+def test_distributions_agree_with_scores(tiny):  # noqa: F811
+    lm = tiny("llama").lm
+    parts = TEMPLATE.render("rain", [("song", "music")])
+    log_probs, tokens = answer_log_probs(lm, parts, TEMPLATE.answer("weather"))
+    assert log_probs.shape[0] == len(tokens)
+    np.testing.assert_allclose(np.exp(log_probs).sum(axis=1), 1, atol=1e-4)
+    own = log_probs[np.arange(len(tokens)), tokens].sum()
+    expected = lm.score([parts], [TEMPLATE.answer("weather")])[0, 0]
+    assert own == pytest.approx(expected, abs=1e-3)
+
+
+def test_hidden_states_are_those_of_the_last_layer(tiny):  # noqa: F811
+    it = tiny("llama")
+    parts = TEMPLATE.render("rain", [])
+    ids = torch.tensor([it.lm.tokens.encode(parts)])
+    with torch.inference_mode():
+        expected = it.model(input_ids=ids, output_hidden_states=True).hidden_states[-1][0, -1]
+    np.testing.assert_allclose(hidden(it.lm, [parts, parts])[1], expected, atol=1e-4)
+
+
+def test_what_cannot_be_tuned_is_refused(tiny, tmp_path):  # noqa: F811
+    with pytest.raises(TaskError, match="too few"):
+        tune(tiny("llama").lm, "lora", PAIRS[:4], tmp_path)
+    with pytest.raises(BackendError, match="cannot be fine-tuned"):
+        tune(EchoLM(), "lora", PAIRS, tmp_path)
+    with pytest.raises(BackendError, match="soft prompt"):
+        tune(tiny("mistral").lm, "prompt-tuning", PAIRS, tmp_path)
+
+
+def test_a_missing_package_is_named(tiny, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(__import__("sys").modules, "peft", None)
+    with pytest.raises(BackendError, match=r"ragicl\[eval\]"):
+        tune(tiny("llama").lm, "lora", PAIRS, tmp_path)
