@@ -37,6 +37,17 @@ def test_a_difference_that_may_be_chance_is_not_called_one():
     assert "+0.016 (−0.014 to +0.046; p = 0.310), which these rows cannot tell from chance." in said
 
 
+def test_references_that_time_ended_are_named():
+    assert silent(label_set(), "Not trained to the end")
+    report = changed(label_set(), "lora", settings={"complete": False})
+    said = sentence(report, "Not trained to the end: lora was stopped by the time limit")
+    assert "may be better" in said
+    report = changed(report, "full", settings={"complete": False})
+    assert "lora and full were stopped" in sentence(report, "Not trained") or (
+        "full and lora were stopped" in sentence(report, "Not trained")
+    )
+
+
 def test_the_engine_first_and_who_is_next():
     said = sentence(only(label_set(), "ragicl", "knn", "knn-1"), "Most accurate")
     assert said.startswith("Most accurate: ragicl, accuracy 0.782")

@@ -40,6 +40,7 @@ def advise(report: SetReport) -> tuple[str, ...]:
         _vote,
         _little_compute,
         _distance,
+        _cut_short,
         _few_labels,
         _many_tasks,
         _calibration,
@@ -166,6 +167,18 @@ def _distance(report: SetReport) -> str:
     explained = floor if any(distance.floor for distance in tuned) else ""
     found = "; ".join(_beside_floor(distance) for distance in tuned)
     return f"Distance to fine-tuning (total variation{a_token}{explained}): {found}."
+
+
+def _cut_short(report: SetReport) -> str:
+    """Return which trainings had no time to end: a weak reference flatters the engine."""
+    named = [m.name for m in report.methods if m.settings.get("complete") is False]
+    if not named:
+        return ""
+    verb = "was" if len(named) == 1 else "were"
+    return (
+        f"Not trained to the end: {listed(named)} {verb} stopped by the time limit, and may be "
+        f"better, and farther from {OURS}, with more of it."
+    )
 
 
 def _beside_floor(distance: Distance) -> str:
