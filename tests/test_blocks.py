@@ -39,6 +39,7 @@ def whole(monkeypatch):
     """Nothing of a demonstration is read anew."""
     monkeypatch.setattr(blocks, "ENDS", 0)
     monkeypatch.setattr(blocks, "NEAREST", 0)
+    monkeypatch.setattr(blocks, "TEMPERATURE", 1.0)
 
 
 def alone(text):
@@ -91,6 +92,26 @@ def test_a_prompt_of_a_group_in_its_order_is_exact(tiny, whole):  # noqa: F811
     np.testing.assert_allclose(scores, lm.score(prompts, ANSWERS), rtol=0, atol=1e-4)
     other = lm.with_blocks(alone).score(prompts, ANSWERS)
     assert np.abs(other - lm.score(prompts, ANSWERS)).max() > 1e-3, "the group makes the difference"
+
+
+@torch.inference_mode()
+def test_a_lower_temperature_sharpens_demonstrations_and_nothing_else(
+    tiny,  # noqa: F811
+    whole,
+    monkeypatch,
+):
+    lm = tiny("llama").lm
+    kept = lm.with_blocks(alone)
+    prompt = [HEAD, SHOTS[0], QUERY]
+    sources = {}
+    layout = blocks._lay_out(kept._sources(prompt, lm.tokens.split(prompt, ANSWERS)), sources)
+    usual = kept._blocks._states([layout], sources).layers[1]
+    monkeypatch.setattr(blocks, "TEMPERATURE", 0.5)
+    keys, values = kept._blocks._states([layout], sources).layers[1]
+    head = len(lm.tokens.encode([HEAD]))
+    torch.testing.assert_close(keys[:, :, :head], usual[0][:, :, :head])
+    torch.testing.assert_close(keys[:, :, head:], 2 * usual[0][:, :, head:])
+    torch.testing.assert_close(values, usual[1])
 
 
 def test_reading_all_anew_is_exact(tiny, monkeypatch):  # noqa: F811

@@ -85,7 +85,7 @@ def test_what_cannot_be_done_is_said_at_once(index, tiny):  # noqa: F811
     lm = tiny("llama").lm
     with pytest.raises(TaskError, match="attention exact"):
         Policy(attention="blocks", generate=True)
-    with pytest.raises(TaskError, match="exact or blocks"):
+    with pytest.raises(TaskError, match="one of exact, blocks"):
         Policy(attention="both")
     with pytest.raises(TaskError, match="plain template"):
         blocks(index, lm, chat_template(lambda turns: str(len(turns))))

@@ -42,16 +42,24 @@ class Way(NamedTuple):
     :ivar ends: last tokens of each demonstration that are read anew
     :ivar nearest: nearest demonstrations that are read anew
     :ivar int8: whether states are kept in 8 bits
+    :ivar temperature: of attention to kept demonstrations
     """
 
     size: int
     ends: int = 0
     nearest: int = 0
     int8: bool = False
+    temperature: float = 0.8
 
 
 EXACT = Way(0)
-WAYS = (EXACT, Way(1), Way(32), Way(32, int8=True), Way(32, 3), Way(32, 0, 4), Way(32, 3, 4))
+WAYS = (
+    EXACT,
+    Way(1),
+    *(Way(32, temperature=t) for t in (1.0, 0.9, 0.8)),
+    Way(32, int8=True),
+    Way(32, nearest=4),
+)
 
 
 def main() -> None:
@@ -123,7 +131,7 @@ def measure(index: Path, k: int, batch: Sequence[Query]) -> list[Row]:
     rows: list[Row] = []
     warmed: set[Engine] = set()
     for way in WAYS:
-        blocks.ENDS, blocks.NEAREST = way.ends, way.nearest
+        blocks.ENDS, blocks.NEAREST, blocks.TEMPERATURE = way.ends, way.nearest, way.temperature
         engine = engine_of(index, k, way.size, way.int8)
         predict = partial(engine.predict_all, texts)
         if way.size and engine not in warmed:
@@ -152,14 +160,16 @@ def report(run: Run, k: int) -> None:
         return
     tokens = sum(row["tokens"] for row in exact.values()) / len(exact)
     print(f"\n{run.name}, k = {k}: {len(exact)} rows, {tokens:.0f} tokens\n")
-    print("| group | ends | nearest | int8 | ms | speed-up | same answer | accuracy |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| group | ends | nearest | int8 | temperature | ms | speed-up | same answer | accuracy |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     base = median(row["ms"] for row in exact.values())
     for way, some in sorted(ways.items(), key=lambda item: median(r["ms"] for r in item[1])):
         ms = median(row["ms"] for row in some)
         same = sum(row["output"] == exact[row["id"]]["output"] for row in some) / len(some)
         right = sum(row["output"] == row["gold"] for row in some) / len(some)
-        shape = "exact | – | – | –" if way == EXACT else " | ".join(map(str, way))
+        shape = "exact | – | – | – | –" if way == EXACT else " | ".join(map(str, way))
         print(f"| {shape} | {ms:.0f} | {base / ms:.1f} | {same:.3f} | {right:.3f} |")
 
 

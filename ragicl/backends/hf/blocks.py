@@ -3,7 +3,9 @@
 Exact scoring reads a demonstration anew in every prompt, because its states depend on all that
 stands before it. Here they are computed once, in a group of similar demonstrations that are read
 one after the other, as they are in a prompt; then they are turned to where the demonstration
-stands. The query is read anew in each prompt. So can be what gathers most from the demonstrations
+stands, and sharpened: a demonstration that was not read after the others of its prompt is attended
+to less decidedly, which a temperature below 1 makes up for (APE, Yang et al. 2025, 2502.05431). The
+query is read anew in each prompt. So can be what gathers most from the demonstrations
 before: the last tokens of each, which hold its label, and the nearest ones whole. That costs much
 of the time saved and was not seen to agree much better, so that neither is read by default
 (eval/results/speed-blocks.md).
@@ -29,6 +31,7 @@ from ragicl.backends.hf.trie import Trie
 
 ENDS = 0  # last tokens of each demonstration, read in every prompt
 NEAREST = 0  # demonstrations at the end of a prompt, read whole
+TEMPERATURE = 0.8  # of attention to kept demonstrations, what begins the prompt left out
 READ_TOKENS = 2048  # read in one pass when states are computed
 
 Ids = tuple[int, ...]
@@ -95,9 +98,10 @@ class Blocks:
         blocks = self._store.get(list(sources), lambda keys: self._compute(keys, sources))
         used = [(blocks[key], start, n) for layout in layouts for key, start, n in layout.kept]
         by = torch.cat([torch.full((n,), start) for _, start, n in used]).to(self._model.device)
+        sharper = torch.where(by > 0, 1 / TEMPERATURE, 1.0)
         keys = torch.cat([block.keys[:, :, :n] for block, _, n in used], dim=2)
         values = torch.cat([block.values[:, :, :n] for block, _, n in used], dim=2)
-        turned = turn(keys, by, self._frequencies)
+        turned = turn(keys, by, self._frequencies, sharper)
         return States(tuple((k[None], v[None]) for k, v in zip(turned, values, strict=True)))
 
     def _compute(self, keys: Sequence[str], sources: dict[str, Source]) -> list[Block]:

@@ -16,15 +16,17 @@ SHIFT = 7  # positions, for the trial
 AGREE = {torch.float32: 1e-4, torch.bfloat16: 0.05}  # as a share of the largest key or value
 
 
-def turn(keys: Tensor, by: Tensor, frequencies: Tensor) -> Tensor:
+def turn(keys: Tensor, by: Tensor, frequencies: Tensor, factors: Tensor | float = 1.0) -> Tensor:
     """Return keys as if their tokens stood further on.
 
     :param keys: shape (layers, ..., tokens, dim)
     :param by: positions to move each token, shape (tokens,); may be negative
     :param frequencies: radians by which one position turns each pair, shape (dim / 2,)
+    :param factors: to multiply each token's key by, shape (tokens,)
     """
     angles = torch.outer(by.float(), frequencies)
-    cos, sin = angles.cos(), angles.sin()
+    scale = torch.as_tensor(factors, device=keys.device).float().reshape(-1, 1)
+    cos, sin = angles.cos() * scale, angles.sin() * scale
     turned = torch.empty_like(keys)
     for layer, out in zip(keys, turned, strict=True):  # float32 of one layer at a time
         left, right = layer.float().chunk(2, dim=-1)
