@@ -247,7 +247,7 @@ def evaluate_command(
     ragicl evaluate eval/suites/questions.toml --data data --out reports/questions
     """
     from ragicl.evaluate.prepare import task_of, tasks_of
-    from ragicl.evaluate.report import write_report
+    from ragicl.evaluate.report.files import write_report
     from ragicl.evaluate.run import evaluate
     from ragicl.evaluate.suite import read_suite, rows_of
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from made_reports import distance, interval, label_set, paired, text_set
 
-from ragicl.evaluate.advice import advise, best_of, is_real
+from ragicl.evaluate.report.advice import advise, best_of, is_real
 
 
 def only(report, *names):

@@ -12,9 +12,9 @@ from ragicl.cli import main
 from ragicl.errors import BackendError, DataError, TaskError
 from ragicl.evaluate import kept
 from ragicl.evaluate.references import answers, chosen, seeds_of, standing
+from ragicl.evaluate.report.saved import load_report
 from ragicl.evaluate.results import OURS
 from ragicl.evaluate.run import evaluate
-from ragicl.evaluate.saved import load_report
 from ragicl.evaluate.study import leaked, study_labels
 from ragicl.evaluate.suite import pool_of, read_suite, rows_of
 from ragicl.evaluate.task import Reference, Task

@@ -30,7 +30,7 @@ HOMES = {
     "rouge_score": {"evaluate/texts.py"},
     "sacrebleu": {"evaluate/texts.py"},
     "click": {"cli.py", "options.py"},
-    "matplotlib": {"evaluate/plots"},
+    "matplotlib": {"evaluate/report/plots"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_reports import LABEL_METHODS, curve, label_set, text_set
 
-from ragicl.evaluate.plots import (
+from ragicl.evaluate.report.plots import (
     calibrated,
     plot_curves,
     plot_distances,
     plot_reliability,
     plot_scores,
 )
-from ragicl.evaluate.plots.placing import along, lead, place
+from ragicl.evaluate.report.plots.placing import along, lead, place
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -122,16 +122,16 @@ def run(code):
 
 
 def test_without_matplotlib_the_extra_is_named():
-    done = run("import sys; sys.modules['matplotlib'] = None; import ragicl.evaluate.report")
+    done = run("import sys; sys.modules['matplotlib'] = None; import ragicl.evaluate.report.files")
     assert "BackendError" in done.stderr
     assert "pip install 'ragicl[eval]'" in done.stderr
 
 
 def test_advice_and_saved_reports_need_no_matplotlib_and_plots_no_pyplot():
     done = run(
-        "import sys, ragicl.evaluate.advice, ragicl.evaluate.saved\n"
+        "import sys, ragicl.evaluate.report.advice, ragicl.evaluate.report.saved\n"
         "assert 'matplotlib' not in sys.modules\n"
-        "import ragicl.evaluate.report\n"
+        "import ragicl.evaluate.report.files\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     assert done.returncode == 0, done.stderr

@@ -8,13 +8,13 @@ import made_reports
 import pytest
 from made_reports import item, label_set, report, text_set
 
-import ragicl.evaluate.report as writing
+import ragicl.evaluate.report.files as writing
 from ragicl.errors import DataError
-from ragicl.evaluate.advice import advise
-from ragicl.evaluate.report import write_report
+from ragicl.evaluate.report.advice import advise
+from ragicl.evaluate.report.files import write_report
+from ragicl.evaluate.report.saved import load_report, to_json
+from ragicl.evaluate.report.wording import duration, listed, number, span, storage
 from ragicl.evaluate.results import Interval
-from ragicl.evaluate.saved import load_report, to_json
-from ragicl.evaluate.wording import duration, listed, number, span, storage
 
 BAD = "<script>alert('x')</script> & \"q\" | $a$ `c` *b* [l](http://x)\nnew"
 SINGLE = {"meta", "path", "use", "rect", "stop", "circle"}

@@ -11,9 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ragicl.errors import TaskError
-from ragicl.evaluate.advice import advise
 from ragicl.evaluate.curves import OVER
 from ragicl.evaluate.references import chosen
+from ragicl.evaluate.report.advice import advise
 from ragicl.evaluate.results import Report, SetReport
 from ragicl.evaluate.study import study_labels
 from ragicl.evaluate.task import Task

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ragicl.evaluate.plots.canvas import (
+from ragicl.evaluate.report.plots.canvas import (
     PALE,
     arrange,
     canvas,
@@ -19,9 +19,9 @@ from ragicl.evaluate.plots.canvas import (
     svg,
     upright,
 )
-from ragicl.evaluate.plots.placing import Point, along
+from ragicl.evaluate.report.plots.placing import Point, along
+from ragicl.evaluate.report.wording import capital, duration, headline, measure, number, storage
 from ragicl.evaluate.results import OURS, Method, SetReport
-from ragicl.evaluate.wording import capital, duration, headline, measure, number, storage
 
 MAJORITY = "majority"
 FASTEST = 1e-6  # seconds for an answer; what is faster is drawn there

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 
-from ragicl.evaluate.plots.canvas import PALE, canvas, heading, look, lying, styled, svg
+from ragicl.evaluate.report.plots.canvas import PALE, canvas, heading, look, lying, styled, svg
+from ragicl.evaluate.report.wording import number
 from ragicl.evaluate.results import OURS, Distance, SetReport
-from ragicl.evaluate.wording import number
 
 
 @styled

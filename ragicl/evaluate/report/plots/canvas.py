@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ragicl.evaluate.plots.placing import Box, Point, lead, place
+from ragicl.evaluate.report.plots.placing import Box, Point, lead, place
 from ragicl.evaluate.results import OURS, Interval
 
 INK, PALE, GRID = "#222222", "#767676", "#d9d9d9"

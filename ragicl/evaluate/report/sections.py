@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ragicl.evaluate.advice import best_of
-from ragicl.evaluate.blocks import (
+from ragicl.evaluate.report.advice import best_of
+from ragicl.evaluate.report.blocks import (
     Block,
     Command,
     Facts,
@@ -17,16 +17,15 @@ from ragicl.evaluate.blocks import (
     Section,
     Text,
 )
-from ragicl.evaluate.explained import FIGURES, METHODS
-from ragicl.evaluate.plots import (
+from ragicl.evaluate.report.explained import FIGURES, METHODS
+from ragicl.evaluate.report.plots import (
     calibrated,
     plot_curves,
     plot_distances,
     plot_reliability,
     plot_scores,
 )
-from ragicl.evaluate.results import OURS, Curve, Item, Report, SetReport
-from ragicl.evaluate.tables import (
+from ragicl.evaluate.report.tables import (
     clean_table,
     curve_table,
     distances_table,
@@ -34,7 +33,7 @@ from ragicl.evaluate.tables import (
     overview_table,
     settings_table,
 )
-from ragicl.evaluate.wording import (
+from ragicl.evaluate.report.wording import (
     OVER,
     headline,
     listed,
@@ -43,6 +42,7 @@ from ragicl.evaluate.wording import (
     settings,
     with_span,
 )
+from ragicl.evaluate.results import OURS, Curve, Item, Report, SetReport
 from ragicl.records import Kind
 
 BEGINNING = 80  # characters of a test row in a heading

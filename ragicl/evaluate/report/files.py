@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ragicl.errors import DataError
-from ragicl.evaluate.blocks import Picture, Section
-from ragicl.evaluate.markdown import PLOTS, markdown
-from ragicl.evaluate.page import page
+from ragicl.evaluate.report.blocks import Picture, Section
+from ragicl.evaluate.report.markdown import PLOTS, markdown
+from ragicl.evaluate.report.page import page
+from ragicl.evaluate.report.saved import to_json
+from ragicl.evaluate.report.sections import sections_of
 from ragicl.evaluate.results import Report
-from ragicl.evaluate.saved import to_json
-from ragicl.evaluate.sections import sections_of
 
 TITLE = "Prompting or fine-tuning"
 ABOUT = (

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ragicl.evaluate.advice import best_of
-from ragicl.evaluate.blocks import Cell, Table
-from ragicl.evaluate.results import (
-    OURS,
-    Curve,
-    Distance,
-    Interval,
-    LabelScores,
-    Method,
-    SetReport,
-    TextScores,
-)
-from ragicl.evaluate.wording import (
+from ragicl.evaluate.report.advice import best_of
+from ragicl.evaluate.report.blocks import Cell, Table
+from ragicl.evaluate.report.wording import (
     ABSENT,
     OVER,
     duration,
@@ -28,6 +18,16 @@ from ragicl.evaluate.wording import (
     signed,
     span,
     storage,
+)
+from ragicl.evaluate.results import (
+    OURS,
+    Curve,
+    Distance,
+    Interval,
+    LabelScores,
+    Method,
+    SetReport,
+    TextScores,
 )
 
 

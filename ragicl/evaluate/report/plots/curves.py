@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from ragicl.evaluate.plots.canvas import canvas, heading, look, styled, svg, upright
+from ragicl.evaluate.report.plots.canvas import canvas, heading, look, styled, svg, upright
+from ragicl.evaluate.report.wording import OVER, headline, measure
 from ragicl.evaluate.results import OURS, Curve, Interval, PowerLaw, SetReport
-from ragicl.evaluate.wording import OVER, headline, measure
 
 _LINE = 0.2  # inches that a line of a legend takes
 _PLOT = 2.1  # inches that the axes take

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ragicl.evaluate.results import OURS, Distance, LabelScores, Method, Paired, SetReport
-from ragicl.evaluate.wording import (
+from ragicl.evaluate.report.wording import (
     duration,
     headline,
     listed,
@@ -21,6 +20,7 @@ from ragicl.evaluate.wording import (
     storage,
     with_span,
 )
+from ragicl.evaluate.results import OURS, Distance, LabelScores, Method, Paired, SetReport
 
 FINE_TUNED = (
     "head", "partial", "full", "lora", "prompt-tuning", "two-stage", "multi-task"

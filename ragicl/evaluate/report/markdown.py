@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import singledispatch
 
-from ragicl.evaluate.blocks import (
+from ragicl.evaluate.report.blocks import (
     Block,
     Cell,
     Command,

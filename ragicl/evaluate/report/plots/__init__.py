@@ -9,9 +9,9 @@ except ImportError as error:
         "a report's plots need matplotlib; install it with: pip install 'ragicl[eval]'"
     ) from error
 
-from ragicl.evaluate.plots.curves import plot_curves
-from ragicl.evaluate.plots.distances import plot_distances
-from ragicl.evaluate.plots.reliability import calibrated, plot_reliability
-from ragicl.evaluate.plots.scatter import plot_scores
+from ragicl.evaluate.report.plots.curves import plot_curves
+from ragicl.evaluate.report.plots.distances import plot_distances
+from ragicl.evaluate.report.plots.reliability import calibrated, plot_reliability
+from ragicl.evaluate.report.plots.scatter import plot_scores
 
 __all__ = ["calibrated", "plot_curves", "plot_distances", "plot_reliability", "plot_scores"]

@@ -6,7 +6,7 @@ import math
 
 from matplotlib.axes import Axes
 
-from ragicl.evaluate.plots.canvas import (
+from ragicl.evaluate.report.plots.canvas import (
     PALE,
     arrange,
     canvas,
@@ -16,9 +16,9 @@ from ragicl.evaluate.plots.canvas import (
     styled,
     svg,
 )
-from ragicl.evaluate.plots.placing import along
+from ragicl.evaluate.report.plots.placing import along
+from ragicl.evaluate.report.wording import headline, number
 from ragicl.evaluate.results import OURS, LabelScores, Method, SetReport
-from ragicl.evaluate.wording import headline, number
 
 OTHERS = 3  # diagrams beside the engine's
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import singledispatch
 from html import escape
 
-from ragicl.evaluate.blocks import (
+from ragicl.evaluate.report.blocks import (
     Block,
     Cell,
     Command,

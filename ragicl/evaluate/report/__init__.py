@@ -1,0 +1,1 @@
+"""An evaluation as a report: the recommendation, tables, plots, Markdown and a page."""
