@@ -25,6 +25,7 @@ from ragicl.show import block, ceiling, describe, kind_of, outcome, progress, st
 if TYPE_CHECKING:
     from ragicl.batch import ResumableFile, Row
     from ragicl.engine import Engine
+    from ragicl.evaluate.results import Report
 
 
 class _Failure(click.ClickException):
@@ -200,11 +201,25 @@ def prompt(index: Path, text: str, **options: Any) -> None:
 @click.option(
     "--reference",
     "references",
-    help="References to train or measure, separated by commas.  [a suite's own, or probe,lora]",
+    help="References to train or measure, separated by commas.  [a suite's own, or probe and lora]",
 )
-@click.option("--rows", type=int, help="Test rows to draw at random.  [all, or the suite's]")
-@click.option("--seeds", default=2, show_default=True, help="Of references with randomness.")
-@click.option("--minutes", type=float, help="Limit of each training; says so where it ended one.")
+@click.option(
+    "--rows",
+    type=click.IntRange(1),
+    help="Test rows to draw at random.  [all, or the suite's]",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Of references with randomness.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Limit of each training; says so where it ended one.",
+)
 @click.option("--curves", help="Also measure against pool, k, budget, separated by commas.")
 @click.option(
     "--task",
@@ -246,15 +261,18 @@ def evaluate_command(
       --minutes 10 --curves pool,k --out reports/support
     ragicl evaluate eval/suites/questions.toml --data data --out reports/questions
     """
-    from ragicl.evaluate.prepare import task_of, tasks_of
+    from ragicl.evaluate.prepare import held, task_of, tasks_of
     from ragicl.evaluate.report.files import write_report
     from ragicl.evaluate.run import evaluate
     from ragicl.evaluate.suite import read_suite, rows_of
 
+    def written(report: Report) -> None:
+        write_report(report, out)
+
     options["decide"] = "lm"
     listed = None if references is None else listed_names(references)
     lines = listed_names(curves or "")
-    with ExitStack() as stack, steps() as told:
+    with held(out), ExitStack() as stack, steps() as told:
         if target.suffix == ".toml":
             suite = read_suite(target)
             listed = suite.references if listed is None else listed
@@ -283,13 +301,14 @@ def evaluate_command(
             stack.callback(task.engine.close)
         report = evaluate(
             prepared,
-            ("probe", "lora") if listed is None else listed,
+            listed,
             seeds=seeds,
             curves=lines,
             command=command_line(),
+            so_far=written,
         )
-    for file in write_report(report, out):
-        click.echo(file)
+    for file in ("report.json", "report.md", "report.html"):
+        click.echo(out / file)
     for own in report.sets:
         click.echo(f"\n{own.name}", err=True)
         for sentence in own.advice:

@@ -197,6 +197,22 @@ class Engine:
         """
         return self._compose(text, *self._retriever.find([text], [exclude], {}))
 
+    def bare_prompt(self, text: str) -> Prompt:
+        """Return the prompt of a text without demonstrations.
+
+        :raises BudgetError: where the text does not fit into the model's window
+        """
+        lm = self._lm()
+        return compose(
+            text,
+            (),
+            self.template,
+            count=lm.count,
+            budget=lm.window,
+            reserve=self._reserve(lm),
+            truncate=self.policy.truncate,
+        )
+
     def probs(self, texts: Sequence[str]) -> FloatArray:
         """Return P(label | text), shape (len(texts), len(labels)), columns as in `labels`."""
         labels = self.labels

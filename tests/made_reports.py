@@ -100,6 +100,9 @@ def distance(name, mean, floor):
         interval(1 - mean, 0.03),
         interval(mean + 0.003, 0.02),
         floor=interval(floor, 0.012) if floor is not None else None,
+        above=None
+        if floor is None
+        else Interval(mean - floor, mean - floor - 0.02, mean - floor + 0.02),
     )
 
 

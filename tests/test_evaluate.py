@@ -1,6 +1,7 @@
 """An evaluation from end to end, with stand-ins; what was done once is not done again."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,13 +10,14 @@ from conftest import EchoLM, HashEncoder
 
 from ragicl import Engine, Example, Index, Policy
 from ragicl.cli import main
-from ragicl.errors import BackendError, DataError, TaskError
+from ragicl.errors import BackendError, BudgetError, DataError, TaskError
 from ragicl.evaluate import kept
+from ragicl.evaluate.compared import Sample
 from ragicl.evaluate.references import answers, chosen, seeds_of, standing
 from ragicl.evaluate.report.saved import load_report
 from ragicl.evaluate.results import OURS
 from ragicl.evaluate.run import evaluate
-from ragicl.evaluate.study import leaked, study_labels
+from ragicl.evaluate.study import study_labels
 from ragicl.evaluate.suite import pool_of, read_suite, rows_of
 from ragicl.evaluate.task import Reference, Task
 from ragicl.prompt import plain_template
@@ -98,7 +100,7 @@ def test_a_probe_of_shuffled_labels_is_far_away(task, tmp_path, encoder):
 
 
 def test_leaks_are_found_but_for_case_and_punctuation(task):
-    assert leaked(task).tolist() == [False] * 15 + [True]
+    assert Sample(task).leaked.tolist() == [False] * 15 + [True]
 
 
 def test_what_was_answered_is_not_asked_again(task, monkeypatch):
@@ -136,8 +138,6 @@ def test_a_killed_evaluation_goes_on_where_it_stopped(task, monkeypatch):
 
 
 def test_other_pools_and_policies_have_answers_of_their_own(task):
-    from dataclasses import replace
-
     before = answers(task, OURS).probs
     engine = Engine(task.engine.index, EchoLM(), plain_template("classify"), Policy(k=1))
     assert np.abs(answers(replace(task, engine=engine), OURS).probs - before).max() > 0.01
@@ -146,10 +146,16 @@ def test_other_pools_and_policies_have_answers_of_their_own(task):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(TaskError, match="unknown reference 'prob'; known here: majority"):
-        chosen(["prob"], "classify")
-    with pytest.raises(TaskError, match="known here: lora, full"):
-        chosen(["probe"], "generate")
+    for kind in ("classify", "generate"):
+        with pytest.raises(TaskError, match="unknown reference 'prob'; known: majority"):
+            chosen(["prob"], kind)
+
+
+def test_references_of_the_other_kind_are_left_out():
+    assert chosen(["probe", "lora"], "generate") == ("lora",)
+    assert "probe" in chosen(["probe"], "classify")
+    assert chosen(None, "generate") == ("lora",)
+    assert chosen(None, "classify")[-2:] == ("probe", "lora")
 
 
 def test_the_reference_that_stands_for_tuning():
@@ -165,14 +171,72 @@ def test_models_that_cannot_be_tuned_say_so(task):
 
 
 @pytest.mark.parametrize("name", ["two-stage", "multi-task"])
-def test_references_of_several_sets_need_them(task, name):
+def test_references_of_several_sets_need_them_before_anything_runs(task, name):
     with pytest.raises(TaskError, match="--task FILE"):
-        answers(task, name)
+        evaluate([task], ["probe", name])
+    assert not task.folder.exists()
+
+
+def test_a_test_row_that_does_not_fit_is_refused_before_anything_runs(task):
+    long = replace(task, test=(*TEST, Query("word " * 3000, "long", "late")))
+    with pytest.raises(BudgetError):
+        evaluate([long], ["probe"])
+    assert not task.folder.exists()
+
+
+def test_some_labels_alone(task):
+    policy = Policy(k=3, labels=("late", "lost"))
+    engine = Engine(task.engine.index, EchoLM(), plain_template("classify"), policy)
+    (own,) = evaluate([replace(task, engine=engine)], ["probe"], curves=["pool"]).sets
+    assert (own.pool, own.labels) == (16, 2)
+
+
+def test_what_a_curve_cannot_measure_is_noted(task):
+    policy = Policy(k=3, budget=300)
+    template = plain_template("classify", "word " * 80)
+    engine = Engine(task.engine.index, EchoLM(), template, policy)
+    found = study_labels(replace(task, engine=engine), chosen(["probe"], "classify"),
+                         curves=["budget"]).curves[0]  # fmt: skip
+    assert [p.size for p in found.points] == [128, 256, 512, 1024]
+    assert found.note.startswith("64: ")
+
+
+def test_tokens_are_those_of_all_rows_after_a_kill(task, monkeypatch):
+    monkeypatch.setattr(kept, "ROWS", 4)
+    whole = answers(task, OURS).cost.query_tokens
+    again = replace(task, folder=task.folder / "again")
+    original, asked = Engine.predict_all, []
+
+    def killed(self, texts, **options):
+        if len(asked) == 2:
+            asked.append("killed")
+            raise KeyboardInterrupt
+        asked.append(texts)
+        return original(self, texts, **options)
+
+    monkeypatch.setattr(Engine, "predict_all", killed)
+    with pytest.raises(KeyboardInterrupt):
+        answers(again, OURS)
+    assert answers(again, OURS).cost.query_tokens == pytest.approx(whole)
+
+
+def test_one_evaluation_at_a_time_in_a_folder(tmp_path):
+    from ragicl.evaluate.prepare import held
+
+    with (
+        held(tmp_path / "x"),
+        pytest.raises(DataError, match="another evaluation"),
+        held(tmp_path / "x"),
+    ):
+        pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot write"), held(tmp_path / "file"):
+        pass
+    with pytest.raises(DataError, match="what was done is kept"), held(tmp_path / "x"):
+        raise OSError(28, "No space left on device")
 
 
 def test_the_pool_may_lack_a_test_label(task):
-    from dataclasses import replace
-
     strange = replace(task, test=(*TEST, Query("a bird", "x", "birds")))
     report = study_labels(strange, chosen([], "classify"))
     assert report.rows == 17
@@ -191,8 +255,10 @@ def test_every_test_row_needs_its_right_output():
 
 
 def test_evaluate_reports_all_sets(task):
-    report = evaluate([task], ["probe"], command="ragicl evaluate …")
-    (own,) = report.sets
+    seen = []
+    report = evaluate([task, task], ["probe"], command="ragicl evaluate …", so_far=seen.append)
+    assert [len(some.sets) for some in seen] == [1, 2]
+    own = report.sets[0]
     assert own.advice
     assert report.versions["torch"]
     for wrong in ({"seeds": 0}, {"curves": ["rows"]}):

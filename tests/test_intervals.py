@@ -108,7 +108,7 @@ def test_scores_of_a_case_by_hand():
     expected = -np.log([0.8, 0.4, 0.4, 1e-6]).mean()
     assert scores.nll.value == pytest.approx(expected, rel=1e-5)
     assert scores.ece.value == pytest.approx((0.2 + 0.5 + 0.6 + 0.9) / 4)
-    for interval in (scores.accuracy, scores.macro_f1, scores.nll):
+    for interval in (scores.accuracy, scores.macro_f1, scores.nll, scores.ece):
         assert interval.low <= interval.value <= interval.high
 
 
@@ -122,6 +122,16 @@ def test_macro_f1_is_that_of_scikit_learn():
     assert scores.macro_f1.value == pytest.approx(
         f1_score(gold, probs.argmax(axis=1), average="macro"), abs=1e-6
     )
+
+
+def test_the_interval_of_the_calibration_error_holds_the_error():
+    """Of calibrated probabilities, whose resamples nearly all have a greater one."""
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        probs = distributions(draw.random((300, 3)) + 0.01).astype(np.float32)
+        gold = np.array([draw.choice(3, p=distributions(row.astype(float))) for row in probs])
+        ece = label_scores(probs, gold, Resampling(300)).ece
+        assert 0 <= ece.low <= ece.value <= ece.high
 
 
 def test_a_label_that_the_pool_lacks_is_never_right():

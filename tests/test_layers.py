@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ragicl"
 LAYERS = [
-    {"errors", "records", "timing"},
+    {"errors", "records", "timing", "atomic"},
     {"protocols", "readers"},
     {"data", "prompt", "backends"},
     {"select", "decide", "early", "fixed", "policy", "index", "groups"},

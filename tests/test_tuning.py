@@ -27,7 +27,8 @@ METHODS = ["full", "partial", "lora", "prompt-tuning"]
 def quick(monkeypatch):
     monkeypatch.setattr(tuning, "RATES", {"full": (1e-2,), "partial": (1e-2,), "lora": (3e-2,),
                                           "prompt-tuning": (0.3,)})  # fmt: skip
-    monkeypatch.setattr(tuning, "EPOCHS", 4)
+    monkeypatch.setattr(tuning, "PASSES", (4, 4))
+    monkeypatch.setattr(tuning, "BATCHES", (32, 32))
 
 
 def score(lm):
@@ -47,15 +48,15 @@ def test_training_makes_the_right_answers_likelier(tiny, tmp_path, method):  # n
     assert tuned.seconds > 0
     assert tuned.lm.description.endswith(method)
     sizes = {"full": 1, "partial": 1, "lora": 0.5, "prompt-tuning": 0.2}
-    whole = 2 * sum(p.numel() for p in lm.model().parameters())
+    whole = 4 * sum(p.numel() for p in lm.model().parameters())
     assert 0 < tuned.bytes < 1.2 * sizes[method] * whole + 10_000
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_only_what_a_method_names_is_trained(tiny, monkeypatch, method):  # noqa: F811
     monkeypatch.setattr("ragicl.backends.hf.adapt.BLOCKS", 1)
-    model = prepare(tiny("llama").model.__class__(tiny("llama").model.config), method)
-    names = set(trainable(model))
+    model = prepare(tiny("llama").model.__class__(tiny("llama").model.config), method, [5, 6])
+    names = set(trainable(model, torch.bfloat16))
     everything = {name for name, _ in model.named_parameters()}
     if method == "full":
         assert names == everything
@@ -90,7 +91,7 @@ ROWS = [Row(tuple(range(3, 3 + n % 5 + 1)), (7, 8)) for n in range(40)]
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint(tiny, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(tuning, "BATCH", 4)
+    monkeypatch.setattr(tuning, "BATCHES", (4, 4))
     monkeypatch.setattr(clock, "SAVE_EVERY", 0.0)
     seen = []
 
@@ -103,7 +104,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(tiny, tmp_path, monkeypat
         if seen == list(range(1, 8)):
             raise KeyboardInterrupt
 
-    tuner = Tuner(load, bf16=False, steps=killed)
+    tuner = Tuner(load, steps=killed)
     recipe = Recipe("full", 1e-3, 2.0)
     with pytest.raises(KeyboardInterrupt):
         tuner.train(recipe, ROWS, tmp_path / "a")
@@ -112,7 +113,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(tiny, tmp_path, monkeypat
     assert seen[7] in (6, 7, 8), "the checkpoint of the sixth or seventh step"
     assert seen[-1] == 20
     assert not list((tmp_path / "a").glob("checkpoint-*")), "what is done needs none"
-    whole = Tuner(load, bf16=False).train(recipe, ROWS, tmp_path / "b")
+    whole = Tuner(load).train(recipe, ROWS, tmp_path / "b")
     assert whole.epochs == done.epochs == 2
     weights = [tuning.load_file(tmp_path / f / tuning.WEIGHTS) for f in "ab"]
     for name, tensor in weights[0].items():
@@ -125,6 +126,45 @@ def test_time_ends_a_training_and_is_said_so(tiny, tmp_path):  # noqa: F811
     assert not tuned.settings["complete"]
     assert tuned.settings["epochs"] < 2
     assert np.isfinite(score(tuned.lm)).all()
+
+
+def test_a_search_that_time_cut_short_is_no_complete_training(tiny, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(tuning.Tuner, "choose", cut(tuning.Tuner.choose))
+    tuned = tune(tiny("llama").lm, "full", PAIRS, tmp_path)
+    assert not tuned.settings["complete"]
+
+
+def cut(choose):
+    return lambda *arguments: tuning.replace(choose(*arguments), complete=False)
+
+
+def test_half_written_checkpoints_are_passed_over(tiny, tmp_path):  # noqa: F811
+    (tmp_path / "rate-0" / "checkpoint-3").mkdir(parents=True)
+    (tmp_path / "rate-0" / "checkpoint-3" / "model.safetensors").write_bytes(b"half")
+    assert tune(tiny("llama").lm, "lora", PAIRS, tmp_path).settings["complete"]
+
+
+def test_a_soft_prompt_begins_as_the_answers(tiny):  # noqa: F811
+    model = tiny("llama").model.__class__(tiny("llama").model.config)
+    rows = [Row((3, 4), (7, 8)), Row((3, 5), (6,)), Row((9,), (7, 8))]
+    assert tuning.beginning(rows) == [6, 7, 8]
+    soft = prepare(model, "prompt-tuning", tuning.beginning(rows)).get_prompt(1)[0]
+    expected = model.get_input_embeddings()(torch.tensor([6, 7, 8, 6]))
+    torch.testing.assert_close(soft[:4], expected)
+
+
+def test_few_rows_are_passed_over_more_often(monkeypatch):
+    monkeypatch.setattr(tuning, "PASSES", (4, 24))
+    monkeypatch.setattr(tuning, "BATCHES", (16, 32))
+    assert [tuning.passes(rows) for rows in (10, 100, 400, 5000)] == [24, 24, 12, 4]
+
+
+def test_weights_of_another_version_are_refused(tiny, tmp_path):  # noqa: F811
+    tune(tiny("llama").lm, "lora", PAIRS, tmp_path)
+    file = tmp_path / "seed-0" / tuning.WEIGHTS
+    tuning.save_file({"strange": torch.zeros(2)}, file)
+    with pytest.raises(BackendError, match="another version"):
+        tune(tiny("llama").lm, "lora", PAIRS, tmp_path)
 
 
 def test_the_first_stage_is_where_the_second_begins(tiny, tmp_path):  # noqa: F811
@@ -141,7 +181,7 @@ def test_a_soft_prompt_scores_as_peft_reads_it(tiny, tmp_path):  # noqa: F811
     it = tiny("llama")
     tuned = tune(it.lm, "prompt-tuning", PAIRS, tmp_path)
     load = lambda: it.model.__class__.from_pretrained(it.folder, dtype=torch.float32)  # noqa: E731
-    model = Tuner(load, bf16=False).tuned("prompt-tuning", tmp_path, 0).eval()
+    model = Tuner(load).tuned("prompt-tuning", tmp_path, 0).eval()
     assert_scores_match(it, tuned.lm, model)
 
 
@@ -149,7 +189,7 @@ def test_a_merged_adapter_scores_as_peft_reads_it(tiny, tmp_path):  # noqa: F811
     it = tiny("llama")
     tuned = tune(it.lm, "lora", PAIRS, tmp_path)
     load = lambda: it.model.__class__.from_pretrained(it.folder, dtype=torch.float32)  # noqa: E731
-    model = Tuner(load, bf16=False).tuned("lora", tmp_path, 0).eval()
+    model = Tuner(load).tuned("lora", tmp_path, 0).eval()
     assert_scores_match(it, tuned.lm, model)
     assert merged(it.model) is it.model
 
@@ -217,6 +257,6 @@ def test_what_cannot_be_tuned_is_refused(tiny, tmp_path):  # noqa: F811
 
 
 def test_a_missing_package_is_named(tiny, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setitem(__import__("sys").modules, "peft", None)
+    monkeypatch.setattr("ragicl.backends.hf.reference.find_spec", lambda name: None)
     with pytest.raises(BackendError, match=r"ragicl\[eval\]"):
         tune(tiny("llama").lm, "lora", PAIRS, tmp_path)

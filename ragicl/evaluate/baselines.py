@@ -8,8 +8,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ragicl.decide import from_votes
+from ragicl.errors import TaskError
+from ragicl.evaluate.kept import kept_rows
 from ragicl.evaluate.scores import LEAST, Ints, surprise
-from ragicl.evaluate.task import Reference, Task
+from ragicl.evaluate.task import Reference, Task, digest
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Neighbor, Prediction
 from ragicl.select import nearest
@@ -64,7 +66,7 @@ def random_icl(task: Task, seed: int) -> Reference:
     """Return the engine with random demonstrations, as many and within the same budget."""
     draw = np.random.default_rng(seed)
     engine, pool = task.engine, task.pool
-    number = min(engine.policy.k, len(pool))
+    number = min(engine.policy.k + engine.policy.fixed, len(pool))
     drawn = {
         text: [
             Neighbor(pool[i], 0.0, rank)
@@ -86,7 +88,9 @@ def knn_prompting(task: Task, seed: int) -> Reference:
 
     Xu et al. 2023 (2303.13824): a query and the pool's other examples follow the same few
     demonstrations, one of each label in turn; the labels of the examples with the smallest
-    Kullback-Leibler divergence vote.
+    Kullback-Leibler divergence vote. Xu et al. show every label; here, as many as the engine shows.
+
+    :raises TaskError: where the pool has too few examples
     """
     from ragicl.backends.hf.reference import answer_log_probs
 
@@ -96,16 +100,22 @@ def knn_prompting(task: Task, seed: int) -> Reference:
     shots = [(task.pool[i].input, task.pool[i].output) for i in chosen]
     anchors = [i for i in order.tolist() if i not in set(chosen)][:ANCHORS]
 
+    if len(anchors) < 2:
+        raise TaskError(
+            f"knn-prompting needs more than {len(task.pool)} examples beside {len(chosen)} "
+            f"demonstrations; leave it out"
+        )
+
     def after(texts: Sequence[str]) -> FloatArray:
         answer = task.engine.template.answer(task.labels[0])
-        rows = []
-        for number, text in enumerate(texts, 1):
-            parts = task.engine.template.render(text, shots)
-            rows.append(answer_log_probs(task.lm, parts, answer)[0][0])
-            task.steps(f"{task.name}: knn-prompting", number, len(texts))
-        return np.stack(rows)
+        prompts = [task.engine.template.render(text, shots) for text in texts]
+        return np.stack([answer_log_probs(task.lm, parts, answer)[0][0] for parts in prompts])
 
-    known, gold = after([task.pool[i].input for i in anchors]), task.pool_gold[anchors]
+    folder = task.folder / f"anchors-{seed}-{digest(task.identity, shots, anchors)}"
+    known = kept_rows(
+        task, "knn-prompting", [task.pool[i].input for i in anchors], after, folder
+    ).values
+    gold = task.pool_gold[anchors]
     distances = _divergences(known, known)
     np.fill_diagonal(distances, np.inf)
     k = min(

@@ -9,7 +9,7 @@ from typing import Literal, cast
 import numpy as np
 
 from ragicl.engine import Engine
-from ragicl.errors import TaskError
+from ragicl.errors import RagiclError, TaskError
 from ragicl.evaluate.baselines import ours
 from ragicl.evaluate.distances import total_variation
 from ragicl.evaluate.fit import fit_power_law
@@ -25,7 +25,7 @@ Over = Literal["pool", "k", "budget"]
 OVER = ("pool", "k", "budget")
 SMALLEST = 8  # examples in a pool
 HALVINGS = 6
-SHOTS = (0, 1, 2, 4, 8, 16, 32)
+SHOTS = (0, 1, 2, 4, 8, 16)
 BUDGETS = (64, 128, 256, 512, 1024)
 
 
@@ -39,19 +39,26 @@ def curve(
     """
     if over not in OVER:
         raise TaskError(f"unknown curve {over!r}; known: {', '.join(OVER)}")
-    points, rows, sizes = [], [], _sizes(task, over)
-    for size in sizes:
-        probs = _answers(task, over, size)
+    points, rows, notes = [], [], []
+    for size in _sizes(task, over):
+        try:
+            probs = _answers(task, over, size)
+        except RagiclError as error:  # too small a part may have one label, or fit no text
+            notes.append(f"{size}: {error}")
+            continue
         rows.append(total_variation(probs, theirs))
         right = resampling.mean(correct(probs, task.gold))
         points.append(Point(size, resampling.mean(rows[-1]), right))
-    fit, note = _fitted(sizes, rows) if over == "pool" else (None, "")
-    return Curve(cast(Over, over), reference, tuple(points), fit, note)
+    fit = None
+    if over == "pool":
+        fit, note = _fitted([point.size for point in points], rows)
+        notes.append(note)
+    return Curve(cast(Over, over), reference, tuple(points), fit, "; ".join(filter(None, notes)))
 
 
 def _fitted(sizes: Sequence[int], rows: Sequence[FloatArray]) -> tuple[PowerLaw | None, str]:
     try:
-        return fit_power_law(sizes, np.stack(rows)), ""
+        return fit_power_law(sizes, np.array(rows)), ""
     except TaskError as error:
         return None, str(error)
 

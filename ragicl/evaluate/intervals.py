@@ -17,6 +17,7 @@ from ragicl.protocols import FloatArray
 
 DRAWS = 2000  # resamples of an interval
 SWAPS = 10_000  # of a permutation test
+BATCH = 1000  # of them at once
 CONFIDENCE = 0.95
 
 
@@ -44,24 +45,37 @@ class Resampling:
         """Return the mean of one value a row, with its interval."""
         return self.of(values[:, None], lambda means: means[:, 0])
 
-    def of(self, values: FloatArray, statistic: Callable[[FloatArray], FloatArray]) -> Interval:
+    def of(
+        self,
+        values: FloatArray,
+        statistic: Callable[[FloatArray], FloatArray],
+        *,
+        biased: bool = False,
+    ) -> Interval:
         """Return a statistic of means, with its interval.
 
         :param values: shape (rows, values)
         :param statistic: from means over rows, shape (n, values), to shape (n,)
+        :param biased: whether resamples have it greater than the rows themselves, as an absolute
+            error; the interval is then turned about the value (the basic interval), and ends at 0
         """
         values = values.astype(np.float32)
         own = statistic(values.mean(axis=0, keepdims=True, dtype=np.float64))
         low, high = np.quantile(
             statistic(self._weights @ values), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
         )
-        return Interval(float(own[0]), float(low), float(high))
+        if biased:
+            low, high = max(2 * own[0] - high, 0), 2 * own[0] - low
+        return Interval(float(own[0]), float(low), float(max(high, own[0])))
 
     def paired(self, theirs: FloatArray, ours: FloatArray) -> Paired:
         """Return the mean difference of two methods' scores on the same rows, and a test of it."""
         difference: FloatArray = theirs.astype(np.float32) - ours
         draw = np.random.default_rng(self._seed + 1)
-        swapped = draw.choice((-1.0, 1.0), size=(SWAPS, self._rows)) @ difference
+        batches = range(0, SWAPS, BATCH)
+        swapped = np.concatenate(
+            [draw.choice((-1.0, 1.0), size=(BATCH, self._rows)) @ difference for _ in batches]
+        )
         # As great as observed, but for rounding; the observed order is one of those counted.
         as_great = np.abs(swapped) >= abs(difference.sum()) - 1e-9
         return Paired(self.mean(difference), float((1 + as_great.sum()) / (1 + SWAPS)))

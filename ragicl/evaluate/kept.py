@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from ragicl.atomic import write_whole
 from ragicl.evaluate.results import Cost
 from ragicl.evaluate.task import Reference, Task, digest
 from ragicl.protocols import FloatArray
 
-ROWS = 64  # test rows answered and kept together
+ROWS = 64  # texts answered and kept together
 FACTS = "facts.json"
 
 
@@ -32,6 +33,20 @@ class Answers:
     settings: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Something computed for each text.
+
+    :ivar values: shape (texts, width)
+    :ivar seconds: that all of it took
+    :ivar tokens: that the language model read for all of it
+    """
+
+    values: FloatArray
+    seconds: float
+    tokens: float
+
+
 def answers_of(
     task: Task, name: str, fit: Callable[[], Reference], *, depends: object = None
 ) -> Answers:
@@ -43,57 +58,62 @@ def answers_of(
     folder = task.folder / f"{name}-{digest(task.identity, task.texts, depends)}"
     if not (folder / FACTS).exists():
         reference = fit()
-        folder.mkdir(parents=True, exist_ok=True)
-        seconds = _ask(task, name, reference, folder)
-        cost = Cost(
-            reference.seconds,
-            reference.bytes,
-            seconds / len(task.texts),
-            float(np.mean([reference.read(text) for text in task.texts])),
-        )
+        rows = kept_rows(task, name, task.texts, reference.probs, folder, reference.read)
+        number = len(task.texts)
+        cost = Cost(reference.seconds, reference.bytes, rows.seconds / number, rows.tokens / number)
         facts = {"cost": asdict(cost), "settings": dict(reference.settings)}
         write_whole(folder / FACTS, json.dumps(facts, indent=2).encode())
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    probs = np.concatenate([_load(folder, start)[0] for start in _starts(task.texts)])
+    chunks = [_load(folder, start) for start in range(0, len(task.texts), ROWS)]
+    probs = np.concatenate([chunk.values for chunk in chunks])
     return Answers(probs, Cost(**facts["cost"]), facts["settings"])
 
 
-def write_whole(file: Path, data: bytes) -> None:
-    """Write a file so that it appears whole or not at all."""
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    beside.write_bytes(data)
-    beside.replace(file)
+def kept_rows(
+    task: Task,
+    name: str,
+    texts: Sequence[str],
+    make: Callable[[Sequence[str]], FloatArray],
+    folder: Path,
+    read: Callable[[str], int] = lambda text: 0,
+) -> Rows:
+    """Return a row for each text; those that are kept in the folder are not made again.
 
-
-def _ask(task: Task, name: str, reference: Reference, folder: Path) -> float:
-    """Answer and keep what is not kept yet; return the seconds that all of it took."""
-    total = 0.0
-    for start in _starts(task.texts):
+    :param make: from texts to shape (texts, width)
+    :param read: how many tokens the language model has read for a text
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    chunks = []
+    for start in range(0, len(texts), ROWS):
+        some = texts[start : start + ROWS]
         if not _place(folder, start).exists():
             begin = time.perf_counter()
-            probs = reference.probs(task.texts[start : start + ROWS])
-            _save(folder, start, probs, time.perf_counter() - begin)
-        total += _load(folder, start)[1]
-        task.steps(f"{task.name}: {name}", min(start + ROWS, len(task.texts)), len(task.texts))
-    return total
-
-
-def _starts(texts: Sequence[str]) -> range:
-    return range(0, len(texts), ROWS)
+            values = make(some)
+            spent = time.perf_counter() - begin
+            _save(folder, start, Rows(values, spent, sum(map(read, some))))
+        chunks.append(_load(folder, start))
+        task.steps(f"{task.name}: {name}", start + len(some), len(texts))
+    return Rows(
+        np.concatenate([chunk.values for chunk in chunks]),
+        sum(chunk.seconds for chunk in chunks),
+        sum(chunk.tokens for chunk in chunks),
+    )
 
 
 def _place(folder: Path, start: int) -> Path:
-    return folder / f"rows-{start:06}.npy"
+    return folder / f"rows-{start:06}.npz"
 
 
-def _save(folder: Path, start: int, probs: FloatArray, seconds: float) -> None:
-    """Keep some rows' answers; the seconds stand in one more row."""
+def _save(folder: Path, start: int, rows: Rows) -> None:
     place = _place(folder, start)
-    beside = place.with_name(f".{place.stem}.{os.getpid()}.npy")
-    np.save(beside, np.vstack([probs, np.full(probs.shape[1], seconds)]).astype(np.float32))
-    beside.replace(place)
+    draft = place.with_name(f".{place.stem}.{os.getpid()}.npz")
+    try:
+        np.savez(draft, values=rows.values, spent=np.array([rows.seconds, rows.tokens]))
+        draft.replace(place)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
-def _load(folder: Path, start: int) -> tuple[FloatArray, float]:
-    array = np.load(_place(folder, start))
-    return array[:-1], float(array[-1, 0])
+def _load(folder: Path, start: int) -> Rows:
+    with np.load(_place(folder, start)) as file:
+        return Rows(file["values"], *file["spent"].tolist())

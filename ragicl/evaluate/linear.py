@@ -16,8 +16,9 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ragicl.evaluate.kept import kept_rows
 from ragicl.evaluate.scores import Ints, surprise
-from ragicl.evaluate.task import Reference, Task
+from ragicl.evaluate.task import Reference, Task, digest
 from ragicl.protocols import FloatArray
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)  # inverse regularisation tried
@@ -37,16 +38,13 @@ def head(task: Task, seed: int) -> Reference:
     from ragicl.backends.hf.reference import hidden
 
     def features(texts: Sequence[str]) -> FloatArray:
-        rows = []
-        for number, text in enumerate(texts, 1):
-            rows.append(hidden(task.lm, [task.bare(text)])[0])
-            task.steps(f"{task.name}: head", number, len(texts))
-        return np.stack(rows)
+        return hidden(task.lm, [task.bare(text) for text in texts])
 
-    start = time.perf_counter()
-    known = features([example.input for example in task.pool])
-    spent = time.perf_counter() - start
-    return _fitted(task, known, features, lambda text: task.lm.count(task.bare(text)), spent)
+    texts = [example.input for example in task.pool]
+    folder = task.folder / f"hidden-{digest(task.identity)}"
+    known = kept_rows(task, "head", texts, features, folder)
+    read = lambda text: task.lm.count(task.bare(text))  # noqa: E731
+    return _fitted(task, known.values, features, read, known.seconds)
 
 
 def _fitted(

@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from ragicl.data import DataFile
 from ragicl.engine import Engine
-from ragicl.errors import TaskError
+from ragicl.errors import DataError, TaskError, first_line
 from ragicl.evaluate.suite import SetSpec, Suite, pool_of, rows_of
 from ragicl.evaluate.task import Steps, Task
 from ragicl.index.build import build, survey
+from ragicl.index.manifest import read_manifest
 from ragicl.records import Example, Query
 
 KEPT = "kept"  # folder, beside the report, of all that can be used again
 
 Opener = Callable[[Path, Mapping[str, Any]], Engine]
 """Opens the engine of an index, with a suite's own options."""
+
+
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Keep other evaluations out of a folder for the length of the block.
+
+    :raises DataError: where one is running there, or the folder cannot be written to
+    """
+    lock = FileLock(out / KEPT / "lock")
+    try:
+        (out / KEPT).mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise DataError(f"another evaluation is writing to {out}; wait for it") from error
+    except OSError as error:
+        raise DataError(f"cannot write to {out}: {error.strerror}") from error
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot write to {out}: {first_line(error)}; what was done is kept: make room, and "
+            f"run the same command again"
+        ) from error
+    finally:
+        lock.release()
 
 
 def task_of(
@@ -84,7 +113,7 @@ def _engine(
         done += number
         steps(f"{spec.name}: embedding", done, surveyed.rows)
 
-    if not path.exists():
+    if not path.exists() or not read_manifest(path).complete:
         index, _ = build(pool, path, surveyed=surveyed, progress=progress)
         index.close()
     try:

@@ -11,6 +11,7 @@ from ragicl.evaluate import baselines, linear, tuned
 from ragicl.evaluate.kept import Answers, answers_of
 from ragicl.evaluate.results import OURS
 from ragicl.evaluate.task import Reference, Task
+from ragicl.evaluate.texts import text_rows
 from ragicl.records import Kind
 
 
@@ -59,22 +60,53 @@ REFERENCES = {
 ALWAYS = ("majority", "knn-1", "knn", "random-icl")
 """Baselines that may win; in every table."""
 FOR_TEXTS = ("lora", "full")
+USUAL = ("probe", "lora")
+TRAINED = {"partial": "partial", "prompt-tuning": "prompt-tuning", "lora": "lora", "full": "full",
+           "two-stage": "full", "multi-task": "full"}  # fmt: skip
+"""Which way of training a reference needs."""
+SEVERAL = ("two-stage", "multi-task")
 BEST_FIRST = ("full", "lora", "two-stage", "multi-task", "partial", "prompt-tuning", "head",
               "probe", "knn-prompting")  # fmt: skip
 """Which reference stands for fine-tuning, where several were asked for."""
 
 
-def chosen(names: Sequence[str], kind: Kind) -> tuple[str, ...]:
+def chosen(names: Sequence[str] | None, kind: Kind) -> tuple[str, ...]:
     """Return the references to measure, in the table's order: those asked for, and the baselines.
 
-    :raises TaskError: for an unknown name, or one that does not fit the kind of the index
+    :param names: those that another kind has are left out; None takes the usual ones
+    :raises TaskError: for an unknown name
     """
-    known = tuple(REFERENCES)[1:] if kind == "classify" else FOR_TEXTS
+    everything = tuple(REFERENCES)[1:]
+    known = everything if kind == "classify" else FOR_TEXTS
+    names = USUAL if names is None else names
     for name in names:
-        if name not in known:
-            raise TaskError(f"unknown reference {name!r}; known here: {', '.join(known)}")
+        if name not in everything:
+            raise TaskError(f"unknown reference {name!r}; known: {', '.join(everything)}")
     always = ALWAYS if kind == "classify" else ()
     return tuple(name for name in known if name in names or name in always)
+
+
+def check(task: Task, names: Sequence[str]) -> None:
+    """Refuse at once what would fail after hours of training.
+
+    :raises TaskError: where a reference lacks other sets, the pool is too small, or a package is
+        missing
+    :raises BackendError: where the language model cannot be tuned
+    :raises BudgetError: where a test row does not fit the model's window
+    """
+    for text in task.texts:
+        task.bare(text)
+    if task.kind == "generate":
+        text_rows(["a"], ["a"])
+    for name in names:
+        if name in SEVERAL and not task.others:
+            raise TaskError(
+                f"{name} learns from other sets too; name some with --task FILE, or leave it out"
+            )
+        if name in TRAINED:
+            from ragicl.backends.hf.reference import check_tunable
+
+            check_tunable(task.lm, TRAINED[name])
 
 
 def standing(names: Sequence[str]) -> str:

@@ -118,8 +118,9 @@ class Distance:
     :ivar clean: the mean without the test rows whose text occurs in the index
     :ivar agreement: share of rows (for texts, of tokens) with the same likeliest answer
     :ivar maximum: for texts, the mean over rows of the greatest distance at a token
-    :ivar floor: mean distance between two references trained with different seeds; None for a
-        reference without randomness, or with one seed
+    :ivar floor: mean distance between references trained with different seeds, by the settings
+        that were chosen for the first; None for one without randomness, or with one seed
+    :ivar above: by how much the mean is above the floor, on the same rows
     """
 
     reference: str
@@ -130,6 +131,7 @@ class Distance:
     clean: Interval | None = None
     maximum: Interval | None = None
     floor: Interval | None = None
+    above: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ragicl.errors import TaskError
 from ragicl.evaluate.curves import OVER
-from ragicl.evaluate.references import chosen
+from ragicl.evaluate.references import check, chosen
 from ragicl.evaluate.report.advice import advise
 from ragicl.evaluate.results import Report, SetReport
 from ragicl.evaluate.study import study_labels
@@ -25,40 +25,52 @@ PACKAGES = ("ragicl", "torch", "transformers", "peft", "sentence-transformers", 
 
 def evaluate(
     tasks: Sequence[Task],
-    references: Sequence[str],
+    references: Sequence[str] | None,
     *,
     seeds: int = 2,
     curves: Sequence[str] = (),
     command: str = "",
+    so_far: Callable[[Report], None] | None = None,
 ) -> Report:
     """Measure the engine of each task beside the references named.
 
     Everything is kept in the tasks' folder as it is made: a killed evaluation, run again, repeats
     nothing that was done.
 
+    :param references: by name; None takes the usual ones
     :param seeds: of references with randomness; two or more give each its floor
     :param curves: ``pool``, ``k`` or ``budget``, of labels alone
+    :param so_far: is given the report after each set
     :raises TaskError: for an unknown reference or curve
     """
     if seeds < 1:
         raise TaskError(f"seeds is {seeds}; it must be 1 or more")
     if unknown := [over for over in curves if over not in OVER]:
         raise TaskError(f"unknown curve {unknown[0]!r}; known: {', '.join(OVER)}")
-    named = [chosen(references, task.engine.index.kind) for task in tasks]  # errors come first
-    sets = [_study(task, names, seeds, curves) for task, names in zip(tasks, named, strict=True)]
-    return Report(
-        tuple(replace(own, advice=advise(own)) for own in sets),
-        command,
-        datetime.now(UTC).isoformat(timespec="seconds"),
-        _machine(),
-        {name: found for name in PACKAGES if (found := _version(name))},
-    )
+    named = [chosen(references, task.kind) for task in tasks]
+    for task, names in zip(tasks, named, strict=True):
+        check(task, names)  # errors come first
+    report = Report((), command, _now(), _machine(), _versions())
+    for task, names in zip(tasks, named, strict=True):
+        own = _study(task, names, seeds, curves)
+        report = replace(report, sets=(*report.sets, replace(own, advice=advise(own))), date=_now())
+        if so_far is not None:
+            so_far(report)
+    return report
 
 
 def _study(task: Task, names: Sequence[str], seeds: int, curves: Sequence[str]) -> SetReport:
-    if task.engine.generates:
+    if task.kind == "generate":
         return study_texts(task, names, seeds)
     return study_labels(task, names, seeds, curves)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    return {name: found for name in PACKAGES if (found := _version(name))}
 
 
 def _machine() -> str:

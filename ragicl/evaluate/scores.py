@@ -27,7 +27,7 @@ def label_scores(probs: FloatArray, gold: Ints, resampling: Resampling) -> Label
         accuracy=resampling.mean(correct(probs, gold)),
         macro_f1=resampling.of(_f1_parts(said, gold, probs.shape[1]), _macro_f1),
         nll=resampling.mean(surprise(probs, gold)),
-        ece=resampling.of(_calibration_parts(probs, gold), _calibration_error),
+        ece=resampling.of(_calibration_parts(probs, gold), _calibration_error, biased=True),
     )
 
 

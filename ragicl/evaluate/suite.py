@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ragicl.atomic import write_whole
 from ragicl.data import DataFile
 from ragicl.errors import DataError, TaskError
-from ragicl.evaluate.kept import write_whole
 from ragicl.evaluate.task import digest
 from ragicl.records import NOTHING, Example, Query
 

@@ -16,7 +16,7 @@ from ragicl.engine import Engine
 from ragicl.errors import TaskError
 from ragicl.evaluate.scores import Ints
 from ragicl.protocols import LM, FloatArray, Parts
-from ragicl.records import NOTHING, Example, Query
+from ragicl.records import NOTHING, Example, Kind, Query
 
 Steps = Callable[[str, int, int], None]
 """Told of long work: what it is, how much is done, and of how much."""
@@ -49,11 +49,20 @@ class Task:
 
     @cached_property
     def _stored(self) -> tuple[list[Example], FloatArray]:
-        return self.engine.index.vectors()
+        examples, vectors = self.engine.index.vectors()
+        if self.engine.generates or self.engine.policy.labels is None:
+            return examples, vectors
+        known = [i for i, example in enumerate(examples) if example.output in self.labels]
+        return [examples[i] for i in known], vectors[known]
+
+    @property
+    def kind(self) -> Kind:
+        """Whether labels are chosen or texts written."""
+        return "generate" if self.engine.generates else "classify"
 
     @property
     def pool(self) -> list[Example]:
-        """The examples of the index."""
+        """The examples of the index; where labels are chosen, those with one of the labels."""
         return self._stored[0]
 
     @property
@@ -102,8 +111,11 @@ class Task:
         return np.array([places.get(output, -1) for output in outputs], dtype=np.int64)
 
     def bare(self, text: str) -> Parts:
-        """Return the prompt of a text without demonstrations: what fine-tuned models read."""
-        return self.engine.template.render(text, [])
+        """Return the prompt of a text without demonstrations: what fine-tuned models read.
+
+        :raises BudgetError: where it does not fit, and the policy does not cut texts
+        """
+        return self.engine.bare_prompt(text).parts
 
     @cached_property
     def pairs(self) -> list[tuple[Parts, str]]:
@@ -113,7 +125,8 @@ class Task:
     def pairs_of(self, examples: Sequence[Example]) -> list[tuple[Parts, str]]:
         """Return examples as prompts without demonstrations, and their answers."""
         answer = self.engine.template.answer
-        return [(self.bare(e.input), answer(e.output)) for e in examples]
+        render = self.engine.template.render
+        return [(render(e.input, []), answer(e.output)) for e in examples]
 
     @cached_property
     def identity(self) -> str:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ragicl.decide import from_log_probs
-from ragicl.errors import TaskError
-from ragicl.evaluate.task import Reference, Task, digest
+from ragicl.evaluate.task import VERSION, Reference, Task, digest
 from ragicl.protocols import LM, FloatArray
 
 if TYPE_CHECKING:
@@ -43,12 +42,11 @@ def prompt_tuning(task: Task, seed: int) -> Reference:
 
 def two_stage(task: Task, seed: int) -> Reference:
     """Train all weights on the other sets first, then on the target (Phang et al. 2018)."""
-    return _reference(task, "full", seed, before=_others(task, "two-stage"))
+    return _reference(task, "full", seed, before=_others(task))
 
 
 def multi_task(task: Task, seed: int) -> Reference:
     """Train all weights on all sets at once: the same model for each of them."""
-    _others(task, "multi-task")
     everything = sorted([(task.name, task.pool), *task.others.items()], key=lambda pair: pair[0])
     pairs = task.pairs_of(list(chain.from_iterable(pool for _, pool in everything)))
     return _reference(task, "full", seed, pairs=pairs)
@@ -66,7 +64,7 @@ def model_of(
     from ragicl.backends.hf.reference import tune
 
     pairs = task.pairs if pairs is None else pairs
-    content = digest(pairs, before, task.lm.description, task.minutes)
+    content = digest(VERSION, pairs, before, task.lm.description, task.minutes)
     return tune(
         task.lm,
         method,
@@ -91,7 +89,7 @@ def _reference(
     return Reference(
         task.labels,
         lambda texts: _probs(task, tuned.lm, texts),
-        lambda text: task.lm.count(task.bare(text)),
+        lambda text: tuned.soft + task.lm.count(task.bare(text)),
         tuned.seconds,
         tuned.bytes,
         tuned.settings,
@@ -105,8 +103,5 @@ def _probs(task: Task, lm: LM, texts: Sequence[str]) -> FloatArray:
     return np.array(rows, dtype=np.float32)
 
 
-def _others(task: Task, name: str) -> list[Pair]:
-    if not task.others:
-        raise TaskError(f"{name} learns from other sets too; name some with --task FILE, or leave "
-                        f"it out")  # fmt: skip
+def _others(task: Task) -> list[Pair]:
     return task.pairs_of(list(chain.from_iterable(task.others.values())))

@@ -10,28 +10,26 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ragicl.atomic import write_whole
 from ragicl.errors import TaskError
 from ragicl.evaluate.baselines import copied
+from ragicl.evaluate.compared import Said, Sample, best_first
 from ragicl.evaluate.distances import total_variation
-from ragicl.evaluate.intervals import Resampling
-from ragicl.evaluate.kept import write_whole
-from ragicl.evaluate.references import standing
-from ragicl.evaluate.results import OURS, Cost, Distance, Item, Method, SetReport, Shown
-from ragicl.evaluate.study import Booleans, leaked
+from ragicl.evaluate.results import OURS, Cost, Distance, Item, Method, SetReport
 from ragicl.evaluate.task import Task, digest
 from ragicl.evaluate.texts import text_rows, text_scores
 from ragicl.evaluate.tuned import model_of
 from ragicl.protocols import LM, FloatArray, Parts
 
 ROWS = 16  # test rows answered and kept together
-WORST = 10
 COPIED = "knn-1"
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,32 +53,26 @@ def study_texts(task: Task, names: Sequence[str], seeds: int = 2) -> SetReport:
     """Measure the engine and the references named on a generation task.
 
     :param names: of ``lora`` and ``full``
-    :param seeds: of each; the distance between the first two is the reference's floor
+    :param seeds: of each; the distance between these is the reference's floor
     """
-    writers = [_ours(task), Writer(COPIED, lambda texts: copied(task, texts))]
+    sample = Sample(task)
+    ours = _ours(task)
     tuned = {name: [_tuned(task, name, seed) for seed in range(seeds)] for name in names}
-    writers += [some[0] for some in tuned.values()]
-    clean, every = ~leaked(task), Resampling(len(task.test))
+    writers = [
+        ours,
+        Writer(COPIED, lambda texts: copied(task, texts)),
+        *(own[0] for own in tuned.values()),
+    ]
     texts = {writer.name: _texts(task, writer) for writer in writers}
-    ours = text_rows(texts[OURS][0], task.golds)
-    pairs = [(writers[0], some[0]) for some in tuned.values()]
-    pairs += [(some[0], some[1]) for some in tuned.values() if seeds > 1]
-    compared = _compared(task, pairs)
-    main = standing(names) if names else ""
-    order = sorted(names, key=lambda name: name != main)
-    return SetReport(
-        name=task.name,
-        kind="generate",
-        pool=len(task.pool),
-        rows=len(task.test),
-        leaked=int((~clean).sum()),
-        labels=0,
-        lm=task.lm.description,
-        encoder=task.engine.index.manifest.encoder.description,
-        policy=asdict(task.engine.policy),
-        methods=tuple(_method(task, w, texts[w.name], ours, clean, every) for w in writers),
-        distances=tuple(_distance(name, compared, clean, every, seeds) for name in order),
-        worst=_worst(task, main, texts, compared) if names else (),
+    rows = text_rows(texts[OURS][0], task.golds)
+    pairs = [(ours, own[0]) for own in tuned.values()]
+    pairs += [pair for own in tuned.values() for pair in combinations(own, 2)]
+    found = _compared(task, pairs)
+    order = best_first(names)
+    return sample.report(
+        [_method(sample, writer, texts[writer.name], rows) for writer in writers],
+        [_distance(sample, name, found, tuned[name]) for name in order],
+        _worst(sample, order[0], texts, found) if order else (),
     )
 
 
@@ -111,7 +103,8 @@ def _tuned(task: Task, name: str, seed: int) -> Writer:
 
 def _texts(task: Task, writer: Writer) -> tuple[list[str], float]:
     """Return what a writer writes for the test rows, and its seconds a row; kept as it is made."""
-    depends = asdict(task.engine.policy) if writer.name == OURS else task.minutes
+    settings = task.engine.longest_answer, task.engine.template.stops
+    depends = asdict(task.engine.policy), task.minutes, settings
     folder = _folder(task, f"texts-{writer.name}", depends)
     outputs: list[str] = []
     spent = 0.0
@@ -129,7 +122,7 @@ def _texts(task: Task, writer: Writer) -> tuple[list[str], float]:
     return outputs, spent / len(task.test)
 
 
-def _compared(task: Task, pairs: Sequence[tuple[Writer, Writer]]) -> dict[str, FloatArray]:
+def _compared(task: Task, pairs: Sequence[tuple[Writer, Writer]]) -> dict[Pair, FloatArray]:
     """Return, for each pair of models, what :func:`_row` says of each test row; kept as made.
 
     All pairs are compared on a row at once, so that each model reads it once.
@@ -146,7 +139,7 @@ def _compared(task: Task, pairs: Sequence[tuple[Writer, Writer]]) -> dict[str, F
         rows += json.loads(place.read_text(encoding="utf-8"))
         task.steps(f"{task.name}: distances at each token", len(rows), len(task.test))
     table = np.array(rows, dtype=np.float32).reshape(len(task.test), len(pairs), 5)
-    return {f"{a.name}|{b.name}": table[:, n] for n, (a, b) in enumerate(pairs)}
+    return {(a.name, b.name): table[:, n] for n, (a, b) in enumerate(pairs)}
 
 
 def _row(task: Task, row: int, pairs: Sequence[tuple[Writer, Writer]]) -> list[list[float]]:
@@ -155,16 +148,13 @@ def _row(task: Task, row: int, pairs: Sequence[tuple[Writer, Writer]]) -> list[l
     :return: for each pair the mean and the greatest distance of its tokens, the share of tokens
         with the same likeliest continuation, and both models' mean log-probability of its tokens
     """
-    found: dict[str, FloatArray] = {}
-    own: dict[str, float] = {}
-    for writer in {w.name: w for pair in pairs for w in pair}.values():
-        log_probs, tokens = _distributions(task, writer, row)
-        found[writer.name] = log_probs
-        own[writer.name] = float(log_probs[np.arange(len(tokens)), tokens].mean())
+    writers = {writer.name: writer for pair in pairs for writer in pair}
+    found = {name: _distributions(task, writer, row) for name, writer in writers.items()}
+    own = {name: float(some[np.arange(len(t)), t].mean()) for name, (some, t) in found.items()}
     result = []
     for a, b in pairs:
-        left, right = found[a.name], found[b.name]
-        if left.shape != right.shape:
+        (left, tokens), (right, others) = found[a.name], found[b.name]
+        if list(tokens) != list(others):
             raise TaskError(
                 f"the template ends the prompts of {a.name} and {b.name} differently, so that the "
                 f"right output has other tokens in each; use the plain template"
@@ -186,70 +176,46 @@ def _distributions(task: Task, writer: Writer, row: int) -> tuple[FloatArray, Se
 
 
 def _method(
-    task: Task,
-    writer: Writer,
-    written: tuple[list[str], float],
-    ours: FloatArray,
-    clean: Booleans,
-    every: Resampling,
+    sample: Sample, writer: Writer, written: tuple[list[str], float], ours: FloatArray
 ) -> Method:
-    rows = text_rows(written[0], task.golds)
-    read = 0.0
+    task, rows = sample.task, text_rows(written[0], sample.task.golds)
+    read, some = 0.0, None
     if writer.prompt is not None:
         read = float(np.mean([task.lm.count(writer.prompt(text)) for text in task.texts]))
-    some = None
-    if not clean.all() and clean.any():
-        some = text_scores(rows[clean], Resampling(int(clean.sum())))
+    if sample.clean is not None:
+        clean, resampling = sample.clean
+        some = text_scores(rows[clean], resampling)
     return Method(
         writer.name,
-        text_scores(rows, every),
+        text_scores(rows, sample.every),
         some,
         Cost(writer.seconds, writer.bytes, written[1], read),
         writer.settings or {},
-        against=None if writer.name == OURS else every.paired(rows[:, 1], ours[:, 1]),
+        against=None if writer.name == OURS else sample.every.paired(rows[:, 1], ours[:, 1]),
     )
 
 
 def _distance(
-    name: str, compared: dict[str, FloatArray], clean: Booleans, every: Resampling, seeds: int
+    sample: Sample, name: str, found: dict[Pair, FloatArray], tuned: Sequence[Writer]
 ) -> Distance:
-    rows = compared[f"{OURS}|{name}"]
-    partly = not clean.all() and clean.any()
-    return Distance(
-        name,
-        every.mean(rows[:, 0]),
-        float(np.median(rows[:, 0])),
-        float(np.quantile(rows[:, 0], 0.9)),
-        every.mean(rows[:, 2]),
-        clean=Resampling(int(clean.sum())).mean(rows[clean, 0]) if partly else None,
-        maximum=every.mean(rows[:, 1]),
-        floor=every.mean(compared[f"{name}|{name}-1"][:, 0]) if seeds > 1 else None,
-    )
+    rows = found[OURS, name]
+    trainings = [found[a.name, b.name][:, 0] for a, b in combinations(tuned, 2)]
+    floor = np.mean(trainings, axis=0) if trainings else None
+    return sample.distance(name, rows[:, 0], rows[:, 2], floor, maximum=rows[:, 1])
 
 
 def _worst(
-    task: Task,
+    sample: Sample,
     name: str,
     texts: dict[str, tuple[list[str], float]],
-    compared: dict[str, FloatArray],
+    found: dict[Pair, FloatArray],
 ) -> tuple[Item, ...]:
-    rows = compared[f"{OURS}|{name}"]
-    items = []
-    for row in np.argsort(-rows[:, 0], kind="stable")[:WORST].tolist():
-        shots = task.engine.prompt(task.texts[row]).shots
-        items.append(
-            Item(
-                task.texts[row],
-                task.golds[row],
-                texts[OURS][0][row],
-                float(np.exp(rows[row, 3])),
-                texts[name][0][row],
-                float(np.exp(rows[row, 4])),
-                float(rows[row, 0]),
-                tuple(Shown(s.example.input, s.example.output, s.similarity) for s in shots),
-            )
-        )
-    return tuple(items)
+    rows = found[OURS, name]
+
+    def said(writer: str, column: int) -> Said:
+        return lambda row: (texts[writer][0][row], float(np.exp(rows[row, column])))
+
+    return sample.worst(rows[:, 0], said(OURS, 3), said(name, 4))
 
 
 def _chunks(task: Task) -> Iterator[tuple[int, list[str]]]:

@@ -6,6 +6,7 @@ The home of peft.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -13,15 +14,17 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from ragicl.backends.hf.packed import States
-from ragicl.errors import BackendError
 
 BLOCKS = 4  # last ones that `partial` trains
 RANK = 16  # of an adapter
 SOFT_TOKENS = 20  # of a soft prompt
 
 
-def prepare(model: PreTrainedModel, method: str) -> PreTrainedModel:
-    """Return a model in which only what the method trains takes gradients."""
+def prepare(model: PreTrainedModel, method: str, begin: Sequence[int]) -> PreTrainedModel:
+    """Return a model in which only what the method trains takes gradients.
+
+    :param begin: token ids that a soft prompt begins as: those of the answers (Lester et al. 2021)
+    """
     if method == "full":
         return model
     model.requires_grad_(False)
@@ -29,13 +32,16 @@ def prepare(model: PreTrainedModel, method: str) -> PreTrainedModel:
         for module in _last(model):
             module.requires_grad_(True)
         return model
-    return _with_peft(model, method)
+    adapted = _with_peft(model, method)
+    if method == "prompt-tuning":
+        _begin_as(adapted, begin)
+    return adapted
 
 
-def trainable(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Return the weights that were trained, in bf16: what is stored beside the base model."""
+def trainable(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the weights that were trained: what is stored beside the base model."""
     return {
-        name: weights.detach().to(torch.bfloat16).contiguous().clone()
+        name: weights.detach().to(dtype).contiguous().clone()
         for name, weights in model.named_parameters()
         if weights.requires_grad
     }
@@ -59,12 +65,8 @@ def soft_prompt(model: PreTrainedModel, base: PreTrainedModel) -> States:
 
 
 def _with_peft(model: PreTrainedModel, method: str) -> PreTrainedModel:
-    try:
-        import peft
-    except ImportError as error:
-        raise BackendError(
-            f"{method} needs peft: pip install 'ragicl[eval]', or leave {method} out"
-        ) from error
+    import peft  # an extra: see reference.check_tunable
+
     config: Any = (
         peft.LoraConfig(
             task_type="CAUSAL_LM",
@@ -81,13 +83,19 @@ def _with_peft(model: PreTrainedModel, method: str) -> PreTrainedModel:
         return cast(PreTrainedModel, peft.get_peft_model(model, config))
 
 
+@torch.no_grad()
+def _begin_as(model: PreTrainedModel, ids: Sequence[int]) -> None:
+    """Let a soft prompt begin as tokens, repeated until it is full."""
+    wrapped: Any = model
+    soft = wrapped.prompt_encoder["default"].embedding.weight
+    some = torch.tensor((list(ids) * SOFT_TOKENS)[:SOFT_TOKENS], device=soft.device)
+    soft.copy_(wrapped.word_embeddings(some))
+
+
 def _last(model: PreTrainedModel) -> list[nn.Module]:
     """Return the last blocks, and what follows them before the output layer."""
-    body = model.base_model
-    name, blocks = max(
-        ((n, m) for n, m in body.named_children() if isinstance(m, nn.ModuleList)),
-        key=lambda pair: len(pair[1]),
-    )
-    names = [n for n, _ in body.named_children()]
-    after = [m for n, m in body.named_children() if names.index(n) > names.index(name)]
-    return [*blocks[-BLOCKS:], *after]
+    lists = [m for m in model.base_model.modules() if isinstance(m, nn.ModuleList)]
+    blocks = max(lists, key=len)
+    body = next(m for m in model.base_model.modules() if blocks in m.children())
+    children = list(body.children())
+    return [*blocks[-BLOCKS:], *children[children.index(blocks) + 1 :]]

@@ -11,7 +11,10 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ragicl.atomic import write_whole
+
 SAVE_EVERY = 180.0  # seconds between checkpoints
+PATIENCE = 2  # passes that may be worse than the best one
 SPENT = "spent.json"
 
 Steps = Callable[[str, int, int], None]
@@ -22,21 +25,16 @@ class Clock(TrainerCallback):
     """Ends a training when its time is over, or when held-out rows are predicted less well.
 
     :param seconds: the most to spend, a killed run's share included; None does not limit
-    :param judged: whether there are held-out rows
     :ivar spent: seconds of training, those of a killed run up to its checkpoint included
     :ivar ended: whether time ended the training
     """
 
-    def __init__(
-        self, folder: Path, seconds: float | None, steps: Steps | None, name: str, *, judged: bool
-    ) -> None:
+    def __init__(self, folder: Path, seconds: float | None, steps: Steps | None, name: str) -> None:
         self._file = folder / SPENT
         self._before = json.loads(self._file.read_text()) if self._file.exists() else 0.0
         self._limit = inf if seconds is None else seconds
         self._tell = steps or (lambda name, step, of: None)
         self._name = name
-        self._judged = judged
-        self._best = inf
         self._start = self._saved = time.monotonic()
         self.ended = False
 
@@ -52,21 +50,20 @@ class Clock(TrainerCallback):
         self._tell(self._name, state.global_step, state.max_steps)
         if self.spent > self._limit and state.global_step < state.max_steps:
             self.ended = control.should_training_stop = True
-            control.should_evaluate = self._judged
-        elif time.monotonic() - self._saved > SAVE_EVERY:
-            control.should_save = True
+        elif time.monotonic() - self._saved > SAVE_EVERY and (state.epoch or 0) % 1:
+            control.should_save = True  # not between a pass and the judging of it
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Note the time spent, for a run that continues from here."""
         self._saved = time.monotonic()
-        self._file.write_text(json.dumps(self.spent))
+        write_whole(self._file, json.dumps(self.spent).encode())
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Stop where the held-out rows fare worse than before: more passes would only overfit."""
-        loss = state.log_history[-1]["eval_loss"]
-        control.should_training_stop |= loss > self._best
-        self._best = min(self._best, loss)
+        """Stop where passes no longer help the held-out rows: more would only overfit."""
+        losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
+        since_best = len(losses) - 1 - losses.index(min(losses))
+        control.should_training_stop |= since_best >= PATIENCE

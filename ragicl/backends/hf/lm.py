@@ -134,7 +134,7 @@ class HFLM:
             return scores
         splits = [self.tokens.split(parts, answers) for parts in prompts]
         for split in splits:
-            self._check(split.ids, max(map(len, split.answers)))
+            self.check(split.ids, max(map(len, split.answers)))
         chosen: list[tuple[int, ...] | None] = [None] * len(prompts)
         if among is not None:
             chosen = [tuple(some) for some in among]
@@ -196,7 +196,7 @@ class HFLM:
     ) -> Iterator[str]:
         """Yield a continuation in pieces, up to the first stop string."""
         ids = self.tokens.encode(parts)
-        self._check(ids, max_tokens)
+        self.check(ids, max_tokens)
         self._packs()  # packed attention is the faster one for a single token too
         return stream(
             self.model(),
@@ -220,7 +220,7 @@ class HFLM:
         """Return the text that :meth:`generate` would write after each prompt, many at a time."""
         jobs = [self.tokens.encode(parts) for parts in prompts]
         for ids in jobs:
-            self._check(ids, max_tokens)
+            self.check(ids, max_tokens)
         writing = Writing(max_tokens=max_tokens, stop=stop, temperature=temperature, seed=seed)
         if not self._packs() or len(prompts) < 2:
             return ["".join(self.generate(parts, **writing)) for parts in prompts]
@@ -335,7 +335,11 @@ class HFLM:
         with self._scoring:  # finding out switches the attention
             return self.packed
 
-    def _check(self, ids: Sequence[int], answer: int) -> None:
+    def check(self, ids: Sequence[int], answer: int) -> None:
+        """Refuse a prompt that the model cannot read with an answer of so many tokens.
+
+        :raises BudgetError: where it exceeds the window
+        """
         if not ids:
             raise BackendError(f"{self.spec} cannot follow an empty prompt; add an instruction")
         needed = len(ids) + answer

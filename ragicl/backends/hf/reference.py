@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
-from ragicl.backends.hf.adapt import merged, soft_prompt
+from ragicl.backends.hf.adapt import SOFT_TOKENS, merged, soft_prompt
 from ragicl.backends.hf.clock import Steps
 from ragicl.backends.hf.lm import HFLM
 from ragicl.backends.hf.load import load_model
-from ragicl.backends.hf.tuning import WEIGHTS, Row, Tuner
+from ragicl.backends.hf.packed import Piece, Reading
+from ragicl.backends.hf.tuning import WEIGHTS, Chosen, Row, Trained, Tuner
 from ragicl.errors import BackendError, TaskError
 from ragicl.protocols import LM, FloatArray, Parts
 
 Pair = tuple[Parts, str]
 """A prompt and its answer."""
+
+
+READ_TOKENS = 4096  # of prompts read in one pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +36,42 @@ class Tuned:
     :ivar seconds: of training, with the search for its settings
     :ivar bytes: of the weights to store beside the base model's
     :ivar settings: what was chosen, on which loss, and whether time ended the training
+    :ivar soft: tokens of the soft prompt that every text is read after
     """
 
     lm: LM
     seconds: float
     bytes: int
     settings: Mapping[str, Any]
+    soft: int = 0
 
 
 def hidden(lm: LM, prompts: Sequence[Parts]) -> FloatArray:
     """Return the last hidden state of each prompt's last token, shape (prompts, width).
 
     :raises BackendError: where `lm` is not a model of transformers
+    :raises BudgetError: where a prompt exceeds the window
     """
-    model = _hf(lm).model()
+    own = _hf(lm)
+    model, packed = own.model(), own.packed
+    texts = [own.tokens.encode(parts) for parts in prompts]
+    for ids in texts:
+        own.check(ids, 0)
     rows: list[Tensor] = []
     output: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    hook = output.register_forward_pre_hook(lambda _, inputs: rows.append(inputs[0][0, -1].float()))
+    hook = output.register_forward_pre_hook(lambda _, seen: rows.extend(seen[0][0].float().cpu()))
     try:
         with torch.inference_mode():
-            for parts in prompts:
-                ids = torch.tensor([_hf(lm).tokens.encode(parts)], device=model.device)
-                model(input_ids=ids, logits_to_keep=1, use_cache=False)
+            for some in _batches(texts) if packed else ([ids] for ids in texts):
+                if packed:
+                    pieces = [Piece(ids, range(len(ids))) for ids in some]
+                    Reading(model).read(pieces, last=True)
+                else:
+                    text = torch.tensor(some, device=model.device)
+                    model(input_ids=text, logits_to_keep=1, use_cache=False)
     finally:
         hook.remove()
-    return np.stack([row.cpu().numpy() for row in rows])
+    return torch.stack(rows).numpy()
 
 
 def answer_log_probs(lm: LM, parts: Parts, answer: str) -> tuple[FloatArray, tuple[int, ...]]:
@@ -63,14 +79,31 @@ def answer_log_probs(lm: LM, parts: Parts, answer: str) -> tuple[FloatArray, tup
 
     :return: log-probabilities in nats, shape (tokens of the answer, vocabulary); the tokens
     :raises BackendError: where `lm` is not a model of transformers
+    :raises BudgetError: where prompt and answer exceed the window
     """
-    model = _hf(lm).model()
-    split = _hf(lm).tokens.split(parts, [answer])
+    own = _hf(lm)
+    model = own.model()
+    split = own.tokens.split(parts, [answer])
     tokens = split.answers[0]
+    own.check(split.ids, len(tokens))
     ids = torch.tensor([[*split.ids, *tokens[:-1]]], device=model.device)
     with torch.inference_mode():
         logits = model(input_ids=ids, logits_to_keep=len(tokens), use_cache=False).logits[0]
         return logits.float().log_softmax(dim=-1).cpu().numpy(), tokens
+
+
+def check_tunable(lm: LM, method: str) -> None:
+    """Refuse at once what would fail after hours.
+
+    :raises BackendError: where a model cannot be trained so, or a package is missing
+    """
+    own = _hf(lm)
+    if method in ("lora", "prompt-tuning") and find_spec("peft") is None:
+        raise BackendError(
+            f"{method} needs peft: pip install 'ragicl[eval]', or leave {method} out"
+        )
+    if method == "prompt-tuning" and not own.packed:
+        raise BackendError(f"a soft prompt before {own.spec} cannot be scored; leave it out")
 
 
 def tune(
@@ -92,37 +125,51 @@ def tune(
     :param before: rows of an intermediate task, trained on first, all weights
     :raises BackendError: where `lm` is not a model of transformers, or a package is missing
     """
+    check_tunable(lm, method)
     base = _hf(lm)
-    if method == "prompt-tuning" and not base.packed:
-        raise BackendError(f"a soft prompt before {base.spec} cannot be scored; leave it out")
-    load = partial(load_model, base.name, torch.float32)
-    bf16 = base.dtype == torch.bfloat16
-    spent = 0.0
+    load: Callable[[], PreTrainedModel] = partial(load_model, base.name, torch.float32)
+    stages = [(method, pairs, folder)]
     if before:
-        first = Tuner(load, bf16=bf16, steps=steps)
-        stage = folder / "before"
-        done, chosen = first.tune("full", _rows(base, before), stage, seed, minutes)
-        spent += done.seconds + (chosen.seconds if seed == 0 else 0.0)
-        load = partial(first.tuned, "full", stage, seed)  # the next stage starts from these
-    tuner = Tuner(load, bf16=bf16, steps=steps)
-    done, chosen = tuner.tune(method, _rows(base, pairs), folder, seed, minutes)
-    model = tuner.tuned(method, folder, seed)
-    if method == "prompt-tuning":
-        found = base.variant(base.model(), method, soft_prompt(model, base.model()))
-    else:
-        found = base.variant(merged(model).to(base.dtype).to(base.model().device), method)  # type: ignore[arg-type]
-    settings = asdict(chosen.recipe) | {
+        stages.insert(0, ("full", before, folder / "before"))
+    results = []
+    for what, some, place in stages:
+        tuner = Tuner(load, dtype=base.dtype, steps=steps)
+        rows = _rows(base, some)
+        results.append((*tuner.tune(what, rows, place, seed, minutes), len(some) - len(rows)))
+        load = partial(tuner.tuned, what, place, seed)  # a next stage starts from these weights
+    model = load()
+    soft = method == "prompt-tuning"
+    found = (
+        base.variant(base.model(), method, soft_prompt(model, base.model()))
+        if soft
+        else base.variant(_placed(merged(model), base.model()), method)
+    )
+    return Tuned(
+        found,
+        sum(done.seconds + chosen.seconds for done, chosen, _ in results),
+        (folder / f"seed-{seed}" / WEIGHTS).stat().st_size,
+        _settings(results, seed),
+        SOFT_TOKENS if soft else 0,
+    )
+
+
+def _settings(results: Sequence[tuple[Trained, Chosen, int]], seed: int) -> dict[str, Any]:
+    """Return what was chosen for the last stage, and what held any stage back."""
+    done, chosen, _ = results[-1]
+    return asdict(chosen.recipe) | {
         "seed": seed,
         "epochs": round(done.epochs, 2),
         "held_out_loss": round(chosen.loss, 4),
-        "complete": done.complete,
+        "more_might_help": chosen.at_end,
+        "rows_left_out": sum(left_out for _, _, left_out in results),
+        "complete": all(done.complete for done, _, _ in results),
     }
-    return Tuned(
-        found,
-        spent + done.seconds + chosen.seconds,
-        (folder / f"seed-{seed}" / WEIGHTS).stat().st_size,
-        settings,
-    )
+
+
+def _placed(model: PreTrainedModel, like: PreTrainedModel) -> PreTrainedModel:
+    moved: Any = model
+    placed: PreTrainedModel = moved.to(device=like.device, dtype=like.dtype)
+    return placed
 
 
 def _rows(lm: HFLM, pairs: Sequence[Pair]) -> list[Row]:
@@ -136,6 +183,17 @@ def _rows(lm: HFLM, pairs: Sequence[Pair]) -> list[Row]:
     if len(rows) < 10:
         raise TaskError(f"{len(rows)} examples are too few to fine-tune on; give ten or more")
     return rows
+
+
+def _batches(texts: Sequence[list[int]]) -> Iterator[list[list[int]]]:
+    batch: list[list[int]] = []
+    for ids in texts:
+        if batch and sum(map(len, batch)) + len(ids) > READ_TOKENS:
+            yield batch
+            batch = []
+        batch.append(ids)
+    if batch:
+        yield batch
 
 
 def _hf(lm: LM) -> HFLM:

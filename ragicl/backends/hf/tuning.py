@@ -9,9 +9,11 @@ model runs in bf16.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,11 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from ragicl.atomic import write_whole
 from ragicl.backends.hf.adapt import prepare, trainable
 from ragicl.backends.hf.clock import Clock, Steps
 from ragicl.backends.hf.quiet import quiet
+from ragicl.errors import BackendError
 
 RATES = {  # learning rates tried
     "full": (3e-5, 1e-4),
@@ -34,8 +38,10 @@ RATES = {  # learning rates tried
     "lora": (3e-4, 1e-3),
     "prompt-tuning": (3e-2, 1e-1),
 }
-EPOCHS = 8  # at most
-BATCH = 32  # rows in a step
+SMALL = 1000  # rows; fewer are trained on in smaller steps
+BATCHES = 16, 32  # rows in a step, of few rows and of many
+STEPS = 300  # that few rows are trained for, at most; many are in LEAST_PASSES
+PASSES = 4, 24  # over the rows, at least and at most, of what may be tried
 HELD_OUT = 0.2  # of the rows, but at most HELD_OUT_ROWS
 HELD_OUT_ROWS = 200
 WARMUP = 0.06  # of the steps; none where that is less than one: its rate would be 0
@@ -87,27 +93,35 @@ class Chosen:
 
     :ivar loss: on the held-out rows, in nats a token
     :ivar pass_seconds: of one pass over all rows
+    :ivar complete: whether no time ended a trial
+    :ivar at_end: whether the last pass tried was the best one
     """
 
     recipe: Recipe
     loss: float
     seconds: float
     pass_seconds: float
+    complete: bool
+    at_end: bool
 
 
 class Tuner:
     """Trains copies of one base model, each in a folder of its own.
 
     :param load: gives a fresh float32 copy of the base model
-    :param bf16: whether to train under bf16 autocast
+    :param dtype: of the frozen model: with bf16, training runs under its autocast
     :param steps: is told of every step
     """
 
     def __init__(
-        self, load: Callable[[], PreTrainedModel], *, bf16: bool, steps: Steps | None = None
+        self,
+        load: Callable[[], PreTrainedModel],
+        *,
+        dtype: torch.dtype = torch.float32,
+        steps: Steps | None = None,
     ) -> None:
         self._load = load
-        self._bf16 = bf16
+        self._dtype = dtype
         self._steps = steps
 
     def tune(
@@ -121,8 +135,8 @@ class Tuner:
             fits = max(left / max(chosen.pass_seconds, 1e-3), LEAST_EPOCHS)
             recipe = replace(recipe, epochs=min(recipe.epochs, fits))
         done = self.train(recipe, rows, folder / f"seed-{seed}", seconds=left)
-        shortened = recipe.epochs < chosen.recipe.epochs
-        return replace(done, complete=done.complete and not shortened), chosen
+        whole = chosen.complete and recipe.epochs == chosen.recipe.epochs
+        return replace(done, complete=done.complete and whole), chosen
 
     def choose(
         self, method: str, rows: Sequence[Row], folder: Path, minutes: float | None
@@ -132,7 +146,7 @@ class Tuner:
         rates = RATES[method]
         share = None if minutes is None else 60 * minutes * SEARCH_SHARE / len(rates)
         tried = [
-            (Recipe(method, rate, EPOCHS), folder / f"rate-{number}")
+            (Recipe(method, rate, passes(len(train))), folder / f"rate-{number}")
             for number, rate in enumerate(rates)
         ]
         results = [
@@ -140,13 +154,15 @@ class Tuner:
         ]
         losses = [min(done.losses, key=lambda pair: pair[1]) for done in results]
         best = int(np.argmin([loss for _, loss in losses]))
-        passes = sum(done.epochs for done in results)
+        done_passes = sum(done.epochs for done in results)
         seconds = sum(done.seconds for done in results)
         return Chosen(
             replace(tried[best][0], epochs=losses[best][0]),
             losses[best][1],
             seconds,
-            seconds / max(passes, 1e-9) * len(rows) / len(train),
+            seconds / max(done_passes, 1e-9) * len(rows) / len(train),
+            all(done.complete for done in results),
+            losses[best] == results[best].losses[-1],
         )
 
     def train(
@@ -168,8 +184,8 @@ class Tuner:
             return Trained(**kept | {"losses": tuple(map(tuple, kept["losses"]))})
         folder.mkdir(parents=True, exist_ok=True)
         set_seed(recipe.seed)
-        model = prepare(self._load(), recipe.method)
-        clock = Clock(folder, seconds, self._steps, name=recipe.method, judged=bool(held))
+        model = prepare(self._load(), recipe.method, beginning(rows))
+        clock = Clock(folder, seconds, self._steps, name=recipe.method)
         with quiet():
             trainer = Trainer(
                 model=model,
@@ -181,15 +197,16 @@ class Tuner:
                 callbacks=[clock],
             )
             trainer.remove_callback(PrinterCallback)
+            _drop_unfinished(folder)
             last = get_last_checkpoint(str(folder))  # type: ignore[no-untyped-call]
             trainer.train(resume_from_checkpoint=last)
         if not held:
-            save_file(trainable(model), folder / WEIGHTS)
+            save_file(trainable(model, self._dtype), folder / WEIGHTS)
         losses = [
             (e["epoch"], e["eval_loss"]) for e in trainer.state.log_history if "eval_loss" in e
         ]
         done = Trained(clock.spent, trainer.state.epoch or 0.0, tuple(losses), not clock.ended)
-        (folder / DONE).write_text(json.dumps(asdict(done)), encoding="utf-8")
+        write_whole(folder / DONE, json.dumps(asdict(done)).encode())
         for checkpoint in folder.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
         return done
@@ -197,9 +214,12 @@ class Tuner:
     def tuned(self, method: str, folder: Path, seed: int) -> PreTrainedModel:
         """Return the model as it was trained, in float32."""
         set_seed(seed)
-        model = prepare(self._load(), method)
-        found = load_file(folder / f"seed-{seed}" / WEIGHTS)
-        model.load_state_dict(found, strict=False)
+        model = prepare(self._load(), method, [0])
+        file = folder / f"seed-{seed}" / WEIGHTS
+        if strange := model.load_state_dict(load_file(file), strict=False).unexpected_keys:
+            raise BackendError(
+                f"{file} holds weights of another version ({strange[0]}); remove {folder}"
+            )
         return model
 
     def _arguments(
@@ -210,13 +230,13 @@ class Tuner:
             num_train_epochs=recipe.epochs,
             learning_rate=recipe.rate,
             lr_scheduler_type="linear",
-            warmup_steps=int(WARMUP * recipe.epochs * rows / BATCH),
+            warmup_steps=int(WARMUP * recipe.epochs * rows / batch(rows)),
             weight_decay=0.01,
-            per_device_train_batch_size=BATCH,
-            per_device_eval_batch_size=BATCH,
+            per_device_train_batch_size=batch(rows),
+            per_device_eval_batch_size=BATCHES[1],
             train_sampling_strategy="group_by_length",
             remove_unused_columns=False,
-            bf16=self._bf16,
+            bf16=self._dtype == torch.bfloat16,
             use_cpu=not torch.cuda.is_available(),
             eval_strategy="epoch" if judged else "no",
             save_strategy="no",  # the clock asks for checkpoints
@@ -229,11 +249,34 @@ class Tuner:
         )
 
 
+def batch(rows: int) -> int:
+    """Return how many rows are in a step."""
+    return BATCHES[rows >= SMALL]
+
+
+def passes(rows: int) -> int:
+    """Return the most passes over the rows that are tried: few rows need many."""
+    least, most = PASSES
+    return min(max(math.ceil(STEPS * batch(rows) / rows), least), most)
+
+
+def beginning(rows: Sequence[Row]) -> list[int]:
+    """Return the token ids of the different answers, one after the other."""
+    return list(chain.from_iterable(sorted({row.answer for row in rows})))
+
+
 def held_out(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     """Return most of the rows, and those to judge by: the same for every method and seed."""
     order = np.random.default_rng(0).permutation(len(rows))
     number = min(max(1, round(HELD_OUT * len(rows))), HELD_OUT_ROWS)
     return [rows[i] for i in order[number:]], [rows[i] for i in order[:number]]
+
+
+def _drop_unfinished(folder: Path) -> None:
+    """Remove checkpoints that a kill or a full disk left half written."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        if not (checkpoint / "trainer_state.json").exists():  # written last
+            shutil.rmtree(checkpoint)
 
 
 def dataset(rows: Sequence[Row]) -> Dataset:

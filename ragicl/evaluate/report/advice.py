@@ -186,7 +186,7 @@ def _beside_floor(distance: Distance) -> str:
     figures = f"{distance.reference} {with_span(mean)}"
     if floor is None:
         return f"{figures}, floor not known"
-    if mean.low <= floor.high:
+    if distance.above is not None and distance.above.low <= 0:
         return f"{figures}, not clearly above its floor of {with_span(floor)}"
     times = f"{mean.value / floor.value:.1f} times" if floor.value > 0 else "above"
     return f"{figures}, {times} its floor of {number(floor.value)}"

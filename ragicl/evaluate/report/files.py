@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ragicl.atomic import write_whole
 from ragicl.errors import DataError
 from ragicl.evaluate.report.blocks import Picture, Section
 from ragicl.evaluate.report.markdown import PLOTS, markdown
@@ -58,6 +59,4 @@ def _on_white(svg: str) -> str:
 
 def _write(path: Path, text: str) -> None:
     """Put a file in its place at once; what UTF-8 cannot hold (half a surrogate) becomes a ?."""
-    draft = path.with_name(f"{path.name}.tmp")
-    draft.write_bytes(text.encode("utf-8", "replace"))
-    draft.replace(path)
+    write_whole(path, text.encode("utf-8", "replace"))
