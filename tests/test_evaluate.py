@@ -13,7 +13,7 @@ from ragicl.cli import main
 from ragicl.errors import BackendError, BudgetError, DataError, TaskError
 from ragicl.evaluate import kept
 from ragicl.evaluate.compared import Sample
-from ragicl.evaluate.references import answers, chosen, seeds_of, standing
+from ragicl.evaluate.references.table import answers, chosen, seeds_of, standing
 from ragicl.evaluate.report.saved import load_report
 from ragicl.evaluate.results import OURS
 from ragicl.evaluate.run import evaluate
@@ -79,7 +79,7 @@ def test_the_whole_pool_of_a_curve_is_the_engine_itself(task):
 
 
 def test_a_reference_against_itself_is_at_no_distance(task):
-    from ragicl.evaluate.distances import total_variation
+    from ragicl.evaluate.measures.distances import total_variation
 
     for name in (OURS, "knn", "random-icl"):
         own = answers(task, name).probs
@@ -93,7 +93,7 @@ def test_a_probe_of_shuffled_labels_is_far_away(task, tmp_path, encoder):
         index.add([Example(e.input, turned[e.output], e.id) for e in POOL])
         engine = Engine(index, EchoLM(), plain_template("classify"), Policy(k=3))
         other = Task("turned", engine, tuple(TEST), tmp_path / "kept")
-        from ragicl.evaluate.distances import total_variation
+        from ragicl.evaluate.measures.distances import total_variation
 
         mine, theirs = answers(task, "probe").probs, answers(other, "probe").probs
         assert total_variation(mine, theirs).mean() > 0.5

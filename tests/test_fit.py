@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ragicl import TaskError
-from ragicl.evaluate.fit import RESAMPLES, examples_needed, fit_power_law
+from ragicl.evaluate.measures.fit import RESAMPLES, examples_needed, fit_power_law
 from ragicl.evaluate.results import Interval, PowerLaw
 
 SIZES = (16, 32, 64, 128, 256, 512)

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ragicl.errors import TaskError
-from ragicl.evaluate.distances import total_variation
-from ragicl.evaluate.intervals import Resampling
-from ragicl.evaluate.scores import correct, label_scores, reliability, surprise
+from ragicl.evaluate.measures.distances import total_variation
+from ragicl.evaluate.measures.intervals import Resampling
+from ragicl.evaluate.measures.scores import correct, label_scores, reliability, surprise
 
 weights = arrays(np.float64, (3, 5, 4), elements=st.floats(0.001, 1))
 

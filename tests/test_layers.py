@@ -25,10 +25,10 @@ HOMES = {
     "datasets": {"readers.py", "backends/hf/tuning.py"},
     "pyarrow": {"readers.py"},
     "sqlite3": {"index/store.py"},
-    "sklearn": {"batch.py", "fixed.py", "evaluate/linear.py"},
+    "sklearn": {"batch.py", "fixed.py", "evaluate/references/linear.py"},
     "peft": {"backends/hf/adapt.py"},
-    "rouge_score": {"evaluate/texts.py"},
-    "sacrebleu": {"evaluate/texts.py"},
+    "rouge_score": {"evaluate/measures/texts.py"},
+    "sacrebleu": {"evaluate/measures/texts.py"},
     "click": {"cli.py", "options.py"},
     "matplotlib": {"evaluate/report/plots"},
 }

@@ -16,7 +16,7 @@ from ragicl.evaluate.bounds import (
     generation,
     linear_classification,
 )
-from ragicl.evaluate.fit import examples_needed, fit_power_law
+from ragicl.evaluate.measures.fit import examples_needed, fit_power_law
 from ragicl.evaluate.results import Curve, Interval, Point, Report, SetReport
 
 SURE = {"epsilon": 0.1, "delta": 0.05}

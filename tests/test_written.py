@@ -8,12 +8,12 @@ from ragicl import Engine, Example, Index, Policy
 from ragicl.backends.hf import tuning
 from ragicl.backends.hf.reference import answer_log_probs
 from ragicl.evaluate import written
-from ragicl.evaluate.distances import total_variation
-from ragicl.evaluate.intervals import Resampling
+from ragicl.evaluate.measures.distances import total_variation
+from ragicl.evaluate.measures.intervals import Resampling
+from ragicl.evaluate.measures.texts import text_rows, text_scores
 from ragicl.evaluate.results import OURS
 from ragicl.evaluate.run import evaluate
 from ragicl.evaluate.task import Task
-from ragicl.evaluate.texts import text_rows, text_scores
 from ragicl.evaluate.written import study_texts
 from ragicl.prompt import plain_template
 from ragicl.records import Query

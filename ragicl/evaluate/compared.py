@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ragicl.evaluate.intervals import Resampling
-from ragicl.evaluate.references import standing
+from ragicl.evaluate.measures.intervals import Resampling
+from ragicl.evaluate.references.table import standing
 from ragicl.evaluate.results import Curve, Distance, Item, Method, SetReport, Shown
 from ragicl.evaluate.task import Task
 from ragicl.protocols import FloatArray

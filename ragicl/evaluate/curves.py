@@ -10,13 +10,13 @@ import numpy as np
 
 from ragicl.engine import Engine
 from ragicl.errors import RagiclError, TaskError
-from ragicl.evaluate.baselines import ours
-from ragicl.evaluate.distances import total_variation
-from ragicl.evaluate.fit import fit_power_law
-from ragicl.evaluate.intervals import Resampling
 from ragicl.evaluate.kept import answers_of
+from ragicl.evaluate.measures.distances import total_variation
+from ragicl.evaluate.measures.fit import fit_power_law
+from ragicl.evaluate.measures.intervals import Resampling
+from ragicl.evaluate.measures.scores import correct
+from ragicl.evaluate.references.baselines import ours
 from ragicl.evaluate.results import Curve, Point, PowerLaw
-from ragicl.evaluate.scores import correct
 from ragicl.evaluate.task import Task, digest
 from ragicl.index import Index
 from ragicl.protocols import Encoder, FloatArray

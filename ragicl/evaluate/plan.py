@@ -11,7 +11,7 @@ from typing import Any
 from ragicl.backends import open_lm
 from ragicl.errors import DataError, TaskError, first_line
 from ragicl.evaluate.bounds import Bound, Figures, bounds_of
-from ragicl.evaluate.fit import REACH, examples_needed
+from ragicl.evaluate.measures.fit import REACH, examples_needed
 from ragicl.evaluate.results import Interval, PowerLaw
 from ragicl.index import Index
 

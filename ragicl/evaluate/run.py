@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ragicl.errors import TaskError
 from ragicl.evaluate.curves import OVER
-from ragicl.evaluate.references import check, chosen
+from ragicl.evaluate.references.table import check, chosen
 from ragicl.evaluate.report.advice import advise
 from ragicl.evaluate.results import Report, SetReport
 from ragicl.evaluate.study import study_labels

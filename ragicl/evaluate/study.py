@@ -10,11 +10,11 @@ import numpy as np
 from ragicl.errors import TaskError
 from ragicl.evaluate.compared import Said, Sample, best_first
 from ragicl.evaluate.curves import curve
-from ragicl.evaluate.distances import total_variation
 from ragicl.evaluate.kept import Answers
-from ragicl.evaluate.references import answers, seeds_of
+from ragicl.evaluate.measures.distances import total_variation
+from ragicl.evaluate.measures.scores import correct, label_scores, reliability
+from ragicl.evaluate.references.table import answers, seeds_of
 from ragicl.evaluate.results import OURS, Distance, Method, SetReport
-from ragicl.evaluate.scores import correct, label_scores, reliability
 from ragicl.evaluate.task import Task
 from ragicl.protocols import FloatArray
 
@@ -24,7 +24,7 @@ def study_labels(
 ) -> SetReport:
     """Measure the engine and the references named on a classification task.
 
-    :param names: as :func:`ragicl.evaluate.references.chosen` gives them
+    :param names: as :func:`ragicl.evaluate.references.table.chosen` gives them
     :param seeds: of references with randomness; the distance between these is their floor
     :param curves: ``pool``, ``k`` or ``budget``
     :raises TaskError: where no test row has a label of the index

@@ -18,13 +18,13 @@ import numpy as np
 
 from ragicl.atomic import write_whole
 from ragicl.errors import TaskError
-from ragicl.evaluate.baselines import copied
 from ragicl.evaluate.compared import Said, Sample, best_first
-from ragicl.evaluate.distances import total_variation
+from ragicl.evaluate.measures.distances import total_variation
+from ragicl.evaluate.measures.texts import text_rows, text_scores
+from ragicl.evaluate.references.baselines import copied
+from ragicl.evaluate.references.tuned import model_of
 from ragicl.evaluate.results import OURS, Cost, Distance, Item, Method, SetReport
 from ragicl.evaluate.task import Task, digest
-from ragicl.evaluate.texts import text_rows, text_scores
-from ragicl.evaluate.tuned import model_of
 from ragicl.protocols import LM, FloatArray, Parts
 
 ROWS = 16  # test rows answered and kept together

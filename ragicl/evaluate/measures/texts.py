@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ragicl.errors import TaskError
-from ragicl.evaluate.intervals import Resampling
+from ragicl.evaluate.measures.intervals import Resampling
 from ragicl.evaluate.results import TextScores
 from ragicl.protocols import FloatArray
 

@@ -10,7 +10,7 @@ import numpy as np
 from ragicl.decide import from_votes
 from ragicl.errors import TaskError
 from ragicl.evaluate.kept import kept_rows
-from ragicl.evaluate.scores import LEAST, Ints, surprise
+from ragicl.evaluate.measures.scores import LEAST, Ints, surprise
 from ragicl.evaluate.task import Reference, Task, digest
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Neighbor, Prediction

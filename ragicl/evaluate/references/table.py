@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 from ragicl.errors import TaskError
-from ragicl.evaluate import baselines, linear, tuned
 from ragicl.evaluate.kept import Answers, answers_of
+from ragicl.evaluate.measures.texts import text_rows
+from ragicl.evaluate.references import baselines, linear, tuned
 from ragicl.evaluate.results import OURS
 from ragicl.evaluate.task import Reference, Task
-from ragicl.evaluate.texts import text_rows
 from ragicl.records import Kind
 
 

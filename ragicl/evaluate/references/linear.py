@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ragicl.evaluate.kept import kept_rows
-from ragicl.evaluate.scores import Ints, surprise
+from ragicl.evaluate.measures.scores import Ints, surprise
 from ragicl.evaluate.task import Reference, Task, digest
 from ragicl.protocols import FloatArray
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ragicl.evaluate.intervals import Resampling
+from ragicl.evaluate.measures.intervals import Resampling
 from ragicl.evaluate.results import Bin, LabelScores
 from ragicl.protocols import FloatArray
 

@@ -1,0 +1,1 @@
+"""What is measured: distances, scores of labels and texts, intervals, a fitted law."""

@@ -1,0 +1,1 @@
+"""The references: baselines, linear classifiers, fine-tuned models, and their table."""
