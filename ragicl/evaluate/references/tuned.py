@@ -85,7 +85,11 @@ def _reference(
     pairs: Sequence[Pair] | None = None,
     before: Sequence[Pair] = (),
 ) -> Reference:
-    tuned = model_of(task, method, seed, pairs=pairs, before=before)
+    return reference_of(task, model_of(task, method, seed, pairs=pairs, before=before))
+
+
+def reference_of(task: Task, tuned: Tuned) -> Reference:
+    """Return a tuned model as a classifier of the task's labels."""
     return Reference(
         task.labels,
         lambda texts: _probs(task, tuned.lm, texts),

@@ -1,0 +1,64 @@
+"""Do distances say what they should? A reference against itself, and against shuffled labels.
+
+    python eval/benchmarks/sanity.py SUITE.toml DATA_FOLDER OUT [--reference lora]
+
+Of the suite's first set: the reference's distance to itself (nothing), to the engine, and the
+engine's distance to the same kind of reference trained on labels that were shuffled among the
+examples (far). OUT is the folder of `ragicl evaluate`: what it has trained is used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ragicl import Engine, Policy
+from ragicl.evaluate.measures.distances import total_variation
+from ragicl.evaluate.measures.intervals import Resampling
+from ragicl.evaluate.prepare import tasks_of
+from ragicl.evaluate.references.table import answers
+from ragicl.evaluate.references.tuned import model_of, reference_of
+from ragicl.evaluate.results import OURS
+from ragicl.evaluate.suite import read_suite
+
+
+def main() -> None:
+    """Print the distances."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("suite", "data", "out"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--reference", default="lora", choices=["lora", "full", "partial"])
+    options = parser.parse_args()
+    suite = read_suite(options.suite)
+    task = tasks_of(
+        replace(suite, sets=suite.sets[:1]),
+        options.data,
+        options.out,
+        lambda path, own: Engine.open(path, policy=Policy(**own)),
+        rows=None,
+        minutes=None,
+        steps=lambda name, done, total: None,
+    )[0]
+    outputs = np.random.default_rng(0).permutation([e.output for e in task.pool])
+    shuffled = [replace(e, output=str(o)) for e, o in zip(task.pool, outputs, strict=True)]
+    strange = model_of(task, options.reference, 0, pairs=task.pairs_of(shuffled))
+    ours = answers(task, OURS).probs
+    usual = answers(task, options.reference).probs
+    probs = reference_of(task, strange).probs(task.texts)
+    resampling = Resampling(len(task.test))
+    for name, left, right in (
+        (f"{options.reference} to itself", usual, usual),
+        (f"ragicl to {options.reference}", ours, usual),
+        (f"ragicl to {options.reference} of shuffled labels", ours, probs),
+        (f"{options.reference} to {options.reference} of shuffled labels", usual, probs),
+    ):
+        found = resampling.mean(total_variation(left, right))
+        print(f"{name}: {found.value:.3f} ({found.low:.3f} to {found.high:.3f})")
+    print(f"accuracy after shuffling: {(probs.argmax(axis=1) == task.gold).mean():.3f}")
+
+
+if __name__ == "__main__":
+    main()
