@@ -49,7 +49,7 @@ class Way(NamedTuple):
     ends: int = 0
     nearest: int = 0
     int8: bool = False
-    temperature: float = 0.8
+    temperature: float = 0.9
 
 
 EXACT = Way(0)

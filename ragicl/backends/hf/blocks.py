@@ -31,7 +31,7 @@ from ragicl.backends.hf.trie import Trie
 
 ENDS = 0  # last tokens of each demonstration, read in every prompt
 NEAREST = 0  # demonstrations at the end of a prompt, read whole
-TEMPERATURE = 0.8  # of attention to kept demonstrations, what begins the prompt left out
+TEMPERATURE = 0.9  # of attention to kept demonstrations, what begins the prompt left out
 READ_TOKENS = 2048  # read in one pass when states are computed
 
 Ids = tuple[int, ...]
