@@ -61,7 +61,12 @@ def main() -> None:
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder.  [indexes/<name of the data>]"
 )
-@click.option("--encoder", default="minilm", show_default=True, help="Encoder: minilm or st:NAME.")
+@click.option(
+    "--encoder",
+    default="minilm",
+    show_default=True,
+    help="minilm, st:NAME, or faster in bf16: minilm-bf16, st-bf16:NAME.",
+)
 @click.option(
     "--kind",
     type=click.Choice(["classify", "generate"]),

@@ -197,7 +197,20 @@ def test_damaged_weights_are_an_error_in_one_line(encoder_folder: Callable[..., 
 
 @pytest.mark.parametrize("spec", ["st", "st:", "bert:x", "minilm:x", ""])
 def test_unknown_kinds_are_named_with_the_known_ones(spec: str) -> None:
-    assert error_line(spec).startswith(f"unknown encoder {spec!r}; known: minilm, st:NAME")
+    assert error_line(spec).startswith(f"unknown encoder {spec!r}; known: minilm, minilm-bf16, st:NAME")
+
+
+@needs_minilm
+def test_packaged_encoder_in_bf16_is_near_and_told_apart() -> None:
+    exact, quick = open_encoder("minilm"), open_encoder("minilm-bf16")
+    assert quick.fingerprint != exact.fingerprint
+    assert (quick.spec, quick.description) == ("minilm-bf16", f"{exact.description}, bfloat16")
+    vectors = quick.encode(SENTENCES)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    cosines = (vectors * exact.encode(SENTENCES)).sum(axis=1)
+    assert (cosines > 0.999).all()
+    assert (cosines < 1).any(), "rounded"
 
 
 @needs_minilm

@@ -17,6 +17,7 @@ from ragicl.errors import BackendError, first_line
 from ragicl.protocols import FloatArray
 
 BATCH = 64
+BF16 = "bfloat16"
 CHANGING = {"truncation", "padding"}  # of a tokenizer: they follow each batch
 
 
@@ -25,9 +26,20 @@ def open_st(name: str) -> STEncoder:
     return STEncoder(f"st:{name}", _load(name))
 
 
+def open_st_bf16(name: str) -> STEncoder:
+    """Open a sentence-transformers model that computes in bf16."""
+    return STEncoder(f"st-bf16:{name}", _load(name, BF16), source=f"st:{name}, bfloat16")
+
+
 def open_minilm() -> STEncoder:
     """Open all-MiniLM-L6-v2: the packaged files where installed, else from the hub."""
     return STEncoder("minilm", _load(str(MINILM.path() or MINILM.hub)), source=MINILM.describe())
+
+
+def open_minilm_bf16() -> STEncoder:
+    """Open all-MiniLM-L6-v2, computing in bf16."""
+    model = _load(str(MINILM.path() or MINILM.hub), BF16)
+    return STEncoder("minilm-bf16", model, source=f"{MINILM.describe()}, bfloat16")
 
 
 class STEncoder:
@@ -38,6 +50,7 @@ class STEncoder:
         self.description = source or spec
         self.dim = int(model.get_embedding_dimension() or 0)
         self.fingerprint = _fingerprint(model)
+        self._rounded = str(model.dtype) != "torch.float32"  # and so would lengths be
         self._model = model
         self._lock = Lock()
 
@@ -49,13 +62,16 @@ class STEncoder:
             vectors = self._model.encode(  # sorts by length itself
                 list(texts), batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False
             )
-        return np.ascontiguousarray(vectors, dtype=np.float32)
+        found: FloatArray = np.ascontiguousarray(vectors, dtype=np.float32)
+        if self._rounded:
+            found /= np.linalg.norm(found, axis=1, keepdims=True)
+        return found
 
 
-def _load(name: str) -> SentenceTransformer:
+def _load(name: str, dtype: str = "float32") -> SentenceTransformer:
     try:
         with quiet():
-            return SentenceTransformer(name)
+            return SentenceTransformer(name, model_kwargs={"dtype": dtype})
     except Exception as error:  # a damaged file brings out errors of many libraries
         raise BackendError(
             f"cannot load the encoder {name!r}: {first_line(error)}; "
@@ -66,6 +82,8 @@ def _load(name: str) -> SentenceTransformer:
 def _fingerprint(model: SentenceTransformer) -> str:
     """Hash the weights and the settings that shape a vector, wherever the files came from."""
     settings: list[Any] = [model.max_seq_length]
+    if str(model.dtype) != "torch.float32":
+        settings.append(str(model.dtype))
     for module in model.children():  # such as how tokens are pooled
         described: Any = getattr(module, "get_config_dict", dict)
         settings += [described(), _token_settings(getattr(module, "tokenizer", None))]
