@@ -23,6 +23,8 @@ from ragicl.options import (
 from ragicl.show import block, ceiling, describe, kind_of, outcome, progress, steps
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ragicl.batch import ResumableFile, Row
     from ragicl.engine import Engine
     from ragicl.evaluate.results import Report
@@ -266,54 +268,39 @@ def evaluate_command(
       --minutes 10 --curves pool,k --out reports/support
     ragicl evaluate eval/suites/questions.toml --data data --out reports/questions
     """
-    from ragicl.evaluate.prepare import held, task_of, tasks_of
-    from ragicl.evaluate.report.files import write_report
+    from ragicl.evaluate.prepare import Limits, held, suite_tasks, task_of
+    from ragicl.evaluate.report.files import REPORTS, write_report
     from ragicl.evaluate.run import evaluate
-    from ragicl.evaluate.suite import read_suite, rows_of
+    from ragicl.evaluate.suite import Suite, read_suite, rows_of
 
     def written(report: Report) -> None:
         write_report(report, out)
 
-    options["decide"] = "lm"
-    listed = None if references is None else listed_names(references)
-    lines = listed_names(curves or "")
+    def opened(path: Path, own: Mapping[str, Any]) -> Engine:
+        return stack.enter_context(open_engine(path, options | {"decide": "lm"} | dict(own)))
+
     with held(out), ExitStack() as stack, steps() as told:
+        limits = Limits(rows, minutes, told)
         if target.suffix == ".toml":
             suite = read_suite(target)
-            listed = suite.references if listed is None else listed
-            lines = lines or suite.curves
-            prepared = tasks_of(
-                suite,
-                data,
-                out,
-                lambda path, own: open_engine(path, options | dict(own)),
-                rows=rows,
-                minutes=minutes,
-                steps=told,
-            )
+            measured = suite_tasks(suite, data, out, opened, limits)
+        elif test is None:
+            raise click.UsageError("Give the test rows: --test FILE.")
         else:
-            if test is None:
-                raise click.UsageError("Give the test rows: --test FILE.")
-            engine = open_engine(target, options)
+            suite, engine = Suite(), opened(target, {})
             queries = rows_of(data_file(test, options).queries(), rows)
             others = {name: list(data_file(name, options).examples()) for name in tasks}
-            prepared = [
-                task_of(
-                    target.name, engine, queries, out, minutes=minutes, others=others, steps=told
-                )
-            ]
-        for task in prepared:
-            stack.callback(task.engine.close)
+            measured = [task_of(target.name, engine, queries, out, others, limits)]
         report = evaluate(
-            prepared,
-            listed,
+            measured,
+            suite.references if references is None else listed_names(references),
             seeds=seeds,
-            curves=lines,
+            curves=suite.curves if curves is None else listed_names(curves),
             command=command_line(),
             so_far=written,
         )
-    for file in ("report.json", "report.md", "report.html"):
-        click.echo(out / file)
+    for name in REPORTS:
+        click.echo(out / name)
     for own in report.sets:
         click.echo(f"\n{own.name}", err=True)
         for sentence in own.advice:

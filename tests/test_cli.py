@@ -288,7 +288,13 @@ def test_bad_requests(index, work):
     fails("predict", "nowhere", "x", match="there is no index at nowhere")
     fails("predict", index, "x", "--lm", "gpt9", match="known: smollm2, hf:NAME")
     fails(
-        "index", "things.jsonl", "--out", "y", "--encoder", "bert", match="known: minilm, minilm-bf16, st:NAME"
+        "index",
+        "things.jsonl",
+        "--out",
+        "y",
+        "--encoder",
+        "bert",
+        match="known: minilm, minilm-bf16",
     )
     fails(
         "predict", index, "x", "--lm", f"hf:{work}/no-model", match="cannot load the language model"

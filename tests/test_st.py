@@ -197,7 +197,9 @@ def test_damaged_weights_are_an_error_in_one_line(encoder_folder: Callable[..., 
 
 @pytest.mark.parametrize("spec", ["st", "st:", "bert:x", "minilm:x", ""])
 def test_unknown_kinds_are_named_with_the_known_ones(spec: str) -> None:
-    assert error_line(spec).startswith(f"unknown encoder {spec!r}; known: minilm, minilm-bf16, st:NAME")
+    assert error_line(spec).startswith(
+        f"unknown encoder {spec!r}; known: minilm, minilm-bf16, st:NAME"
+    )
 
 
 @needs_minilm

@@ -18,7 +18,7 @@ import numpy as np
 from ragicl import Engine, Policy
 from ragicl.evaluate.measures.distances import total_variation
 from ragicl.evaluate.measures.intervals import Resampling
-from ragicl.evaluate.prepare import tasks_of
+from ragicl.evaluate.prepare import Limits, suite_tasks
 from ragicl.evaluate.references.table import answers
 from ragicl.evaluate.references.tuned import model_of, reference_of
 from ragicl.evaluate.results import OURS
@@ -33,14 +33,12 @@ def main() -> None:
     parser.add_argument("--reference", default="lora", choices=["lora", "full", "partial"])
     options = parser.parse_args()
     suite = read_suite(options.suite)
-    task = tasks_of(
+    task = suite_tasks(
         replace(suite, sets=suite.sets[:1]),
         options.data,
         options.out,
         lambda path, own: Engine.open(path, policy=Policy(**own)),
-        rows=None,
-        minutes=None,
-        steps=lambda name, done, total: None,
+        Limits(None, None, lambda name, done, total: None),
     )[0]
     outputs = np.random.default_rng(0).permutation([e.output for e in task.pool])
     shuffled = [replace(e, output=str(o)) for e, o in zip(task.pool, outputs, strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,38 +50,42 @@ def held(out: Path) -> Iterator[None]:
         lock.release()
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds an evaluation, and who is told of its steps.
+
+    :ivar rows: test rows of each set; None takes all, or as many as a suite says
+    :ivar minutes: of each training; None sets no limit
+    """
+
+    rows: int | None
+    minutes: float | None
+    steps: Steps
+
+
 def task_of(
     name: str,
     engine: Engine,
     queries: Sequence[Query],
     out: Path,
-    *,
-    minutes: float | None,
     others: Mapping[str, Sequence[Example]],
-    steps: Steps,
+    limits: Limits,
 ) -> Task:
-    """Return the task of one index."""
-    return Task(name, engine, tuple(queries), out / KEPT, minutes, others, steps)
+    """Return the task of one index.
+
+    :param others: labelled examples of other sets, by name
+    """
+    return Task(name, engine, tuple(queries), out / KEPT, limits.minutes, others, limits.steps)
 
 
-def tasks_of(
-    suite: Suite,
-    data: Path,
-    out: Path,
-    opener: Opener,
-    *,
-    rows: int | None,
-    minutes: float | None,
-    steps: Steps,
-) -> list[Task]:
+def suite_tasks(suite: Suite, data: Path, out: Path, opener: Opener, limits: Limits) -> list[Task]:
     """Return the tasks of a suite; indexes that are missing are built.
 
     References trained on several sets learn from the suite's other sets of the same kind.
 
     :param data: the folder that the suite's files are in
-    :param rows: test rows of each set; None goes by the suite
     """
-    engines = [_engine(spec, suite, data, out, opener, steps) for spec in suite.sets]
+    engines = [_engine(spec, suite, data, out, opener, limits.steps) for spec in suite.sets]
     pools = {
         spec.name: (engine.generates, engine.index.vectors()[0])
         for spec, engine in zip(suite.sets, engines, strict=True)
@@ -92,10 +97,9 @@ def tasks_of(
             for name, (generates, pool) in pools.items()
             if name != spec.name and generates == engine.generates
         }
-        queries = rows_of(DataFile(str(data / spec.test)).queries(), rows or spec.rows, spec.seed)
-        tasks.append(
-            task_of(spec.name, engine, queries, out, minutes=minutes, others=others, steps=steps)
-        )
+        test = DataFile(str(data / spec.test)).queries()
+        queries = rows_of(test, limits.rows or spec.rows, spec.seed)
+        tasks.append(task_of(spec.name, engine, queries, out, others, limits))
     return tasks
 
 

@@ -38,10 +38,13 @@ class SetSpec:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Data sets, the references to measure, and the engine's options, as the command has them."""
+    """Data sets, references and curves to measure, the engine's options as the command has them.
 
-    sets: tuple[SetSpec, ...]
-    references: tuple[str, ...] = ()
+    :ivar references: by name; None takes the usual ones
+    """
+
+    sets: tuple[SetSpec, ...] = ()
+    references: tuple[str, ...] | None = None
     curves: tuple[str, ...] = ()
     engine: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 

@@ -40,8 +40,8 @@ RATES = {  # learning rates tried
 }
 SMALL = 1000  # rows; fewer are trained on in smaller steps
 BATCHES = 16, 32  # rows in a step, of few rows and of many
-STEPS = 300  # that few rows are trained for, at most; many are in LEAST_PASSES
-PASSES = 4, 24  # over the rows, at least and at most, of what may be tried
+STEPS = 300  # tried, where PASSES allows: few rows need many passes
+PASSES = 4, 24  # over the rows, at least and at most
 HELD_OUT = 0.2  # of the rows, but at most HELD_OUT_ROWS
 HELD_OUT_ROWS = 200
 WARMUP = 0.06  # of the steps; none where that is less than one: its rate would be 0

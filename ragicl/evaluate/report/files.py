@@ -15,6 +15,7 @@ from ragicl.evaluate.report.saved import to_json
 from ragicl.evaluate.report.sections import sections_of
 from ragicl.evaluate.results import Report
 
+REPORTS = "report.json", "report.md", "report.html"
 TITLE = "Prompting or fine-tuning"
 ABOUT = (
     "How accurate each way of adapting a model is, how far the prompted model's distribution is "
@@ -30,7 +31,7 @@ def write_report(report: Report, folder: Path) -> tuple[Path, Path, Path]:
 
     :raises DataError: where the folder cannot be written to
     """
-    data, text, web = (folder / f"report.{ending}" for ending in ("json", "md", "html"))
+    data, text, web = (folder / name for name in REPORTS)
     try:
         (folder / PLOTS).mkdir(parents=True, exist_ok=True)
         _write(data, to_json(report))
