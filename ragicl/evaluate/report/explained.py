@@ -9,7 +9,7 @@ METHODS = {
     "knn-prompting": "the vote of the examples that the frozen language model answers most alike",
     "probe": "logistic regression on the encoder's vectors; no language model",
     "head": "the language model frozen, with a trained classification layer on its last state",
-    "partial": "as head, with the last layers of the language model trained too",
+    "partial": "the last blocks of the language model trained",
     "full": "all weights of the language model trained",
     "lora": "small matrices trained beside the language model's frozen weights",
     "prompt-tuning": "a few input vectors trained, the language model frozen",
@@ -41,8 +41,9 @@ FIGURES = {
         "At 0.2, a fifth of the probability lies on other answers."
     ),
     "floor": (
-        "the total variation between two trainings of the same reference with other seeds. "
-        "Fine-tuning is that far from itself; no method can be asked to come nearer."
+        "the total variation between two trainings of the same reference with other seeds, by the "
+        "settings chosen for the first. Fine-tuning is that far from itself; no method can be "
+        "asked to come nearer."
     ),
     "agreement": "the share of rows (for texts, of tokens) with the same likeliest answer.",
     "leaked rows": "test rows whose text also stands in the index, where it can be looked up.",

@@ -72,7 +72,7 @@ def distances_table(report: SetReport) -> Table:
     nearest = sorted(report.distances, key=lambda distance: distance.mean.value)
     clean = any(distance.clean for distance in nearest)
     longest = any(distance.maximum for distance in nearest)
-    columns = ("reference", "mean", "floor", "median", "90th percentile", "agreement")
+    columns = ("reference", "mean", "floor", "above it", "median", "90th percentile", "agreement")
     more = ("mean without leaked rows",) * clean + ("greatest at a token",) * longest
     rows = tuple(
         (*_distance(d), *(_interval(d.clean),) * clean, *(_interval(d.maximum),) * longest)
@@ -163,6 +163,7 @@ def _distance(distance: Distance) -> tuple[Cell, ...]:
         Cell(distance.reference),
         _interval(distance.mean),
         _interval(distance.floor),
+        _interval(distance.above),
         Cell(number(distance.median)),
         Cell(number(distance.p90)),
         _interval(distance.agreement),
