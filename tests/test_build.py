@@ -5,7 +5,7 @@ from conftest import HashEncoder
 
 import ragicl.backends as backends
 from ragicl.data import Columns, DataFile
-from ragicl.errors import DataError, ExampleError, StoreError
+from ragicl.errors import DataError, EncoderError, ExampleError, StoreError
 from ragicl.index import Index
 from ragicl.index.build import build, survey
 from ragicl.records import Example
@@ -283,3 +283,16 @@ def test_correction_survives_building_again(tmp_path, encoder, monkeypatch):
     with index:
         assert (report.added, report.present, report.others) == (0, 2, 1)
         assert {e.input: e.output for e in index} == {"a": "y", "b": "y", "c": "x"}
+
+
+def test_building_again_with_an_encoder_that_has_changed_is_refused(rows, tmp_path, monkeypatch):
+    """Its new vectors would stand beside old ones that they cannot be compared with."""
+    data = rows(*TEN)
+    run(data, tmp_path / "index", "hash:a")
+    monkeypatch.setattr(HashEncoder, "encode", lambda *_: pytest.fail("embedded"))
+    other = HashEncoder("b")
+    other.spec = "hash:a"
+    monkeypatch.setitem(backends.ENCODERS, "hash:NAME", f"{__name__}:open_other")
+    monkeypatch.setitem(globals(), "open_other", lambda name: other)
+    with pytest.raises(EncoderError, match="build a new index"):
+        run(data, tmp_path / "index", "hash:a")

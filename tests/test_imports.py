@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 import ragicl
+import ragicl.evaluate
 
 HEAVY = {
     "numpy", "faiss", "torch", "transformers", "sentence_transformers", "datasets", "sklearn",
@@ -27,7 +28,14 @@ def loaded_after(code: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["predict", "--help"], ["index", "--help"], ["plan", "--help"], ["--version"]],
+    [
+        ["--help"],
+        ["predict", "--help"],
+        ["index", "--help"],
+        ["plan", "--help"],
+        ["evaluate", "--help"],
+        ["--version"],
+    ],
 )
 def test_help_loads_nothing_heavy(arguments):
     loaded = loaded_after(
@@ -50,7 +58,15 @@ def test_public_names_exist_and_are_documented(name):
     assert name in dir(ragicl)
 
 
+@pytest.mark.parametrize("name", ragicl.evaluate.__all__)
+def test_public_names_of_the_evaluation_exist_and_are_documented(name):
+    assert getattr(ragicl.evaluate, name).__doc__
+    assert name in dir(ragicl.evaluate)
+
+
 def test_unknown_name():
+    with pytest.raises(AttributeError, match="nothing_there"):
+        ragicl.evaluate.nothing_there  # noqa: B018
     with pytest.raises(AttributeError, match="nothing_here"):
         ragicl.nothing_here  # noqa: B018
 

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from ragicl.data import DataFile
-from ragicl.errors import DataError, StoreError
+from ragicl.errors import DataError, RagiclError, StoreError
 from ragicl.index.identity import content_id
 from ragicl.index.index import Index
 from ragicl.index.manifest import NAME as MANIFEST
@@ -166,7 +166,8 @@ def _open_or_create(path: Path, encoder: str, kind: Kind, source: str) -> Index:
                 f"{path} was begun as {index.kind} with {index.manifest.encoder.spec}, not as "
                 f"{kind} with {encoder}; choose another --out, or remove the folder first"
             )
-    except StoreError:
+        index.encoder.fingerprint  # noqa: B018 - an encoder that changed since is refused here
+    except RagiclError:
         index.close()
         raise
     return index
