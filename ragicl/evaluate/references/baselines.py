@@ -24,6 +24,7 @@ ANCHORS = 1000  # pool examples that kNN-prompting compares with, at most
 def ours(task: Task, seed: int = 0) -> Reference:
     """Return the engine itself; labels that its index lacks get no probability."""
     tokens: dict[str, int] = {}
+    task.lm.load()  # is no answer's time
 
     def probs(texts: Sequence[str]) -> FloatArray:
         return _answered(task, texts, task.engine.predict_all(texts), tokens)
@@ -94,12 +95,10 @@ def knn_prompting(task: Task, seed: int) -> Reference:
     """
     from ragicl.backends.hf.reference import answer_log_probs
 
-    start = time.perf_counter()
     order = np.random.default_rng(seed).permutation(len(task.pool))
     chosen = _one_of_each(task, order.tolist())[: max(1, task.engine.policy.k)]
     shots = [(task.pool[i].input, task.pool[i].output) for i in chosen]
     anchors = [i for i in order.tolist() if i not in set(chosen)][:ANCHORS]
-
     if len(anchors) < 2:
         raise TaskError(
             f"knn-prompting needs more than {len(task.pool)} examples beside {len(chosen)} "
@@ -112,10 +111,9 @@ def knn_prompting(task: Task, seed: int) -> Reference:
         return np.stack([answer_log_probs(task.lm, parts, answer)[0][0] for parts in prompts])
 
     folder = task.folder / f"anchors-{seed}-{digest(task.identity, shots, anchors)}"
-    known = kept_rows(
-        task, "knn-prompting", [task.pool[i].input for i in anchors], after, folder
-    ).values
-    gold = task.pool_gold[anchors]
+    texts = [task.pool[i].input for i in anchors]
+    kept = kept_rows(task, "knn-prompting", texts, after, folder)
+    known, gold = kept.values, task.pool_gold[anchors]
     distances = _divergences(known, known)
     np.fill_diagonal(distances, np.inf)
     k = min(
@@ -126,7 +124,7 @@ def knn_prompting(task: Task, seed: int) -> Reference:
         task.labels,
         lambda texts: _count(_divergences(after(texts), known), gold, k, task.labels),
         lambda text: task.lm.count(task.engine.template.render(text, shots)),
-        time.perf_counter() - start,
+        kept.seconds,
         2 * known.size,  # in half precision
         {"k": k, "demonstrations": len(shots), "anchors": len(anchors), "seed": seed},
     )
