@@ -28,6 +28,7 @@ from ragicl.backends.hf.quiet import quiet
 from ragicl.errors import BackendError, first_line
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TURNS = 15  # of timing each type
 FASTER = 1.3  # how many times faster bf16 must be to be worth its rounding
 
 T = TypeVar("T")
@@ -105,8 +106,14 @@ def _cuda_dtype() -> torch.dtype:
 
 @cache
 def _faster_cpu_dtype() -> torch.dtype:
-    """Time one layer-sized product in both types: some CPUs are far slower in bf16, some faster."""
-    seconds = {dtype: _median_seconds(_product(dtype)) for dtype in DTYPES.values()}
+    """Time one layer-sized product in both types: some CPUs are far slower in bf16, some faster.
+
+    The choice must not change with what else the machine does: the types take turns, and the best
+    time of each counts.
+    """
+    works = {dtype: _product(dtype) for dtype in DTYPES.values()}
+    turns = [{dtype: _seconds(work) for dtype, work in works.items()} for _ in range(TURNS)]
+    seconds = {dtype: min(turn[dtype] for turn in turns) for dtype in works}
     faster = seconds[torch.float32] > FASTER * seconds[torch.bfloat16]
     return torch.bfloat16 if faster else torch.float32
 
@@ -116,14 +123,10 @@ def _product(dtype: torch.dtype) -> Callable[[], torch.Tensor]:
     return lambda: left @ right
 
 
-def _median_seconds(work: Callable[[], Any], repeats: int = 9) -> float:
+def _seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
     work()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return sorted(times)[repeats // 2]
+    return time.perf_counter() - start
 
 
 def _load(name: str, loader: Callable[..., T], **options: Any) -> T:
