@@ -173,7 +173,6 @@ def test_the_first_stage_is_where_the_second_begins(tiny, tmp_path):  # noqa: F8
     tuned = tune(lm, "full", PAIRS, tmp_path / "x", before=reversed_)
     alone = tune(lm, "full", PAIRS, tmp_path / "y")
     assert (tmp_path / "x" / "before" / "seed-0" / DONE).exists()
-    assert tuned.seconds > alone.seconds / 4
     assert np.abs(score(tuned.lm) - score(alone.lm)).max() > 1e-3
 
 

@@ -15,7 +15,7 @@ from ragicl.evaluate.measures.distances import total_variation
 from ragicl.evaluate.measures.fit import fit_power_law
 from ragicl.evaluate.measures.intervals import Resampling
 from ragicl.evaluate.measures.scores import correct
-from ragicl.evaluate.references.baselines import ours
+from ragicl.evaluate.references.baselines import answering
 from ragicl.evaluate.results import Curve, Point, PowerLaw
 from ragicl.evaluate.task import Task, digest
 from ragicl.index import Index
@@ -80,13 +80,12 @@ def _answers(task: Task, over: str, size: int) -> FloatArray:
         policy = replace(policy, k=max(SHOTS), budget=size, truncate=True)
     engine = task.engine
     index = _subset(task, size) if over == "pool" else engine.index
+    changed = Engine(index, engine.lm, engine.template, policy)
     try:
-        changed = replace(task, engine=Engine(index, engine.lm, engine.template, policy))
-        changed.__dict__["labels"] = task.labels  # a part of the pool may lack some
         found = answers_of(
             task,
             f"{over}-{size}",
-            lambda: ours(changed),
+            lambda: answering(task, changed),
             depends=(asdict(policy), size if over == "pool" else None),
         )
     finally:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ragicl.backends import open_lm
-from ragicl.errors import DataError, TaskError, first_line
+from ragicl.errors import TaskError
 from ragicl.evaluate.bounds import Bound, Figures, bounds_of
 from ragicl.evaluate.measures.fit import REACH, examples_needed
-from ragicl.evaluate.results import Interval, PowerLaw
+from ragicl.evaluate.report.saved import load_report
+from ragicl.evaluate.results import Curve, Interval, PowerLaw
 from ragicl.index import Index
 
 REPORT = "report.json"
@@ -103,36 +102,22 @@ def read_off(file: Path, epsilon: float) -> tuple[Measured, ...]:
 
     :raises DataError: where the file is not a report
     """
-    try:
-        sets = json.loads(file.read_text(encoding="utf-8"))["sets"]
-        return tuple(
-            _measured(found["name"], curve, epsilon)
-            for found in sets
-            for curve in found["curves"]
-            if curve["over"] == "pool"
-        )
-    except OSError as error:
-        raise DataError(
-            f"cannot read the report {file}: {first_line(error)}; give the report.json of an "
-            f"evaluation, or its folder"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{file} is not the report of an evaluation ({first_line(error)}); give its report.json"
-        ) from error
+    return tuple(
+        _measured(found.name, curve, epsilon)
+        for found in load_report(file).sets
+        for curve in found.curves
+        if curve.over == "pool"
+    )
 
 
-def _measured(name: str, curve: Mapping[str, Any], epsilon: float) -> Measured:
-    largest = max(point["size"] for point in curve["points"])
-    found = Measured(name, curve["reference"], largest)
-    if curve["fit"] is None:
-        return replace(found, note=curve["note"] or "the curve was not fitted")
-    fit = curve["fit"]
-    a, b, c = (Interval(**fit[parameter]) for parameter in "abc")
-    law = PowerLaw(a, b, c, fit["draws"])
-    found = replace(found, law=replace(law, draws=()))
+def _measured(name: str, curve: Curve, epsilon: float) -> Measured:
+    largest = max((point.size for point in curve.points), default=0)
+    found = Measured(name, curve.reference, largest)
+    if curve.fit is None:
+        return replace(found, note=curve.note or "the curve was not fitted")
+    found = replace(found, law=replace(curve.fit, draws=()))
     try:
-        return replace(found, examples=examples_needed(law, epsilon, largest))
+        return replace(found, examples=examples_needed(curve.fit, epsilon, largest))
     except TaskError as error:
         return replace(found, note=str(error))
 

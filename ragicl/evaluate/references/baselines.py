@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ragicl.decide import from_votes
+from ragicl.engine import Engine
 from ragicl.errors import TaskError
 from ragicl.evaluate.kept import kept_rows
 from ragicl.evaluate.measures.scores import LEAST, Ints, surprise
@@ -22,12 +23,17 @@ ANCHORS = 1000  # pool examples that kNN-prompting compares with, at most
 
 
 def ours(task: Task, seed: int = 0) -> Reference:
-    """Return the engine itself; labels that its index lacks get no probability."""
+    """Return the engine itself."""
+    return answering(task, task.engine)
+
+
+def answering(task: Task, engine: Engine) -> Reference:
+    """Return an engine over the task's labels; those that its index lacks get no probability."""
     tokens: dict[str, int] = {}
-    next(task.engine.predict_all(task.texts[:1]))  # loading, and the way to score: no row's time
+    next(engine.predict_all(task.texts[:1]))  # loading, and the way to score: no row's time
 
     def probs(texts: Sequence[str]) -> FloatArray:
-        return _answered(task, texts, task.engine.predict_all(texts), tokens)
+        return _answered(task, texts, engine.predict_all(texts), tokens)
 
     return Reference(task.labels, probs, lambda text: tokens.get(text, 0))
 

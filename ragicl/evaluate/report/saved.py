@@ -29,10 +29,14 @@ def load_report(path: Path) -> Report:
         found = json.loads(path.read_text(encoding="utf-8"))
         return cast(Report, _revived(Report, found, "report"))
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+        raise DataError(
+            f"cannot read the report {path}: {error.strerror}; give the report.json of an "
+            f"evaluation, or its folder"
+        ) from error
     except ValueError as error:
         raise DataError(
-            f"{path} is not a report of this version of ragicl ({error}); evaluate again"
+            f"{path} is not the report of an evaluation, or not a report of this version of ragicl "
+            f"({error}); evaluate again"
         ) from error
 
 
