@@ -10,7 +10,7 @@ LAYERS = [
     {"errors", "records", "timing", "atomic"},
     {"protocols", "readers"},
     {"data", "prompt", "backends"},
-    {"select", "decide", "early", "fixed", "policy", "index", "groups"},
+    {"select", "decide", "ridge", "early", "fixed", "policy", "index", "groups"},
     {"learnt", "retrieve", "shortcuts", "engine"},
     {"agreement", "batch", "bench", "show"},
     {"evaluate"},
