@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "ragicl"
 LAYERS = [
     {"errors", "records", "timing", "atomic"},
     {"protocols", "readers"},
-    {"data", "prompt", "backends"},
+    {"data", "order", "prompt", "backends"},
     {"select", "decide", "early", "fixed", "policy", "index", "groups"},
     {"learnt", "retrieve", "shortcuts", "engine"},
     {"agreement", "batch", "bench", "show"},
@@ -21,6 +21,7 @@ HOMES = {
     "torch": {"backends/hf", "index/exact.py"},
     "transformers": {"backends/hf"},
     "sentence_transformers": {"backends/st.py"},
+    "bm25s": {"select/lexical.py"},
     "faiss": {"index/library.py"},
     "datasets": {"readers.py", "backends/hf/tuning.py"},
     "pyarrow": {"readers.py"},
