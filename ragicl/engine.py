@@ -18,6 +18,7 @@ from ragicl.early import ExitRule
 from ragicl.errors import BackendError, BudgetError, TaskError
 from ragicl.groups import ExampleGroups
 from ragicl.index import Index
+from ragicl.order import order_of
 from ragicl.policy import DEFAULT, Policy
 from ragicl.prompt import Template, compose, named_template
 from ragicl.protocols import LM, FloatArray, Keeping, Writing
@@ -299,6 +300,7 @@ class Engine:
             reserve=self._reserve(lm),
             fixed=found.fixed,
             truncate=self.policy.truncate,
+            order=order_of(self.policy.order, self.policy.seed, text),
         )
 
     def _classify(
@@ -397,7 +399,7 @@ class Engine:
             raise BackendError(f"{lm.spec} keeps no states of demonstrations; use attention exact")
         room = int(self.policy.states_gb * 1e9)
         folder = self.index.path / "states" if room else None
-        groups = ExampleGroups(self.index, self.template)
+        groups = ExampleGroups(self.index, self.template, where=self.policy.where)
         int8 = self.policy.attention == "blocks-int8"
         return lm.with_blocks(groups, folder, room, int8=int8)
 

@@ -10,18 +10,25 @@ import numpy as np
 from ragicl.index import Index
 from ragicl.prompt import Template
 from ragicl.protocols import FloatArray
+from ragicl.records import Where, holds
 
 SIZE = 32  # examples in a group, at most
 STEPS = 8  # of the power iteration: any direction that the examples spread in will do
 
 
 class ExampleGroups:
-    """The groups of an index's examples, as pieces of a prompt; they follow its changes."""
+    """The groups of an index's examples, as pieces of a prompt; they follow its changes.
 
-    def __init__(self, index: Index, template: Template, size: int = SIZE) -> None:
+    :param where: metadata that the examples must have
+    """
+
+    def __init__(
+        self, index: Index, template: Template, size: int = SIZE, where: Where = ()
+    ) -> None:
         self._index = index
         self._template = template
         self._size = size
+        self._where = where
         self._generation = -1
         self._groups: dict[str, tuple[str, ...]] = {}
         self._lock = Lock()
@@ -35,9 +42,11 @@ class ExampleGroups:
 
     def _grouped(self) -> dict[str, tuple[str, ...]]:
         examples, vectors = self._index.vectors()
-        pieces = [self._piece(example.input, example.output) for example in examples]
+        allowed = [i for i, e in enumerate(examples) if holds(e.meta, self._where)]
+        pieces = [self._piece(examples[i].input, examples[i].output) for i in allowed]
         groups = (
-            tuple(dict.fromkeys(pieces[i] for i in some)) for some in grouped(vectors, self._size)
+            tuple(dict.fromkeys(pieces[i] for i in some))
+            for some in grouped(vectors[allowed], self._size)
         )
         return {piece: group for group in groups for piece in group}
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ragicl.errors import TaskError
+from ragicl.order import ORDERINGS
+from ragicl.policy import SELECTIONS
 
 if TYPE_CHECKING:
     from ragicl.data import DataFile
     from ragicl.engine import Engine
-    from ragicl.records import Query
+    from ragicl.records import Query, Where
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -74,7 +76,29 @@ engine_options = together(
     click.option(
         "--temperature", default=0.0, show_default=True, help="Above 0: sample, with --seed."
     ),
-    click.option("--seed", default=0, show_default=True, help="For sampling."),
+    click.option(
+        "--seed", default=0, show_default=True, help="For sampling, and random selection or order."
+    ),
+    click.option(
+        "--select",
+        type=click.Choice(SELECTIONS),
+        default="nearest",
+        show_default=True,
+        help="How demonstrations are chosen: by meaning, by words, both; diverse; by label.",
+    ),
+    click.option(
+        "--where",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Use only examples with this in a column of their file; repeat to ask for more.",
+    ),
+    click.option(
+        "--order",
+        type=click.Choice(ORDERINGS),
+        default="nearest-last",
+        show_default=True,
+        help="How demonstrations stand in the prompt.",
+    ),
     click.option(
         "--exit",
         type=float,
@@ -179,6 +203,9 @@ def open_engine(path: Path, options: dict[str, Any]) -> Engine:
         fixed=options["fixed"],
         clusters=options["clusters"],
         shortlist=options["shortlist"],
+        select=options["select"],
+        where=_filter(options["where"]),
+        order=options["order"],
         truncate=options["truncate"],
         attention=options["attention"],
         states_gb=options["states_gb"],
@@ -208,6 +235,17 @@ def listed_names(text: str) -> tuple[str, ...]:
 def command_line() -> str:
     """Return the command that is running, as a shell would take it."""
     return shlex.join(["ragicl", *sys.argv[1:]])
+
+
+def _filter(pairs: Sequence[str]) -> Where:
+    """Return the keys and values of texts such as topic=billing.
+
+    :raises TaskError: where one is no such text
+    """
+    if wrong := [pair for pair in pairs if pair.find("=") < 1]:
+        raise TaskError(f"--where {wrong[0]!r} has no key and value; write it as KEY=VALUE")
+    split = (pair.partition("=") for pair in pairs)
+    return tuple((key, value) for key, _, value in split)
 
 
 def _listed(text: str) -> tuple[str, ...]:

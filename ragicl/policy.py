@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from ragicl.errors import TaskError
+from ragicl.order import ORDERINGS, Ordering
+from ragicl.records import Where
 
+Selection = Literal["nearest", "bm25", "hybrid", "mmr", "balanced", "coverage", "dpp", "random"]
+SELECTIONS: tuple[Selection, ...] = get_args(Selection)
 ATTENTIONS = ("exact", "blocks", "blocks-int8")
 
 
@@ -34,6 +38,13 @@ class Policy:
         computes a demonstration's states once, among similar examples, and keeps them: faster, and
         not always the same answer; ``blocks-int8`` keeps them in half the room
     :ivar states_gb: with ``blocks…``, keep states on disk with the index too, at most this many GB
+    :ivar select: how demonstrations are chosen: the ``nearest``; by shared words (``bm25``), or by
+        both rankings (``hybrid``); near and unlike each other (``mmr``, ``dpp``); as many of each
+        of the likeliest labels (``balanced``), one of each label found (``coverage``); ``random``,
+        by `seed`; votes and shortlists go by the nearest, whatever it is
+    :ivar where: use only examples whose metadata have these keys and values, compared as text
+    :ivar order: how demonstrations stand in the prompt: ``nearest-last``, ``nearest-first``,
+        ``interleaved`` (labels in turn, the nearest last) or ``shuffled``, by `seed`
     :ivar truncate: cut a query that does not fit, instead of refusing it
     """
 
@@ -50,6 +61,9 @@ class Policy:
     fixed: int = 0
     clusters: int = 1
     shortlist: int | None = None
+    select: Selection = "nearest"
+    where: Where = ()
+    order: Ordering = "nearest-last"
     truncate: bool = False
     attention: Literal["exact", "blocks", "blocks-int8"] = "exact"
     states_gb: float = 0.0
@@ -73,6 +87,14 @@ class Policy:
                 "a shortlist is of labels; generated text has none",
             ),
             (self.temperature < 0, f"temperature is {self.temperature}; it must be 0 or more"),
+            (
+                self.select not in SELECTIONS,
+                f"select is {self.select!r}; use one of {', '.join(SELECTIONS)}",
+            ),
+            (
+                self.order not in ORDERINGS,
+                f"order is {self.order!r}; use one of {', '.join(ORDERINGS)}",
+            ),
             (self.decide not in ("lm", "knn"), f"decide is {self.decide!r}; use lm or knn"),
             (
                 self.attention not in ATTENTIONS,

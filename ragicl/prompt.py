@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ragicl.errors import BudgetError, TaskError
+from ragicl.order import Order, nearest_last
 from ragicl.protocols import Message, Parts
 from ragicl.records import Kind, Neighbor, Prompt
 
@@ -178,8 +179,9 @@ def compose(
     reserve: int,
     fixed: Sequence[Neighbor] = (),
     truncate: bool = False,
+    order: Order = nearest_last,
 ) -> Prompt:
-    """Compose the prompt that keeps as many demonstrations as fit, nearest last.
+    """Compose the prompt that keeps as many demonstrations as fit.
 
     Whole prompts are counted. Demonstrations are kept or dropped whole, the farthest first; one
     that is too long even by itself is dropped before any other.
@@ -191,13 +193,14 @@ def compose(
     :param fixed: demonstrations that come before all others, in this order; instruction and they
         are one piece of the prompt, and left out as a whole where they leave the query no room
     :param truncate: cut the end of a query that does not fit alone
+    :param order: puts the demonstrations that are kept into prompt order
     :raises BudgetError: where the query does not fit alone and may not be cut
     """
     room = budget - reserve
     everything = len(fixed) + len(neighbors)
-    fit = _fitting(query, neighbors, fixed, template, count, room)
+    fit = _fitting(query, neighbors, fixed, template, count, room, order)
     if fit is None and fixed:
-        fit = _fitting(query, neighbors, (), template, count, room)
+        fit = _fitting(query, neighbors, (), template, count, room, order)
     if fit is not None:
         shots, parts, tokens = fit
         return Prompt(parts, shots, tokens, dropped=everything - len(shots))
@@ -224,11 +227,12 @@ def _fitting(
     template: Template,
     count: Callable[[Parts], int],
     room: int,
+    order: Order,
 ) -> Fit | None:
     """Return the largest fit: its demonstrations in prompt order, its pieces, its tokens."""
 
     def attempt(kept: Sequence[Neighbor]) -> Fit | None:
-        shots = (*fixed, *reversed(kept))
+        shots = (*fixed, *order(kept))
         parts = template.render(query, [(n.example.input, n.example.output) for n in shots])
         if fixed and (own := len(kept) + 1) < len(parts):
             parts = ("".join(parts[:-own]), *parts[-own:])

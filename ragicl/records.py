@@ -10,6 +10,9 @@ from typing import Any, Literal
 Kind = Literal["classify", "generate"]
 """What an index is for: choosing one of its labels, or writing text."""
 
+Where = tuple[tuple[str, str], ...]
+"""Metadata that an example must have: keys with values, as text."""
+
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -29,6 +32,11 @@ class Example:
     meta: Mapping[str, Any] = field(default_factory=lambda: NOTHING, hash=False)
 
 
+def holds(meta: Mapping[str, Any], where: Where) -> bool:
+    """Return whether metadata have every key with its value, as ``str`` gives it."""
+    return all(key in meta and str(meta[key]) == value for key, value in where)
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """One row to predict.
@@ -46,7 +54,7 @@ class Neighbor:
     """A stored example near a query.
 
     :ivar similarity: cosine of the two embeddings, in [-1, 1], to six decimals
-    :ivar rank: 0 for the nearest
+    :ivar rank: 0 for the first, by default the nearest
     """
 
     example: Example
@@ -60,7 +68,7 @@ class Prompt:
 
     :ivar parts: rendered text: the instruction (with the fixed demonstrations), one piece for each
         other demonstration, the query; their concatenation is what the model reads
-    :ivar shots: the demonstrations kept, in prompt order (nearest last)
+    :ivar shots: the demonstrations kept, in prompt order (by default the nearest last)
     :ivar tokens: length of the whole prompt by the language model's own tokenizer
     :ivar dropped: demonstrations left out because the budget was full
     :ivar truncated: whether the query itself was cut to fit
@@ -98,7 +106,8 @@ class Prediction:
 
     :ivar output: the predicted label, or the generated text
     :ivar probs: label to probability, summing to 1; empty where the answer was generated
-    :ivar neighbors: what retrieval found, nearest first
+    :ivar neighbors: the demonstrations found, nearest first (by words: best first); where no model
+        was asked, the neighbours that voted
     :ivar prompt: what the model read; None where no model was asked
     :ivar timings: milliseconds per stage; in a batch, the batch's time divided by its size
     :ivar lm: the language model that answered, with the weights used; None where none was asked

@@ -48,9 +48,9 @@ class Shortcuts:
     def vote(self, found: Sequence[Found], timings: Timings) -> list[Prediction]:
         """Return the neighbours' vote for each query."""
         labels = self._labels()
-        votes = [from_votes(own.neighbors, labels) for own in found]
+        votes = [from_votes(own.voters, labels) for own in found]
         return [
-            Prediction(likeliest(probs), probs, own.neighbors, None, timings)
+            Prediction(likeliest(probs), probs, own.voters, None, timings)
             for probs, own in zip(votes, found, strict=True)
         ]
 
@@ -70,7 +70,7 @@ class Shortcuts:
 
     def _learn_exit(self) -> ExitRule:
         known, found = self._left_out()
-        votes = [from_votes(own.neighbors, self._labels()) for own in found]
+        votes = [from_votes(own.voters, self._labels()) for own in found]
         right = [likeliest(v) == e.output for v, e in zip(votes, known, strict=True)]
         return learn_rule([max(v.values()) for v in votes], right, self._policy.exit or 1.0)
 
@@ -81,6 +81,7 @@ class Shortcuts:
 
     def _left_out(self) -> tuple[list[Example], list[Found]]:
         """Return a sample of the index's examples, and what is found for each without itself."""
-        sample, labels = self._index.sample(LEARN_FROM), self._labels()
+        sample = self._index.sample(LEARN_FROM, where=self._policy.where)
+        labels = self._labels()
         known = [example for example in sample if example.output in labels]
-        return known, self._retriever.find_others(known)
+        return known, self._retriever.find_others(known, demonstrations=False)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Neighbor
-from ragicl.select import SPARE, nearest
+from ragicl.select import nearest
+from ragicl.select.nearest import SPARE
 
 
 class Ranked:

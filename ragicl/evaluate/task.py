@@ -16,7 +16,7 @@ from ragicl.engine import Engine
 from ragicl.errors import TaskError
 from ragicl.evaluate.measures.scores import Ints
 from ragicl.protocols import LM, FloatArray, Parts
-from ragicl.records import NOTHING, Example, Kind, Query
+from ragicl.records import NOTHING, Example, Kind, Query, holds
 
 Steps = Callable[[str, int, int], None]
 """Told of long work: what it is, how much is done, and of how much."""
@@ -50,9 +50,10 @@ class Task:
     @cached_property
     def _stored(self) -> tuple[list[Example], FloatArray]:
         examples, vectors = self.engine.index.vectors()
-        if self.engine.generates or self.engine.policy.labels is None:
-            return examples, vectors
-        known = [i for i, example in enumerate(examples) if example.output in self.labels]
+        policy = self.engine.policy
+        known = [i for i, example in enumerate(examples) if holds(example.meta, policy.where)]
+        if not self.engine.generates and policy.labels is not None:
+            known = [i for i in known if examples[i].output in self.labels]
         return [examples[i] for i in known], vectors[known]
 
     @property
@@ -62,7 +63,7 @@ class Task:
 
     @property
     def pool(self) -> list[Example]:
-        """The examples of the index; where labels are chosen, those with one of the labels."""
+        """The examples that the engine uses; where labels are chosen, those with one of them."""
         return self._stored[0]
 
     @property

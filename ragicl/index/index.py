@@ -23,14 +23,16 @@ from ragicl.index.ivf import Tuning
 from ragicl.index.lock import LOCK, locked, made
 from ragicl.index.manifest import NAME as MANIFEST
 from ragicl.index.manifest import EncoderRecord, Manifest, read_manifest, write_manifest
+from ragicl.index.matching import Matching
 from ragicl.index.store import NAME as STORE
-from ragicl.index.store import Store
+from ragicl.index.store import Rows, Store
 from ragicl.index.vectors import NAME as VECTORS
 from ragicl.index.vectors import Vectors, saved_footer
 from ragicl.protocols import Encoder, FloatArray
-from ragicl.records import Example, Kind, Neighbor
+from ragicl.records import Example, Kind, Neighbor, Where
 
 UNFINISHED = (LOCK, STORE, f"{MANIFEST}.tmp")  # how names begin before there is a manifest
+FILTERS = 8  # whose matching rows are known at a time
 BACKLOG = 1000  # rows to catch up on before it pays to write vectors.faiss again
 
 
@@ -64,7 +66,8 @@ class Index:
         self._store = _opened_store(path)
         self._vectors: Vectors | None = None
         self._saved = -1  # generation of the vectors.faiss on disk, as far as this process knows
-        self._lock = RLock()  # guards the connection and the vectors
+        self._matching: dict[Where, Matching] = {}  # by filter, the last used last
+        self._lock = RLock()  # guards the connection, the vectors and the matching rows
         self._writer = RLock()  # one writing thread; held while embedding, when searches go on
         self._file_lock = FileLock(path / LOCK, thread_local=False)
 
@@ -167,10 +170,13 @@ class Index:
         with self._lock:
             return self._store.labels()
 
-    def sample(self, number: int, seed: int = 0) -> list[Example]:
-        """Return a random sample of examples, the same for the same state and seed."""
+    def sample(self, number: int, seed: int = 0, where: Where = ()) -> list[Example]:
+        """Return a random sample of examples, the same for the same state and seed.
+
+        :param where: metadata that they must have
+        """
         with self._lock, self._store.reading():
-            rows = self._store.rows()
+            rows = self._matched(where).rows if where else self._store.rows()
             if len(rows) > number:
                 rows = np.sort(np.random.default_rng(seed).choice(rows, number, replace=False))
             found = self._store.by_row(rows.tolist())
@@ -191,14 +197,37 @@ class Index:
         with self._lock:
             return self._store.by_id(ids)
 
+    def rows(self, where: Where = ()) -> Rows:
+        """Return the row numbers of examples, ascending; they are never used twice.
+
+        :param where: metadata that the examples must have
+        """
+        with self._lock, self._store.reading():
+            return self._matched(where).rows
+
+    def inputs(self) -> Iterator[tuple[int, str]]:
+        """Yield each example's row number and input, as it is when it is reached."""
+        last = 0
+        while True:
+            with self._lock:
+                found = self._store.inputs_since(last)
+            if not found:
+                return
+            yield from found
+            last = found[-1][0]
+
+    def known_vectors(self, ids: Sequence[str]) -> dict[str, FloatArray]:
+        """Return the stored vectors, shape (dim,), of examples, as far as they are there."""
+        with self._lock:
+            return self._store.vectors_by_id(list(dict.fromkeys(ids)), self.manifest.encoder.dim)
+
     def vectors_of(self, ids: Sequence[str]) -> FloatArray:
         """Return the stored vectors of examples, shape (len(ids), dim).
 
         :raises ExampleError: where an id is not there
         """
         dim = self.manifest.encoder.dim
-        with self._lock:
-            found = self._store.vectors_by_id(ids, dim)
+        found = self.known_vectors(ids)
         if missing := [identity for identity in ids if identity not in found]:
             raise ExampleError(f"there is no example with id {missing[0]!r} in {self.path}")
         vectors = [found[identity] for identity in ids]
@@ -264,24 +293,50 @@ class Index:
             with self._lock, self._store.writing():
                 self._store.delete(ids)
 
-    def search(self, texts: Sequence[str], k: int) -> list[list[Neighbor]]:
-        """Return the k nearest examples of each text, nearest first."""
-        return self.near(self.encoder.encode(texts), k)
+    def search(self, texts: Sequence[str], k: int, where: Where = ()) -> list[list[Neighbor]]:
+        """Return the k nearest examples of each text, nearest first.
 
-    def near(self, vectors: FloatArray, k: int) -> list[list[Neighbor]]:
+        :param where: metadata that the examples must have
+        """
+        return self.near(self.encoder.encode(texts), k, where)
+
+    def near(self, vectors: FloatArray, k: int, where: Where = ()) -> list[list[Neighbor]]:
         """Return the k nearest examples of each unit vector, nearest first.
 
         Similarities are exact to 6 digits; equal ones are ordered by when the example was added.
         In a large index a few of the nearest may be missing: see :class:`Stats`.
+
+        :param where: metadata that the examples must have; where few have them, none is missing
         """
         with self._lock, self._store.reading():
-            _, rows = self._caught_up().search(vectors, k)
+            if where:
+                rows = self._matched(where).nearest(vectors, k, self._store, self._caught_up())
+            else:
+                _, rows = self._caught_up().search(vectors, k)
             ranked = nearest(self._store, rows, vectors)
             found = self._store.by_row(list({row for pairs in ranked for _, row in pairs}))
         return [
             [Neighbor(found[row], s, rank) for rank, (s, row) in enumerate(pairs)]
             for pairs in ranked
         ]
+
+    def at(self, rows: Sequence[Rows], vectors: FloatArray) -> list[list[Neighbor]]:
+        """Return, for each vector, the examples with these row numbers, in that order.
+
+        Those that have been removed are left out.
+        """
+        with self._lock, self._store.reading():
+            there = self._store.present(list({row for own in rows for row in own.tolist()}))
+            wanted = np.array(list(there), dtype=np.int64)
+            stored = self._store.vectors(wanted, self.manifest.encoder.dim)
+        places = {row: place for place, row in enumerate(there)}
+        found = []
+        for own, vector in zip(rows, vectors, strict=True):
+            known = [row for row in own.tolist() if row in there]
+            similarities = np.round(stored[[places[row] for row in known]] @ vector, 6).tolist()
+            pairs = enumerate(zip(known, similarities, strict=True))
+            found.append([Neighbor(there[row], value, rank) for rank, (row, value) in pairs])
+        return found
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -348,6 +403,15 @@ class Index:
             raise ExampleError(f"there is no example with id {missing[0]!r} in {self.path}")
         if len(known) < len(ids):
             raise ExampleError("an id is given twice; give each example once")
+
+    def _matched(self, where: Where) -> Matching:
+        """Return the rows with this metadata, as of the store's present state."""
+        matching = self._matching.pop(where, None) or Matching(where, self.manifest.encoder.dim)
+        matching.catch_up(self._store)
+        self._matching[where] = matching
+        if len(self._matching) > FILTERS:
+            del self._matching[next(iter(self._matching))]
+        return matching
 
     def _caught_up(self) -> Vectors:
         """Return the vectors as of the store's present state."""

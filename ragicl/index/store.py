@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -152,10 +153,14 @@ class Store:
 
     def by_row(self, rows: Sequence[int]) -> dict[int, Example]:
         """Return the examples with these row numbers."""
-        found = dict(self._select("row", rows))
+        found = self.present(rows)
         if len(found) < len(rows):
             raise _damaged(self._path, "a row is missing")
         return found
+
+    def present(self, rows: Sequence[int]) -> dict[int, Example]:
+        """Return the examples with these row numbers, as far as there are any."""
+        return dict(self._select("row", rows))
 
     def vectors_by_id(self, ids: Sequence[str], dim: int) -> dict[str, FloatArray]:
         """Return the vectors, shape (dim,), of the examples with these ids."""
@@ -164,18 +169,20 @@ class Store:
 
     def examples(self) -> Iterator[Example]:
         """Yield every example in the order in which they were added."""
-        last = 0
-        while True:
-            with self._errors():
-                found = self._db.execute(
-                    "SELECT row, id, input, output, meta FROM examples WHERE row > ? "
-                    "ORDER BY row LIMIT ?",
-                    (last, CHUNK),
-                ).fetchall()
-            if not found:
-                return
-            yield from (self._example(values) for _, *values in found)
-            last = found[-1][0]
+        for _, *values in self._rows_since("id, input, output, meta", 0):
+            yield self._example(values)
+
+    def inputs_since(self, row: int) -> list[tuple[int, str]]:
+        """Return the first CHUNK rows after a row number, with their inputs."""
+        return list(islice(self._rows_since("input", row), CHUNK))
+
+    def metas_since(self, row: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield the rows after a row number, with their metadata."""
+        for number, meta in self._rows_since("meta", row):
+            try:
+                yield number, dict(json.loads(meta))
+            except (TypeError, ValueError) as error:
+                raise _damaged(self._path, f"row {number} is not whole") from error
 
     def longest_outputs(self, number: int) -> list[str]:
         """Return the longest outputs by characters."""
@@ -248,6 +255,19 @@ class Store:
         if len(whole) < len(blobs):
             raise _damaged(self._path, "a vector is not whole")
         return np.frombuffer(b"".join(whole), dtype=np.float32).reshape(len(whole), dim)
+
+    def _rows_since(self, columns: str, last: int) -> Iterator[Any]:
+        """Yield row numbers and columns of all rows after one, in their order."""
+        while True:
+            with self._errors():
+                found = self._db.execute(
+                    f"SELECT row, {columns} FROM examples WHERE row > ? ORDER BY row LIMIT ?",
+                    (last, CHUNK),
+                ).fetchall()
+            if not found:
+                return
+            yield from found
+            last = found[-1][0]
 
     def _select(self, column: str, values: Sequence[object]) -> Iterator[tuple[int, Example]]:
         found = self._among("row, id, input, output, meta", column, values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -55,9 +56,8 @@ def vote(task: Task, seed: int) -> Reference:
     start = time.perf_counter()
     picked = np.random.default_rng(0).permutation(len(task.pool))[:LEFT_OUT]
     own = [task.pool[i].id for i in picked]
-    found = nearest(
-        task.engine.index.near, task.vectors[picked], max(VOTERS), exclude=own, labels=task.labels
-    )
+    near = partial(task.engine.index.near, where=task.engine.policy.where)
+    found = nearest(near, task.vectors[picked], max(VOTERS), exclude=own, labels=task.labels)
     gold = task.pool_gold[picked]
     scored = []
     for k in VOTERS:
@@ -179,7 +179,8 @@ def _vote(task: Task, k: int, seconds: float = 0.0) -> Reference:
     index = task.engine.index
 
     def probs(texts: Sequence[str]) -> FloatArray:
-        found = nearest(index.near, index.encoder.encode(texts), k, labels=task.labels)
+        near = partial(index.near, where=task.engine.policy.where)
+        found = nearest(near, index.encoder.encode(texts), k, labels=task.labels)
         return _shares(found, task.labels)
 
     return Reference(task.labels, probs, seconds=seconds, settings={"k": k})
@@ -192,6 +193,6 @@ def _shares(found: Sequence[Sequence[Neighbor]], labels: Sequence[str]) -> Float
 
 def copied(task: Task, texts: Sequence[str]) -> list[str]:
     """Return the nearest example's output for each text: the vote where texts are written."""
-    found: list[list[Neighbor]] = task.engine.index.search(texts, 1)
+    found = task.engine.index.search(texts, 1, task.engine.policy.where)
     nobody = Example("", "")
     return [next((n.example for n in some), nobody).output for some in found]
