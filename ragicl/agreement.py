@@ -41,7 +41,11 @@ def agreement(engine: Engine) -> Agreement:
     with suppress(OSError, ValueError, TypeError):
         return Agreement(**json.loads(file.read_text(encoding="utf-8")))
     exact = Engine(
-        engine.index, engine.lm, engine.template, replace(engine.policy, attention="exact")
+        engine.index,
+        engine.lm,
+        engine.template,
+        replace(engine.policy, attention="exact"),
+        engine.tuned,
     )
     examples = engine.index.sample(EXAMPLES)
     texts, own = [e.input for e in examples], [e.id for e in examples]

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from ragicl.backends import open_lm
+from ragicl.blender import UNTUNED, Blender
+from ragicl.conformal import Record, label_set
 from ragicl.decide import from_log_probs, likeliest
 from ragicl.early import ExitRule
-from ragicl.errors import BackendError, BudgetError, TaskError
-from ragicl.groups import ExampleGroups
+from ragicl.errors import BudgetError, TaskError
 from ragicl.index import Index
 from ragicl.order import order_of
 from ragicl.policy import DEFAULT, Policy
 from ragicl.prompt import Template, compose, named_template
-from ragicl.protocols import LM, FloatArray, Keeping, Writing
+from ragicl.protocols import LM, FloatArray, Writing
 from ragicl.records import NOTHING, Example, Kind, Neighbor, Prediction, Prompt, Recall
 from ragicl.retrieve import Found, Retriever
+from ragicl.scoring import Scorer
 from ragicl.shortcuts import Shortcuts
 from ragicl.timing import Timings, shared, timed
+from ragicl.tuned import Tuned
 
 CHUNK = 16  # queries scored together, and retrieved together unless they are sorted first
 WINDOW = 256  # queries sorted by the fixed demonstrations that their prompts begin with
-UNLIKELY = 14.0  # nats below the likeliest label: a probability of less than one in a million
 ANSWER_SHARE = 4  # a generated answer gets at most this fraction of the budget, unless asked
 
 
@@ -42,18 +45,26 @@ class Engine:
     """
 
     def __init__(
-        self, index: Index, lm: LM | None, template: Template, policy: Policy = DEFAULT
+        self,
+        index: Index,
+        lm: LM | None,
+        template: Template,
+        policy: Policy = DEFAULT,
+        tuned: Tuned | None = None,
     ) -> None:
         if index.kind == "generate" and policy.decide == "knn":
             raise TaskError("a vote needs labels; this index holds texts to generate")
-        if lm is None and policy.decide == "lm":
-            raise TaskError("the policy asks a language model; give one, or decide by knn")
         self.index = index
         self.lm = lm
         self.template = template
         self.policy = policy
-        if policy.attention != "exact":
-            _check_blocks(template, generates=self.generates)
+        self.tuned = tuned
+        blend = tuned.blend if tuned else UNTUNED
+        self._blender = Blender(index, lambda: self.labels, blend) if self.blends else None
+        if lm is None and self._asks:
+            raise TaskError("the policy asks a language model; give one, or decide by knn")
+        if policy.attention != "exact" and self.generates:
+            raise TaskError("attention blocks scores labels; write text with attention exact")
         self._retriever = Retriever(index, policy)
         self._shortcuts = Shortcuts(index, policy, self._retriever, lambda: self.labels)
         self._reserved: tuple[tuple[str, ...], int] | None = None
@@ -64,26 +75,38 @@ class Engine:
         path: str | Path,
         *,
         lm: str | LM = "smollm2",
-        template: str | Template = "plain",
+        template: str | Template | None = None,
         instruction: str | None = None,
-        policy: Policy = DEFAULT,
+        policy: Policy | None = None,
         dtype: str = "auto",
+        **chosen: Any,
     ) -> Self:
         """Open an index with a language model.
+
+        What ``ragicl tune`` found for the index with this language model is used: its blend, and,
+        where none is given, its policy and its template.
 
         :param lm: a spec such as ``smollm2`` or ``hf:NAME``, or any object of that shape; it is
             not loaded where the policy decides by the neighbours' vote
         :param template: ``plain``, ``chat``, a pattern that holds ``{input}`` and ``{output}``,
-            or a template of your own
+            or a template of your own; None takes what was tuned, or ``plain``
         :param instruction: what the prompt begins with; None takes the usual one
+        :param chosen: fields of the policy, such as ``k=4``, that take the place of its own
         :param dtype: ``float32``, ``bfloat16``, or ``auto`` for the faster one here
         :raises StoreError: where the index cannot be opened
         :raises BackendError: where the language model cannot be opened
         """
         index = Index.open(path)
         try:
-            model = _model(lm, dtype, policy)
-            return cls(index, model, _template(template, instruction, index.kind, model), policy)
+            votes = chosen.get("decide", (policy or DEFAULT).decide) == "knn"
+            model = None if votes else open_lm(lm, dtype=dtype) if isinstance(lm, str) else lm
+            tuned = None if model is None else tuned_for(index, model)
+            if policy is None:
+                policy = tuned.policy_over() if tuned else DEFAULT
+            policy = replace(policy, **chosen)
+            named = template or (tuned.template if tuned else "plain")
+            own = _template(named, instruction, index.kind, model)
+            return cls(index, model, own, policy, tuned)
         except BaseException:
             index.close()
             raise
@@ -129,6 +152,11 @@ class Engine:
         if self.policy.generate is not None:
             return self.policy.generate
         return self.index.kind == "generate"
+
+    @property
+    def blends(self) -> bool:
+        """Whether predictions blend the language model's distribution with the index's own."""
+        return self.policy.decide == "blend" and not self.generates
 
     def predict(self, text: str, *, exclude: str | None = None) -> Prediction:
         """Predict one text.
@@ -257,6 +285,9 @@ class Engine:
         if self.policy.decide == "knn":
             yield from self._shortcuts.vote(found, timings)
             return
+        if not self._asks:
+            yield from self._blended(found, timings)
+            return
         votes = self._shortcuts.exits(found, timings)
         left = [i for i in range(len(texts)) if i not in votes]
         answers = self._ask([texts[i] for i in left], [found[i] for i in left], timings)
@@ -267,18 +298,18 @@ class Engine:
         self, texts: Sequence[str], found: Sequence[Found], timings: Timings
     ) -> Iterator[Prediction | BudgetError]:
         """Yield the language model's predictions, or the error of a text that does not fit."""
-        prompts: list[Prompt | BudgetError] = []
+        prompts: list[tuple[Prompt, ...] | BudgetError] = []
         spent: Timings = {}
         with timed(spent, "compose"):
             for text, own in zip(texts, found, strict=True):
                 try:
-                    prompts.append(self._compose(text, own))
+                    prompts.append(self._composed(text, own))
                 except BudgetError as error:
                     prompts.append(error)
         timings = timings | shared(spent, len(texts))
-        good = {i: p for i, p in enumerate(prompts) if isinstance(p, Prompt)}
+        good = {i: p for i, p in enumerate(prompts) if not isinstance(p, BudgetError)}
         # Prompts that begin alike follow each other, so that their beginning is read once.
-        order = sorted(good, key=lambda i: good[i].parts[0]) if self.policy.fixed else list(good)
+        order = sorted(good, key=lambda i: good[i][0].parts[0]) if self.policy.fixed else list(good)
         answer = self._generate if self.generates else self._classify
         answers: dict[int, Prediction] = {}
         batches = (order[start : start + CHUNK] for start in range(0, len(order), CHUNK))
@@ -288,6 +319,12 @@ class Engine:
                 ask = answer([good[j] for j in batch], [found[j] for j in batch], timings)
                 answers |= zip(batch, ask, strict=True)
             yield prompt if isinstance(prompt, BudgetError) else answers.pop(i)
+
+    def _composed(self, text: str, found: Found) -> tuple[Prompt, ...]:
+        """Return the prompts of an ensemble, each with a share of the demonstrations."""
+        number = 1 if self.generates else self.policy.ensemble
+        shares = (found.neighbors[place::number] for place in range(number))
+        return tuple(self._compose(text, replace(found, neighbors=share)) for share in shares)
 
     def _compose(self, text: str, found: Found) -> Prompt:
         lm = self._lm()
@@ -304,47 +341,65 @@ class Engine:
         )
 
     def _classify(
-        self, prompts: Sequence[Prompt], found: Sequence[Found], timings: Timings
+        self, prompts: Sequence[tuple[Prompt, ...]], found: Sequence[Found], timings: Timings
     ) -> Iterator[Prediction]:
-        lm, labels = self._scorer, self.labels
-        among = None if self.policy.shortlist is None else _places(found, labels)
+        lm, labels = self._lm(), self.labels
         spent: Timings = {}
-        lm.load()
+        self._scorer.load()
         with timed(spent, "score"):
-            scores = lm.score(
-                [prompt.parts for prompt in prompts],
-                [self.template.answer(label) for label in labels],
-                floor=None if self.policy.exact else UNLIKELY,
-                among=among,
-            )
-        asked = (
-            scores
-            if among is None
-            else np.concatenate(
-                [row[some] for row, some in zip(scores, among, strict=True)] or [scores]
-            )
-        )
-        if not np.isfinite(asked).all():
-            raise BackendError(
-                f"{lm.spec} gave scores that are not numbers; try another --dtype, or another model"
-            )
+            scores = self._scorer.score(prompts, found, labels)
         timings = timings | shared(spent, len(prompts))
-        for prompt, own, log_probs in zip(prompts, found, scores, strict=True):
-            probs = from_log_probs(log_probs, labels)
-            yield Prediction(
-                likeliest(probs), probs, own.neighbors, prompt, timings, lm.description
-            )
+        answers = (
+            self._blended(found, timings, scores)
+            if self._blender and all(own.vector is not None for own in found)
+            else self._alone(found, timings, scores)
+        )
+        for own, answer in zip(prompts, answers, strict=True):
+            yield replace(answer, prompt=own[0], lm=lm.description)
+
+    def _alone(
+        self, found: Sequence[Found], timings: Timings, scores: FloatArray
+    ) -> Iterator[Prediction]:
+        """Yield what the language model says by itself."""
+        for own, log_probs in zip(found, scores, strict=True):
+            probs = from_log_probs(log_probs, self.labels)
+            yield Prediction(likeliest(probs), probs, own.neighbors, None, timings)
+
+    def _blended(
+        self, found: Sequence[Found], timings: Timings, scores: FloatArray | None = None
+    ) -> Iterator[Prediction]:
+        """Yield what all sources say; without scores, what the index says by itself."""
+        assert self._blender is not None
+        spent: Timings = {}
+        with timed(spent, "blend"):
+            rows = self._blender.probs(found, scores)
+        timings = timings | shared(spent, len(found))
+        for own, row in zip(found, rows, strict=True):
+            probs = dict(zip(self.labels, row.tolist(), strict=True))
+            yield self._judged(Prediction(likeliest(probs), probs, own.neighbors, None, timings))
+
+    def _judged(self, prediction: Prediction) -> Prediction:
+        """Return a blend's prediction with the label set, or the abstention, that was asked for."""
+        record = self.tuned.record if self.tuned else Record()
+        sets, answer = self.policy.sets, self.policy.answer
+        if sets is not None:
+            held = label_set(prediction.probs, record.least(sets))
+            prediction = replace(prediction, label_set=held)
+        if answer is not None:
+            unsure = prediction.probs[prediction.output] < record.sure(answer)
+            prediction = replace(prediction, abstained=unsure)
+        return prediction
 
     def _generate(
-        self, prompts: Sequence[Prompt], found: Sequence[Found], timings: Timings
+        self, prompts: Sequence[tuple[Prompt, ...]], found: Sequence[Found], timings: Timings
     ) -> Iterator[Prediction]:
         lm, known = self._lm(), self.index.labels()
         spent: Timings = {}
         lm.load()
         with timed(spent, "generate"):
-            texts = lm.write([prompt.parts for prompt in prompts], **self._writing(lm))
+            texts = lm.write([own[0].parts for own in prompts], **self._writing(lm))
         timings = timings | shared(spent, len(prompts))
-        for prompt, own, text in zip(prompts, found, texts, strict=True):
+        for (prompt,), own, text in zip(prompts, found, texts, strict=True):
             output = text.strip()
             yield Prediction(
                 output,
@@ -390,18 +445,15 @@ class Engine:
         return max(1, min(longest or share, share)) if self.generates else longest
 
     @cached_property
-    def _scorer(self) -> LM:
-        """The language model that scores labels, by the policy's attention."""
-        lm = self._lm()
-        if self.policy.attention == "exact":
-            return lm
-        if not isinstance(lm, Keeping):
-            raise BackendError(f"{lm.spec} keeps no states of demonstrations; use attention exact")
-        room = int(self.policy.states_gb * 1e9)
-        folder = self.index.path / "states" if room else None
-        groups = ExampleGroups(self.index, self.template, where=self.policy.where)
-        int8 = self.policy.attention == "blocks-int8"
-        return lm.with_blocks(groups, folder, room, int8=int8)
+    def _scorer(self) -> Scorer:
+        return Scorer(self.index, self._lm(), self.template, self.policy)
+
+    @property
+    def _asks(self) -> bool:
+        """Whether the language model is asked at all."""
+        if self._blender is not None:
+            return self._blender.blend.lm > 0
+        return self.policy.decide != "knn"
 
     def _lm(self) -> LM:
         if self.lm is None:
@@ -409,19 +461,11 @@ class Engine:
         return self.lm
 
 
-def _check_blocks(template: Template, *, generates: bool) -> None:
-    if generates:
-        raise TaskError("attention blocks scores labels; write text with attention exact")
-    if len(template.render("?", [("?", "?")])) < 2:
-        raise TaskError(
-            "attention blocks needs demonstrations that stand apart; use the plain template"
-        )
-
-
-def _places(found: Sequence[Found], labels: Sequence[str]) -> list[list[int]]:
-    """Return, for each query, where its shortlist stands among the labels."""
-    places = {label: place for place, label in enumerate(labels)}
-    return [[places[label] for label in own.shortlist or labels] for own in found]
+def tuned_for(index: Index, lm: LM) -> Tuned | None:
+    """Return what tuning found for an index with this language model, if it was tuned with it."""
+    found = index.manifest.tuned
+    tuned = None if found is None else Tuned.from_json(found)
+    return tuned if tuned is not None and tuned.lm == lm.description else None
 
 
 def _template(
@@ -430,10 +474,3 @@ def _template(
     if not isinstance(template, str):
         return template
     return named_template(template, kind, instruction, lm.chat if lm else None)
-
-
-def _model(lm: str | LM, dtype: str, policy: Policy) -> LM | None:
-    """Open a spec, unless no model will be asked."""
-    if isinstance(lm, str):
-        return open_lm(lm, dtype=dtype) if policy.decide == "lm" else None
-    return lm

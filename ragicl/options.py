@@ -13,7 +13,7 @@ import click
 
 from ragicl.errors import TaskError
 from ragicl.order import ORDERINGS
-from ragicl.policy import SELECTIONS
+from ragicl.policy import DECISIONS, SELECTIONS, TUNABLE
 
 if TYPE_CHECKING:
     from ragicl.data import DataFile
@@ -49,7 +49,7 @@ column_options = together(
 )
 
 engine_options = together(
-    click.option("--k", default=8, show_default=True, help="Demonstrations to retrieve."),
+    click.option("--k", type=int, help="Demonstrations to retrieve.  [tuned, or 8]"),
     click.option("--budget", type=int, help="Most tokens of prompt and answer.  [the model's]"),
     click.option(
         "--lm", default="smollm2", show_default=True, help="Language model: smollm2 or hf:NAME."
@@ -63,9 +63,7 @@ engine_options = together(
     ),
     click.option(
         "--template",
-        default="plain",
-        show_default=True,
-        help="plain, chat, or a text with {input} and {output}.",
+        help="plain, chat, or a text with {input} and {output}.  [tuned, or plain]",
     ),
     click.option("--instruction", help="What the prompt begins with."),
     click.option(
@@ -82,9 +80,8 @@ engine_options = together(
     click.option(
         "--select",
         type=click.Choice(SELECTIONS),
-        default="nearest",
-        show_default=True,
-        help="How demonstrations are chosen: by meaning, by words, both; diverse; by label.",
+        help="How demonstrations are chosen: by meaning, by words, both; diverse; by label.  "
+        "[tuned, or nearest]",
     ),
     click.option(
         "--where",
@@ -95,9 +92,27 @@ engine_options = together(
     click.option(
         "--order",
         type=click.Choice(ORDERINGS),
-        default="nearest-last",
-        show_default=True,
-        help="How demonstrations stand in the prompt.",
+        help="How demonstrations stand in the prompt.  [tuned, or nearest-last]",
+    ),
+    click.option(
+        "--ensemble",
+        type=int,
+        help="Prompts for each text, with different demonstrations.  [tuned, or 1]",
+    ),
+    click.option(
+        "--voters", type=int, help="Nearest examples that vote in a blend.  [tuned, or 15]"
+    ),
+    click.option(
+        "--sets",
+        type=float,
+        metavar="COVERAGE",
+        help="Also give the labels that hold the right one so often, as 0.95; needs `tune`.",
+    ),
+    click.option(
+        "--answer",
+        type=float,
+        metavar="SHARE",
+        help="Abstain but in this share of texts, the surest, as 0.9; needs `tune`.",
     ),
     click.option(
         "--exit",
@@ -141,10 +156,16 @@ engine_options = together(
 
 decide_option = click.option(
     "--decide",
-    type=click.Choice(["lm", "knn"]),
-    default="lm",
+    type=click.Choice(DECISIONS),
+    default="blend",
     show_default=True,
-    help="Ask the language model, or take the neighbours' vote alone.",
+    help="Blend the language model with the neighbours' vote and a regression on the vectors; "
+    "or take the model alone, or the vote alone.",
+)
+
+FIELDS = (
+    *("budget", "decide", "max_tokens", "temperature", "seed", "exact", "exit", "fixed"),
+    *("clusters", "shortlist", "truncate", "attention", "states_gb", "sets", "answer"),
 )
 
 
@@ -186,37 +207,20 @@ def open_engine(path: Path, options: dict[str, Any]) -> Engine:
     :raises TaskError: where the index is not finished, or an option makes no sense
     """
     from ragicl.engine import Engine
-    from ragicl.policy import Policy
 
     labels: str | None = options["labels"]
-    policy = Policy(
-        k=options["k"],
-        budget=options["budget"],
-        decide=options["decide"],
-        labels=None if labels is None else _listed(labels),
-        generate=True if options["generate"] else None,
-        max_tokens=options["max_tokens"],
-        temperature=options["temperature"],
-        seed=options["seed"],
-        exact=options["exact"],
-        exit=options["exit"],
-        fixed=options["fixed"],
-        clusters=options["clusters"],
-        shortlist=options["shortlist"],
-        select=options["select"],
-        where=_filter(options["where"]),
-        order=options["order"],
-        truncate=options["truncate"],
-        attention=options["attention"],
-        states_gb=options["states_gb"],
-    )
+    chosen = {name: options[name] for name in TUNABLE if options[name] is not None}
     engine = Engine.open(
         path,
         lm=options["lm"],
         dtype=options["dtype"],
         template=options["template"],
         instruction=options["instruction"],
-        policy=policy,
+        labels=None if labels is None else _listed(labels),
+        generate=True if options["generate"] else None,
+        where=_filter(options["where"]),
+        **{name: options[name] for name in FIELDS},
+        **chosen,
     )
     if not engine.index.manifest.complete:
         engine.close()

@@ -11,6 +11,10 @@ from ragicl.records import Where
 
 Selection = Literal["nearest", "bm25", "hybrid", "mmr", "balanced", "coverage", "dpp", "random"]
 SELECTIONS: tuple[Selection, ...] = get_args(Selection)
+Decision = Literal["blend", "lm", "knn"]
+DECISIONS: tuple[Decision, ...] = get_args(Decision)
+TUNABLE = ("k", "select", "order", "ensemble", "voters")
+"""The fields that ``ragicl tune`` chooses."""
 ATTENTIONS = ("exact", "blocks", "blocks-int8")
 
 
@@ -20,7 +24,15 @@ class Policy:
 
     :ivar k: demonstrations to retrieve; as many of them as fit are used; 0 uses none
     :ivar budget: the most tokens of a prompt and its answer; None takes the model's window
-    :ivar decide: ``lm`` asks the language model, ``knn`` takes the neighbours' vote alone
+    :ivar decide: ``blend`` multiplies what the language model, the neighbours' vote and a
+        regression on the stored vectors say, each to a power (found by ``ragicl tune``, or a usual
+        one); ``lm`` asks the language model alone, ``knn`` takes the vote of the k neighbours;
+        where text is written, it is always the language model's
+    :ivar voters: nearest examples that vote in a blend
+    :ivar ensemble: prompts for each query, whose log-probabilities are averaged; each shows k other
+        demonstrations of the best k x ensemble
+    :ivar sets: also give the labels that hold the right one with this probability (conformal sets)
+    :ivar answer: abstain but in this share of texts, those with the likeliest answers
     :ivar labels: choose among these only; None takes all labels of the index
     :ivar generate: write text instead of choosing a label; None does so for a generation index
     :ivar max_tokens: the longest generated answer; None goes by the longest in the index
@@ -50,7 +62,9 @@ class Policy:
 
     k: int = 8
     budget: int | None = None
-    decide: Literal["lm", "knn"] = "lm"
+    decide: Decision = "blend"
+    voters: int = 15
+    ensemble: int = 1
     labels: tuple[str, ...] | None = None
     generate: bool | None = None
     max_tokens: int | None = None
@@ -67,6 +81,8 @@ class Policy:
     truncate: bool = False
     attention: Literal["exact", "blocks", "blocks-int8"] = "exact"
     states_gb: float = 0.0
+    sets: float | None = None
+    answer: float | None = None
 
     def __post_init__(self) -> None:
         votes = self.k > 0 and not self.generate
@@ -95,7 +111,20 @@ class Policy:
                 self.order not in ORDERINGS,
                 f"order is {self.order!r}; use one of {', '.join(ORDERINGS)}",
             ),
-            (self.decide not in ("lm", "knn"), f"decide is {self.decide!r}; use lm or knn"),
+            (
+                self.decide not in DECISIONS,
+                f"decide is {self.decide!r}; use one of {', '.join(DECISIONS)}",
+            ),
+            (_below_one(self.voters), f"voters is {self.voters}; it must be 1 or more"),
+            (_below_one(self.ensemble), f"ensemble is {self.ensemble}; it must be 1 or more"),
+            (
+                self.ensemble > 1 and bool(self.generate),
+                "an ensemble is of distributions over labels; write text with one prompt",
+            ),
+            (
+                self.decide != "blend" and not self.sets is self.answer is None,
+                "sets and answer go by what tuning recorded of the blend; use decide blend",
+            ),
             (
                 self.attention not in ATTENTIONS,
                 f"attention is {self.attention!r}; use one of {', '.join(ATTENTIONS)}",

@@ -112,6 +112,9 @@ class Prediction:
     :ivar timings: milliseconds per stage; in a batch, the batch's time divided by its size
     :ivar lm: the language model that answered, with the weights used; None where none was asked
     :ivar exited: whether the neighbours agreed enough to answer without the language model
+    :ivar label_set: the labels that hold the right one as often as was asked, likeliest first;
+        empty where no sets were asked for
+    :ivar abstained: whether the answer is less sure than was asked for
     :ivar known_label: for text generated over a labelled index, whether it is one of the labels;
         otherwise None
     """
@@ -124,6 +127,8 @@ class Prediction:
     lm: str | None = None
     known_label: bool | None = None
     exited: bool = False
+    label_set: tuple[str, ...] = ()
+    abstained: bool = False
 
     @property
     def probability(self) -> float | None:

@@ -23,20 +23,25 @@ BATCH = 256  # of the index's own examples, searched for together
 KEYS_FROM = 100  # examples whose metadata an error names
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Found:
     """What retrieval found for one query.
 
     :ivar neighbors: the demonstrations, the best first: by default the nearest
     :ivar fixed: demonstrations that its prompt begins with, in prompt order
     :ivar shortlist: the labels to choose from, nearest first; None where all are
-    :ivar voters: the k nearest examples, nearest first, however demonstrations are chosen
+    :ivar voters: the nearest examples, nearest first, however demonstrations are chosen: k of them,
+        or as many as vote in a blend
+    :ivar vector: the query's own, shape (dim,); None where nothing was searched for
+    :ivar exclude: id of an example that is left out
     """
 
     neighbors: tuple[Neighbor, ...]
     fixed: tuple[Neighbor, ...] = ()
     shortlist: tuple[str, ...] | None = None
     voters: tuple[Neighbor, ...] = ()
+    vector: FloatArray | None = None
+    exclude: str | None = None
 
 
 class Retriever:
@@ -74,7 +79,7 @@ class Retriever:
         with timed(timings, "embed"):
             vectors = encoder.encode(texts)
         with timed(timings, "search"):
-            chosen = self._policy.decide == "lm"
+            chosen = self._policy.decide != "knn"
             return self._near(texts, vectors, excluded, demonstrations=chosen)
 
     def find_others(
@@ -95,7 +100,14 @@ class Retriever:
 
     @property
     def _needed(self) -> int:
-        return max(self._policy.k, self._policy.shortlist or 0, min(self._policy.fixed, 1))
+        policy = self._policy
+        return max(self._voters, policy.shortlist or 0, min(policy.fixed, 1))
+
+    @property
+    def _voters(self) -> int:
+        policy = self._policy
+        blends = policy.decide == "blend" and self._index.kind == "classify"
+        return max(policy.k, policy.voters) if blends and not policy.generate else policy.k
 
     def _near(
         self,
@@ -112,21 +124,26 @@ class Retriever:
         near = nearest(
             partial(self._index.near, where=policy.where),
             vectors,
-            max(self._needed, pool * policy.k),
+            max(self._needed, pool * policy.k * policy.ensemble),
             exclude=excluded,
             labels=policy.labels,
         )
         asked = Asked(self._index, self._words, policy, texts, vectors, excluded, near)
-        voters = [some[: policy.k] for some in near]
+        voters = [some[: self._voters] for some in near]
+        chosen = voters
+        if demonstrations:
+            chosen = self._strategy.choose(asked) if policy.k else [()] * len(texts)
         return [
             Found(
                 own_chosen,
                 sets.of(vector, own) if sets else (),
                 _labels(some[: policy.shortlist]) if policy.shortlist else None,
                 own_voters,
+                vector,
+                own,
             )
             for own_chosen, own_voters, some, vector, own in zip(
-                self._strategy.choose(asked) if demonstrations and policy.k else voters,
+                chosen,
                 voters,
                 near,
                 vectors,

@@ -10,6 +10,7 @@ training anything twice.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ SHARPEN_ON = 4000  # examples that the sharpness is chosen on, at most
 JITTER = 1e-5  # keeps the kernel of near copies invertible
 
 Doubles = NDArray[np.float64]
+AnyFloats = NDArray[np.floating[Any]]
 Columns = NDArray[np.int64]
 
 
@@ -47,8 +49,10 @@ class Ridge:
 
     def probs(self, vectors: FloatArray) -> FloatArray:
         """Return P(label | vector), shape (len(vectors), labels), for unit vectors."""
-        values = kernel(vectors, self.landmarks) @ self.weights + self.base
-        return softmax(self.sharpness * values)
+        # In double precision, so that an answer does not depend on the batch it is in.
+        values = kernel(vectors.astype(float), self.landmarks.astype(float)) @ self.weights
+        values += self.base
+        return softmax(self.sharpness * values).astype(np.float32)
 
 
 def fit_ridge(vectors: FloatArray, columns: Columns, labels: int, seed: int = 0) -> Ridge:
@@ -71,20 +75,30 @@ def fit_ridge(vectors: FloatArray, columns: Columns, labels: int, seed: int = 0)
     left_out += base
     sharpness = _sharpness(left_out, columns, draw)
     weights = np.linalg.solve(spread.T, own)
-    return Ridge(
-        landmarks, weights, base - middle @ own, penalty, sharpness, softmax(sharpness * left_out)
-    )
+    said = softmax(sharpness * left_out).astype(np.float32)
+    return Ridge(landmarks, weights, base - middle @ own, penalty, sharpness, said)
 
 
-def kernel(vectors: FloatArray, others: FloatArray) -> FloatArray:
+def kernel(vectors: AnyFloats, others: AnyFloats) -> AnyFloats:
     """Return exp(cosine - 1) of each pair of unit vectors, shape (vectors, others)."""
-    return np.exp(vectors @ others.T - 1)
+    return np.asarray(np.exp(vectors @ others.T - 1))
 
 
-def softmax(values: Doubles) -> FloatArray:
+def softmax(values: Doubles) -> Doubles:
     """Return each row as probabilities that sum to 1."""
     shifted = np.exp(values - values.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def smoothed(columns: Columns, labels: int) -> Doubles:
+    """Return labels one-hot, but that each may be any label once in so many examples and one.
+
+    A few examples that all turned out right do not make the next one certain.
+
+    :return: shape (examples, labels)
+    """
+    doubt = 1 / (len(columns) + 1)
+    return np.asarray(np.eye(labels)[columns] * (1 - doubt) + doubt / labels)
 
 
 def _least_wrong(features: Doubles, targets: Doubles) -> tuple[float, Doubles, Doubles]:
@@ -112,10 +126,10 @@ def _least_wrong(features: Doubles, targets: Doubles) -> tuple[float, Doubles, D
 def _sharpness(values: Doubles, columns: Columns, draw: np.random.Generator) -> float:
     """Return the factor under which the right labels are likeliest."""
     some = draw.permutation(len(values))[:SHARPEN_ON]
-    own, right = values[some], columns[some]
+    own, targets = values[some], smoothed(columns[some], values.shape[1])
     losses = []
     for factor in SHARPNESS:
         scaled = factor * (own - own.max(axis=1, keepdims=True))
-        surprise = np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(own)), right]
+        surprise = np.log(np.exp(scaled).sum(axis=1)) - (scaled * targets).sum(axis=1)
         losses.append(float(surprise.mean()))
     return float(SHARPNESS[int(np.argmin(losses))])

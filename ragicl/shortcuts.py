@@ -48,9 +48,9 @@ class Shortcuts:
     def vote(self, found: Sequence[Found], timings: Timings) -> list[Prediction]:
         """Return the neighbours' vote for each query."""
         labels = self._labels()
-        votes = [from_votes(own.voters, labels) for own in found]
+        votes = [from_votes(own.voters[: self._policy.k], labels) for own in found]
         return [
-            Prediction(likeliest(probs), probs, own.voters, None, timings)
+            Prediction(likeliest(probs), probs, own.voters[: self._policy.k], None, timings)
             for probs, own in zip(votes, found, strict=True)
         ]
 
@@ -70,7 +70,8 @@ class Shortcuts:
 
     def _learn_exit(self) -> ExitRule:
         known, found = self._left_out()
-        votes = [from_votes(own.voters, self._labels()) for own in found]
+        k = self._policy.k
+        votes = [from_votes(own.voters[:k], self._labels()) for own in found]
         right = [likeliest(v) == e.output for v, e in zip(votes, known, strict=True)]
         return learn_rule([max(v.values()) for v in votes], right, self._policy.exit or 1.0)
 

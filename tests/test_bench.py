@@ -29,7 +29,7 @@ def test_a_model_is_held_against_its_prefill_and_the_machine(folder, tiny, monke
     with engine_of(folder, lm) as engine:
         measured = bench(engine, 5)
     assert measured.queries == 5
-    assert set(measured.single) == {"embed", "search", "compose", "score"}
+    assert set(measured.single) == {"embed", "search", "compose", "score", "blend"}
     assert measured.total == pytest.approx(sum(measured.single.values()))
     assert measured.ratio > 0
     assert measured.prefill > 0

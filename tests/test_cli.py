@@ -73,7 +73,7 @@ def test_index_then_predict(index):
         assert (row["kept"], row["dropped"]) == (3, 0)
         assert row["tokens"] > 0
         assert row["lm"] == "echo, for tests"
-        assert {"embed", "search", "compose", "score"} == set(row["ms"])
+        assert {"embed", "search", "compose", "score", "blend"} == set(row["ms"])
 
 
 def test_prompt_and_show_prompt_agree(index):

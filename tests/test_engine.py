@@ -69,7 +69,7 @@ def test_predict_gives_label_probabilities_neighbours_and_prompt(folder):
     assert answer.prompt.shots == tuple(reversed(answer.neighbors))
     assert answer.prompt.text.endswith("Text: lost my card\nLabel:")
     assert answer.lm == EchoLM.description
-    assert set(answer.timings) == {"embed", "search", "compose", "score"}
+    assert set(answer.timings) == {"embed", "search", "compose", "score", "blend"}
 
 
 def test_vote_needs_no_language_model(folder):

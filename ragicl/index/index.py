@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from filelock import FileLock
@@ -349,8 +349,16 @@ class Index:
 
     def mark(self, *, complete: bool) -> None:
         """Record whether every row of its source is stored."""
+        self._note(complete=complete)
+
+    def keep_tuned(self, tuned: dict[str, Any] | None) -> None:
+        """Record what tuning found, as JSON can hold it; None forgets it."""
+        self._note(tuned=tuned)
+
+    def _note(self, **changes: Any) -> None:
+        """Change the manifest; what other processes have written of it since stays."""
         with self.writing():
-            manifest = replace(self.manifest, complete=complete)
+            manifest = replace(read_manifest(self.path), **changes)
             write_manifest(self.path, manifest)
             self.manifest = manifest
 

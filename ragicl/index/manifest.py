@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ragicl.errors import (
     CorruptError,
@@ -59,6 +60,7 @@ class Manifest:
 
     :ivar source: the data file it is built from; None for an index filled by a program
     :ivar complete: False while `ragicl index` has not stored every row of the source
+    :ivar tuned: what `ragicl tune` found, as JSON holds it; None where nobody tuned
     """
 
     kind: Kind
@@ -66,6 +68,7 @@ class Manifest:
     source: str | None = None
     complete: bool = True
     format: int = FORMAT
+    tuned: dict[str, Any] | None = None
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 

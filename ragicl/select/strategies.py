@@ -40,6 +40,11 @@ class Asked:
     exclude: Sequence[str | None]
     near: Sequence[Chosen]
 
+    @property
+    def k(self) -> int:
+        """How many demonstrations each query gets, in all its prompts."""
+        return self.policy.k * self.policy.ensemble
+
     def best(self, ranking: Ranking, number: int) -> list[Chosen]:
         """Return the best examples of each query that the policy allows, each content once."""
         return best(ranking, number, exclude=self.exclude, labels=self.policy.labels)
@@ -69,18 +74,18 @@ class Strategy:
 
 
 def _nearest(asked: Asked) -> list[Chosen]:
-    return [near[: asked.policy.k] for near in asked.near]
+    return [near[: asked.k] for near in asked.near]
 
 
 def _bm25(asked: Asked) -> list[Chosen]:
     """Return the best by words; where too few share a word, the nearest follow."""
-    k = asked.policy.k
+    k = asked.k
     shared = asked.by_words(k)
     return [distinct((*own, *near), k) for own, near in zip(shared, asked.near, strict=True)]
 
 
 def _hybrid(asked: Asked) -> list[Chosen]:
-    k = asked.policy.k
+    k = asked.k
     shared = asked.by_words(POOL * k)
     return [fused((near[: POOL * k], own), k) for near, own in zip(asked.near, shared, strict=True)]
 
@@ -94,11 +99,11 @@ def _dpp(asked: Asked) -> list[Chosen]:
 
 
 def _balanced(asked: Asked) -> list[Chosen]:
-    return [balanced(near, asked.policy.k) for near in asked.near]
+    return [balanced(near, asked.k) for near in asked.near]
 
 
 def _coverage(asked: Asked) -> list[Chosen]:
-    return [coverage(near, asked.policy.k, asked.policy.shortlist) for near in asked.near]
+    return [coverage(near, asked.k, asked.policy.shortlist) for near in asked.near]
 
 
 def _random(asked: Asked) -> list[Chosen]:
@@ -112,13 +117,13 @@ def _random(asked: Asked) -> list[Chosen]:
         ]
         return asked.index.at(drawn, asked.vectors[some])
 
-    found = asked.best(ranking, asked.policy.k)
+    found = asked.best(ranking, asked.k)
     return [ranked(sorted(own, key=lambda n: -n.similarity)) for own in found]
 
 
 def _picked(asked: Asked, pick: Pick) -> list[Chosen]:
     """Return what is picked among the nearest, nearest first."""
-    k = asked.policy.k
+    k = asked.k
     vectors = asked.index.known_vectors([n.example.id for near in asked.near for n in near])
     chosen = []
     for near in asked.near:

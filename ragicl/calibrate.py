@@ -1,0 +1,197 @@
+"""From raw distributions to one that can be trusted: calibration, blending, and what follows.
+
+A small model's likelihoods favour some labels whatever the text. Calibration takes an offset off
+each label's log-odds; blending multiplies the result with what the index says by itself: the
+neighbours' vote and the kernel ridge regression on the stored vectors (a log-linear pool, Genest
+and Zidek 1986). Offsets and weights are fitted on the index's own examples, each left out of its
+own evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ragicl.protocols import FloatArray
+from ragicl.records import NOTHING
+from ragicl.ridge import Columns, Doubles, smoothed, softmax
+
+SOURCES = ("lm", "vote", "ridge")
+LEAST = 1e-4  # share that a label without a single vote is given
+FLOOR = -14.0  # log-probabilities below are as good as this: a bound, not a measurement
+FOLDS = 5  # of the evidence, where a blend is judged by rows that it was not fitted on
+STIFFNESS = 0.02  # of the weights' penalty, in nats for a weight off by one
+BINDING = 0.5  # of the offsets' penalty, in nats for all rows together
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What each source says of some texts; a source that was not asked is None.
+
+    :ivar lm: log P(label | prompt) in nats, shape (texts, labels)
+    :ivar vote: the labels' shares of the vote, shape (texts, labels)
+    :ivar ridge: P(label | vector) by the regression, shape (texts, labels)
+    """
+
+    lm: FloatArray | None = None
+    vote: FloatArray | None = None
+    ridge: FloatArray | None = None
+
+    def of(self, rows: Any) -> Evidence:
+        """Return the evidence of some of the texts."""
+        return Evidence(*(None if own is None else own[rows] for own in self._all))
+
+    @property
+    def _all(self) -> tuple[FloatArray | None, ...]:
+        return self.lm, self.vote, self.ridge
+
+    def logs(self) -> list[Doubles]:
+        """Return each source's log-probabilities, its texts' labels summing to 1; 0 for None."""
+        present = next(own for own in self._all if own is not None)
+        zeros = np.zeros(present.shape)
+        return [
+            zeros if self.lm is None else _normalised(np.maximum(self.lm, self._low())),
+            zeros if self.vote is None else np.log(_smoothed(self.vote)),
+            zeros if self.ridge is None else np.log(np.maximum(self.ridge, np.exp(FLOOR))),
+        ]
+
+    def _low(self) -> Doubles:
+        assert self.lm is not None
+        return np.asarray(self.lm.max(axis=1, keepdims=True).astype(np.float64) + FLOOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """How the sources' distributions become one.
+
+    :ivar lm: power of the language model's distribution; one over its temperature
+    :ivar vote: power of the vote's
+    :ivar ridge: power of the regression's
+    :ivar offsets: by label, taken off the log-odds that come out, in nats
+    """
+
+    lm: float = 1.0
+    vote: float = 0.0
+    ridge: float = 0.0
+    offsets: Mapping[str, float] = field(default_factory=lambda: NOTHING, hash=False)
+
+    def probs(self, evidence: Evidence, labels: Sequence[str]) -> Doubles:
+        """Return P(label | all evidence), shape (texts, labels)."""
+        lm, vote, ridge = evidence.logs()
+        impossible = np.isneginf(0.0 if evidence.lm is None else evidence.lm)
+        offsets = np.array([self.offsets.get(label, 0.0) for label in labels])
+        values = self.lm * lm + self.vote * vote + self.ridge * ridge - offsets
+        return softmax(np.where(impossible, -np.inf, values))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """A blend, and how it does on rows that it was not fitted on.
+
+    :ivar held_out: P(label | all evidence) of each row by a blend fitted on others
+    :ivar loss: mean negative log-likelihood of these, in nats
+    """
+
+    blend: Blend
+    held_out: Doubles
+    loss: float
+
+
+def fit_blend(
+    evidence: Evidence,
+    gold: Columns,
+    labels: Sequence[str],
+    *,
+    offsets: FloatArray | None = None,
+    vector: bool = False,
+    seed: int = 0,
+) -> Fitted:
+    """Fit the sources' weights, none below 0; judge them by cross-validation.
+
+    :param evidence: of rows left out of their own evidence
+    :param gold: each row's right label as a column
+    :param offsets: of the language model's log-probabilities, shape (labels,); None takes none off
+    :param vector: learn an offset for each label beside those (vector scaling, Guo et al. 2017,
+        with a common scale); drawn towards 0
+    """
+    taken = np.zeros(len(labels)) if offsets is None else np.asarray(offsets, dtype=np.float64)
+    places = np.random.default_rng(seed).permutation(len(gold)) % min(FOLDS, len(gold))
+    held = np.zeros((len(gold), len(labels)))
+    for fold in range(places.max() + 1):
+        own, others = places == fold, places != fold
+        blend = _fit(evidence.of(others), gold[others], labels, taken, vector)
+        held[own] = blend.probs(evidence.of(own), labels)
+    whole = _fit(evidence, gold, labels, taken, vector)
+    return Fitted(whole, held, mean_surprise(held, gold))
+
+
+def batch_offsets(lm: FloatArray) -> FloatArray:
+    """Return what the model gives each label on average over texts (Zhou et al. 2024, 2309.17249).
+
+    The same average over texts without content, or of words drawn from the domain, is contextual
+    (Zhao et al. 2021) and domain-context calibration (Fei et al. 2023).
+
+    :param lm: log P(label | prompt), shape (texts, labels)
+    """
+    logs = Evidence(lm=lm).logs()[0]
+    mean = np.log(np.exp(logs).mean(axis=0))
+    return np.asarray(mean - mean.mean(), dtype=np.float32)
+
+
+def mean_surprise(probs: Doubles, gold: Columns) -> float:
+    """Return the mean negative log-probability of the right labels, in nats."""
+    own = probs[np.arange(len(gold)), gold]
+    return float(-np.log(np.maximum(own, np.exp(FLOOR))).mean())
+
+
+def _fit(
+    evidence: Evidence, gold: Columns, labels: Sequence[str], taken: Doubles, vector: bool
+) -> Blend:
+    """Return the weights, and offsets where wanted, under which the right labels are likeliest."""
+    from scipy.optimize import minimize
+
+    sources = np.stack(evidence.logs())
+    sources[0] -= taken
+    asked = [own is not None for own in (evidence.lm, evidence.vote, evidence.ridge)]
+    start = np.array([0.3, 0.1, 1.0]) if asked[2] else np.array([1.0, 0.5, 0.0])
+    start = start * asked
+    free = len(labels) if vector else 0
+    targets = smoothed(gold, len(labels))
+
+    def loss(values: Doubles) -> tuple[float, Doubles]:
+        weights, added = values[:3], values[3:]
+        logits = np.tensordot(weights, sources, axes=1)
+        if free:
+            logits = logits + added
+        logits -= logits.max(axis=1, keepdims=True)
+        total = np.exp(logits).sum(axis=1, keepdims=True)
+        wrong = (np.exp(logits) / total - targets) / len(gold)
+        far = weights - start
+        value = float((np.log(total[:, 0]) - (logits * targets).sum(axis=1)).mean())
+        value += STIFFNESS * float(far @ far) + BINDING / len(gold) * float(added @ added)
+        slope = np.tensordot(sources, wrong, axes=([1, 2], [0, 1])) + 2 * STIFFNESS * far
+        if not free:
+            return value, slope * asked
+        added_slope = wrong.sum(axis=0) + 2 * BINDING / len(gold) * added
+        return value, np.concatenate([slope * asked, added_slope])
+
+    bounds = [(0.0, None)] * 3 + [(None, None)] * free
+    found = minimize(
+        loss, np.concatenate([start, np.zeros(free)]), jac=True, method="L-BFGS-B", bounds=bounds
+    ).x
+    lm, vote, ridge = (float(weight) for weight in found[:3])
+    offsets = lm * taken - (found[3:] if free else 0.0)
+    return Blend(lm, vote, ridge, dict(zip(labels, offsets.tolist(), strict=True)))
+
+
+def _normalised(logs: Doubles) -> Doubles:
+    shifted = logs - logs.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def _smoothed(shares: FloatArray) -> Doubles:
+    added = shares.astype(np.float64) + LEAST
+    return np.asarray(added / added.sum(axis=1, keepdims=True))

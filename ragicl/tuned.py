@@ -1,0 +1,63 @@
+"""What `ragicl tune` found for an index, as it stands in the index's manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Self
+
+from ragicl.calibrate import Blend
+from ragicl.conformal import Record
+from ragicl.errors import CorruptError
+from ragicl.policy import DEFAULT, Policy
+from ragicl.records import NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A policy, a template and a blend that did best on the index's own examples, left out.
+
+    :ivar policy: the fields that are chosen: :data:`ragicl.policy.TUNABLE`
+    :ivar lm: description of the language model it was found with; it holds for no other
+    :ivar calibration: what the blend's offsets were taken from
+    :ivar record: how probable the blend's predictions were, on examples it was not fitted on
+    :ivar evidence: what was tried, on how many examples, and how each did
+    """
+
+    policy: Mapping[str, Any] = field(hash=False)
+    template: str
+    lm: str
+    calibration: str
+    blend: Blend
+    record: Record
+    evidence: Mapping[str, Any] = field(default_factory=lambda: NOTHING, hash=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        blend = asdict(self.blend) | {"offsets": dict(self.blend.offsets)}
+        return own | {
+            "policy": dict(self.policy),
+            "blend": blend,
+            "record": asdict(self.record),
+            "evidence": dict(self.evidence),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read what :meth:`as_json` wrote.
+
+        :raises CorruptError: where it is something else
+        """
+        try:
+            record = Record(**{name: tuple(v) for name, v in values["record"].items()})
+            own = dict(values) | {"blend": Blend(**values["blend"]), "record": record}
+            return cls(**own)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CorruptError(
+                f"what tuning found cannot be read ({error}); run `ragicl tune` again"
+            ) from error
+
+    def policy_over(self, base: Policy = DEFAULT) -> Policy:
+        """Return a policy with what tuning chose."""
+        return replace(base, **self.policy)
