@@ -150,6 +150,7 @@ def predict(
     ragicl predict indexes/support "cant log in" "where is my parcel?"
     ragicl predict indexes/support --file new.csv --out predicted.jsonl
     ragicl predict indexes/support --file test.jsonl --decide knn --k 5 > votes.jsonl
+    ragicl predict indexes/support "error E-17" --select hybrid --where shop=north
     """
     from ragicl.batch import ResumableFile, predict_rows, settings_of, summarize
 

@@ -191,6 +191,18 @@ def test_some_labels_alone(task):
     assert (own.pool, own.labels) == (16, 2)
 
 
+def test_references_learn_from_what_the_filter_lets_through(task, encoder, tmp_path):
+    with Index.create(tmp_path / "teams", encoder=encoder) as teams:
+        teams.add([replace(e, meta={"team": n % 2}) for n, e in enumerate(POOL)])
+        policy = Policy(k=3, where=(("team", "1"),))
+        engine = Engine(teams, EchoLM(), plain_template("classify"), policy)
+        own = replace(task, engine=engine, folder=tmp_path / "filtered")
+        assert own.pool == [replace(e, meta={"team": 1}) for e in POOL[1::2]]
+        assert np.array_equal(own.vectors, encoder.encode([e.input for e in POOL[1::2]]))
+        mine = {method.name for method in study_labels(own, chosen([], "classify")).methods}
+    assert {OURS, "knn", "random-icl"} <= mine
+
+
 def test_what_a_curve_cannot_measure_is_noted(task):
     policy = Policy(k=3, budget=300)
     template = plain_template("classify", "word " * 80)

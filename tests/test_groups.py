@@ -91,3 +91,17 @@ def test_what_cannot_be_done_is_said_at_once(index, tiny):  # noqa: F811
         blocks(index, lm, chat_template(lambda turns: str(len(turns))))
     with pytest.raises(BackendError, match="attention exact"):
         blocks(index, EchoLM()).predict("x")
+
+
+def test_groups_hold_examples_with_the_right_metadata_alone(tmp_path, encoder):
+    with Index.create(tmp_path / "teams", encoder=encoder) as teams:
+        teams.add(
+            [Example(text, label, meta={"team": n % 2}) for n, (text, label) in enumerate(ROWS)]
+        )
+        template = plain_template("classify")
+        groups = ExampleGroups(teams, template, where=(("team", "1"),))
+        allowed = {text for text, _ in ROWS[1::2]}
+        piece = template.render("", [ROWS[1]] * 2)[-2]
+        own = groups(piece)
+    assert len(own) == len(allowed) == 13
+    assert all(any(f"Text: {text}\n" in shot for text in allowed) for shot in own)
