@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ragicl.index import Index
     from ragicl.policy import Policy
     from ragicl.prompt import PlainTemplate
-    from ragicl.records import Example, Neighbor, Prediction, Prompt
+    from ragicl.records import Example, Explanation, Influence, Neighbor, Prediction, Prompt
 
 _HOMES = {
     "Engine": "ragicl.engine",
@@ -36,6 +36,8 @@ _HOMES = {
     "Index": "ragicl.index",
     "PlainTemplate": "ragicl.prompt",
     "Example": "ragicl.records",
+    "Explanation": "ragicl.records",
+    "Influence": "ragicl.records",
     "Neighbor": "ragicl.records",
     "Prediction": "ragicl.records",
     "Prompt": "ragicl.records",
@@ -62,8 +64,10 @@ __all__ = [
     "Engine",
     "Example",
     "ExampleError",
+    "Explanation",
     "FormatError",
     "Index",
+    "Influence",
     "LockedError",
     "Neighbor",
     "NoIndexError",

@@ -16,12 +16,22 @@ from ragicl.backends import open_lm
 from ragicl.decide import from_log_probs, likeliest
 from ragicl.early import ExitRule
 from ragicl.errors import BackendError, BudgetError, TaskError
+from ragicl.explain import of_answer, of_label, taken_apart, without_each
 from ragicl.groups import ExampleGroups
 from ragicl.index import Index
 from ragicl.policy import DEFAULT, Policy
 from ragicl.prompt import Template, compose, named_template
 from ragicl.protocols import LM, FloatArray, Keeping, Writing
-from ragicl.records import NOTHING, Example, Kind, Neighbor, Prediction, Prompt, Recall
+from ragicl.records import (
+    NOTHING,
+    Example,
+    Explanation,
+    Kind,
+    Neighbor,
+    Prediction,
+    Prompt,
+    Recall,
+)
 from ragicl.retrieve import Found, Retriever
 from ragicl.shortcuts import Shortcuts
 from ragicl.timing import Timings, shared, timed
@@ -197,6 +207,39 @@ class Engine:
         """
         return self._compose(text, *self._retriever.find([text], [exclude], {}))
 
+    def explain(
+        self, text: str, *, label: str | None = None, exclude: str | None = None
+    ) -> Explanation:
+        """Say how much each demonstration changes the prediction of a text.
+
+        The prediction is made again without each demonstration in turn, all else as it was: nothing
+        takes its place. Fixed demonstrations are one piece with the instruction and are not taken
+        apart. The language model is asked even where neighbours that agree would answer.
+
+        :param label: the label to explain, None the predicted one; where texts are written, any
+            text, None the one that is written
+        :param exclude: id of an example that must not serve as a demonstration, such as its own
+        :raises TaskError: where no language model is asked, or the label is not to choose from
+        :raises BudgetError: where the text does not fit into the budget
+        """
+        if self.policy.decide == "knn":
+            raise TaskError("a vote asks no language model; to explain an answer, decide by lm")
+        lm = self._lm()
+        (found,) = self._retriever.find([text], [exclude], {})
+        prompt = self._compose(text, found)
+        shots = taken_apart(prompt, found)
+        shorter = without_each(text, prompt, found, self.template, lm.count)
+        prompts, founds = [prompt, *(p for p, _ in shorter)], [found, *(f for _, f in shorter)]
+        if not self.generates:
+            self._check_choice(label, found)
+            predictions = list(self._classify(prompts, founds, {}, exact=True))
+            return of_label(text, label, prompt, shots, predictions)
+        if label is None:
+            label = next(self._generate([prompt], [found], {})).output
+        scores = lm.score([p.parts for p in prompts], [self.template.answer(label)])
+        _check_numbers(scores, lm)
+        return of_answer(text, label, prompt, shots, scores[:, 0], lm.description)
+
     def bare_prompt(self, text: str) -> Prompt:
         """Return the prompt of a text without demonstrations.
 
@@ -301,8 +344,21 @@ class Engine:
             truncate=self.policy.truncate,
         )
 
+    def _check_choice(self, label: str | None, found: Found) -> None:
+        choices = self.labels if found.shortlist is None else found.shortlist
+        if label is not None and label not in choices:
+            raise TaskError(
+                f"{label!r} is not among the labels to choose from for this text: "
+                f"{', '.join(islice(choices, 10))}{', …' if len(choices) > 10 else ''}"
+            )
+
     def _classify(
-        self, prompts: Sequence[Prompt], found: Sequence[Found], timings: Timings
+        self,
+        prompts: Sequence[Prompt],
+        found: Sequence[Found],
+        timings: Timings,
+        *,
+        exact: bool = False,
     ) -> Iterator[Prediction]:
         lm, labels = self._scorer, self.labels
         among = None if self.policy.shortlist is None else _places(found, labels)
@@ -312,7 +368,7 @@ class Engine:
             scores = lm.score(
                 [prompt.parts for prompt in prompts],
                 [self.template.answer(label) for label in labels],
-                floor=None if self.policy.exact else UNLIKELY,
+                floor=None if exact or self.policy.exact else UNLIKELY,
                 among=among,
             )
         asked = (
@@ -322,10 +378,7 @@ class Engine:
                 [row[some] for row, some in zip(scores, among, strict=True)] or [scores]
             )
         )
-        if not np.isfinite(asked).all():
-            raise BackendError(
-                f"{lm.spec} gave scores that are not numbers; try another --dtype, or another model"
-            )
+        _check_numbers(asked, lm)
         timings = timings | shared(spent, len(prompts))
         for prompt, own, log_probs in zip(prompts, found, scores, strict=True):
             probs = from_log_probs(log_probs, labels)
@@ -413,6 +466,13 @@ def _check_blocks(template: Template, *, generates: bool) -> None:
     if len(template.render("?", [("?", "?")])) < 2:
         raise TaskError(
             "attention blocks needs demonstrations that stand apart; use the plain template"
+        )
+
+
+def _check_numbers(scores: FloatArray, lm: LM) -> None:
+    if not np.isfinite(scores).all():
+        raise BackendError(
+            f"{lm.spec} gave scores that are not numbers; try another --dtype, or another model"
         )
 
 

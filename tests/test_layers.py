@@ -11,7 +11,7 @@ LAYERS = [
     {"protocols", "readers"},
     {"data", "prompt", "backends"},
     {"select", "decide", "early", "fixed", "policy", "index", "groups"},
-    {"learnt", "retrieve", "shortcuts", "engine"},
+    {"learnt", "retrieve", "shortcuts", "explain", "engine"},
     {"agreement", "batch", "bench", "show"},
     {"evaluate"},
     {"options"},
