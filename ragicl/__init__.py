@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         StoreError,
         TaskError,
     )
+    from ragicl.estimator import ICLClassifier
     from ragicl.index import Index
     from ragicl.policy import Policy
     from ragicl.prompt import PlainTemplate
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Engine": "ragicl.engine",
     "Policy": "ragicl.policy",
+    "ICLClassifier": "ragicl.estimator",
     "Index": "ragicl.index",
     "PlainTemplate": "ragicl.prompt",
     "Example": "ragicl.records",
@@ -66,6 +68,7 @@ __all__ = [
     "ExampleError",
     "Explanation",
     "FormatError",
+    "ICLClassifier",
     "Index",
     "Influence",
     "LockedError",
