@@ -25,17 +25,21 @@ if TYPE_CHECKING:
         StoreError,
         TaskError,
     )
+    from ragicl.estimator import ICLClassifier
     from ragicl.index import Index
     from ragicl.policy import Policy
     from ragicl.prompt import PlainTemplate
-    from ragicl.records import Example, Neighbor, Prediction, Prompt
+    from ragicl.records import Example, Explanation, Influence, Neighbor, Prediction, Prompt
 
 _HOMES = {
     "Engine": "ragicl.engine",
     "Policy": "ragicl.policy",
+    "ICLClassifier": "ragicl.estimator",
     "Index": "ragicl.index",
     "PlainTemplate": "ragicl.prompt",
     "Example": "ragicl.records",
+    "Explanation": "ragicl.records",
+    "Influence": "ragicl.records",
     "Neighbor": "ragicl.records",
     "Prediction": "ragicl.records",
     "Prompt": "ragicl.records",
@@ -62,8 +66,11 @@ __all__ = [
     "Engine",
     "Example",
     "ExampleError",
+    "Explanation",
     "FormatError",
+    "ICLClassifier",
     "Index",
+    "Influence",
     "LockedError",
     "Neighbor",
     "NoIndexError",

@@ -20,7 +20,7 @@ from ragicl.options import (
     open_engine,
     queries_of,
 )
-from ragicl.show import block, ceiling, describe, kind_of, outcome, progress, steps
+from ragicl.show import block, ceiling, describe, influences, kind_of, outcome, progress, steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -200,6 +200,35 @@ def prompt(index: Path, text: str, **options: Any) -> None:
         f"{composed.dropped} dropped",
         err=True,
     )
+
+
+@main.command("explain")
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("text")
+@click.option("--label", help="The label, or the written answer, to explain.  [the predicted one]")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
+@decide_option
+@engine_options
+def explain_command(
+    index: Path, text: str, label: str | None, as_json: bool, **options: Any
+) -> None:
+    """Show how much each demonstration changes the prediction of a text.
+
+    The prediction is made again without each demonstration in turn. The change is that of the
+    label's log-probability, in nats, and above 0 where the demonstration speaks for the label.
+
+    \b
+    ragicl explain indexes/support "cant log in" --k 4
+    ragicl explain indexes/support "cant log in" --label "delete account" --json
+    """
+    from ragicl.explain import explanation_row
+
+    with open_engine(index, options) as engine:
+        explanation = engine.explain(text, label=label)
+    if as_json:
+        click.echo(json.dumps(explanation_row(explanation), indent=2, ensure_ascii=False))
+    else:
+        click.echo(influences(explanation))
 
 
 @main.command("evaluate")

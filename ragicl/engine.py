@@ -19,14 +19,24 @@ from ragicl.conformal import Record, label_set
 from ragicl.decide import from_log_probs, likeliest
 from ragicl.early import ExitRule
 from ragicl.errors import BudgetError, TaskError
+from ragicl.explain import of_answer, of_label, taken_apart, without_each
 from ragicl.index import Index
 from ragicl.order import order_of
 from ragicl.policy import DEFAULT, Policy
 from ragicl.prompt import Template, compose, named_template
 from ragicl.protocols import LM, FloatArray, Writing
-from ragicl.records import NOTHING, Example, Kind, Neighbor, Prediction, Prompt, Recall
+from ragicl.records import (
+    NOTHING,
+    Example,
+    Explanation,
+    Kind,
+    Neighbor,
+    Prediction,
+    Prompt,
+    Recall,
+)
 from ragicl.retrieve import Found, Retriever
-from ragicl.scoring import Scorer
+from ragicl.scoring import Scorer, check_blocks, check_numbers
 from ragicl.shortcuts import Shortcuts
 from ragicl.timing import Timings, shared, timed
 from ragicl.tuned import Tuned
@@ -63,8 +73,8 @@ class Engine:
         self._blender = Blender(index, lambda: self.labels, blend) if self.blends else None
         if lm is None and self._asks:
             raise TaskError("the policy asks a language model; give one, or decide by knn")
-        if policy.attention != "exact" and self.generates:
-            raise TaskError("attention blocks scores labels; write text with attention exact")
+        if policy.attention != "exact":
+            check_blocks(template, generates=self.generates)
         self._retriever = Retriever(index, policy)
         self._shortcuts = Shortcuts(index, policy, self._retriever, lambda: self.labels)
         self._reserved: tuple[tuple[str, ...], int] | None = None
@@ -226,6 +236,42 @@ class Engine:
         """
         return self._compose(text, *self._retriever.find([text], [exclude], {}))
 
+    def explain(
+        self, text: str, *, label: str | None = None, exclude: str | None = None
+    ) -> Explanation:
+        """Say how much each demonstration changes the prediction of a text.
+
+        The prediction is made again without each demonstration in turn, all else as it was: nothing
+        takes its place. Fixed demonstrations are one piece with the instruction and are not taken
+        apart, and an ensemble is explained by its first prompt. The language model is asked even
+        where neighbours that agree would answer. In a blend, a demonstration that is left out does
+        not vote either; the regression stays what it is.
+
+        :param label: the label to explain, None the predicted one; where texts are written, any
+            text, None the one that is written
+        :param exclude: id of an example that must not serve as a demonstration, such as its own
+        :raises TaskError: where no language model is asked, or the label is not to choose from
+        :raises BudgetError: where the text does not fit into the budget
+        """
+        if not self._asks:
+            raise TaskError("this asks no language model; to explain an answer, decide by lm")
+        lm = self._lm()
+        (found,) = self._retriever.find([text], [exclude], {})
+        prompt = self._composed(text, found)[0]
+        shots = taken_apart(prompt, found)
+        shorter = without_each(text, prompt, found, self.template, lm.count)
+        prompts, founds = [prompt, *(p for p, _ in shorter)], [found, *(f for _, f in shorter)]
+        if not self.generates:
+            self._check_choice(label, found)
+            each = [(own,) for own in prompts]
+            predictions = list(self._classify(each, founds, {}, exact=True))
+            return of_label(text, label, prompt, shots, predictions)
+        if label is None:
+            label = next(self._generate([(prompt,)], [found], {})).output
+        scores = lm.score([p.parts for p in prompts], [self.template.answer(label)])
+        check_numbers(scores, lm)
+        return of_answer(text, label, prompt, shots, scores[:, 0], lm.description)
+
     def bare_prompt(self, text: str) -> Prompt:
         """Return the prompt of a text without demonstrations.
 
@@ -340,14 +386,27 @@ class Engine:
             order=order_of(self.policy.order, self.policy.seed, text),
         )
 
+    def _check_choice(self, label: str | None, found: Found) -> None:
+        choices = self.labels if found.shortlist is None else found.shortlist
+        if label is not None and label not in choices:
+            raise TaskError(
+                f"{label!r} is not among the labels to choose from for this text: "
+                f"{', '.join(islice(choices, 10))}{', …' if len(choices) > 10 else ''}"
+            )
+
     def _classify(
-        self, prompts: Sequence[tuple[Prompt, ...]], found: Sequence[Found], timings: Timings
+        self,
+        prompts: Sequence[tuple[Prompt, ...]],
+        found: Sequence[Found],
+        timings: Timings,
+        *,
+        exact: bool = False,
     ) -> Iterator[Prediction]:
         lm, labels = self._lm(), self.labels
         spent: Timings = {}
         self._scorer.load()
         with timed(spent, "score"):
-            scores = self._scorer.score(prompts, found, labels)
+            scores = self._scorer.score(prompts, found, labels, exact=exact)
         timings = timings | shared(spent, len(prompts))
         answers = (
             self._blended(found, timings, scores)

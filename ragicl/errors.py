@@ -23,8 +23,8 @@ class RagiclError(Exception):
     """Base of every error ragicl raises on purpose."""
 
 
-class DataError(RagiclError):
-    """A row, a column or a file of examples cannot be used."""
+class DataError(RagiclError, ValueError):
+    """A row, a column or a file of examples cannot be used; a ValueError too, for scikit-learn."""
 
 
 class StoreError(RagiclError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -134,3 +135,49 @@ class Prediction:
     def probability(self) -> float | None:
         """Probability of the predicted label; None where the answer was generated."""
         return self.probs.get(self.output)
+
+
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """What one demonstration does to a prediction.
+
+    :ivar neighbor: the demonstration, with its similarity to the text
+    :ivar log_prob_change: log P(label | prompt) - log P(label | prompt without it), in nats; above
+        0 where it speaks for the label
+    :ivar output_without: the label that wins without it; None where the answer is written text
+    """
+
+    neighbor: Neighbor
+    log_prob_change: float
+    output_without: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What each demonstration of a prompt does to a prediction.
+
+    :ivar label: the label that is explained, or the written answer
+    :ivar output: the label predicted; where texts are written, the answer that is explained
+    :ivar log_prob: log P(label | prompt) in nats, normalised over the labels; of a written answer
+        the log-likelihood, summed over its tokens and its ending
+    :ivar influences: one for each demonstration that can be left out, in prompt order
+    :ivar lm: the language model that was asked, with the weights used
+    """
+
+    text: str
+    label: str
+    output: str
+    log_prob: float
+    prompt: Prompt
+    influences: tuple[Influence, ...]
+    lm: str
+
+    @property
+    def probability(self) -> float:
+        """P(label | prompt)."""
+        return math.exp(self.log_prob)
+
+    @property
+    def flips(self) -> tuple[Influence, ...]:
+        """The demonstrations without which another label wins; none where texts are written."""
+        return tuple(i for i in self.influences if i.output_without not in (None, self.output))

@@ -20,16 +20,9 @@ UNLIKELY = 14.0  # nats below the likeliest label: a probability of less than on
 
 
 class Scorer:
-    """Asks a language model for the labels' likelihoods, as a policy says.
-
-    :raises TaskError: where the policy's attention cannot read what the template renders
-    """
+    """Asks a language model for the labels' likelihoods, as a policy says."""
 
     def __init__(self, index: Index, lm: LM, template: Template, policy: Policy) -> None:
-        if policy.attention != "exact" and len(template.render("?", [("?", "?")])) < 2:
-            raise TaskError(
-                "attention blocks needs demonstrations that stand apart; use the plain template"
-            )
         self._index = index
         self._lm = lm
         self._template = template
@@ -44,12 +37,15 @@ class Scorer:
         prompts: Sequence[Sequence[Prompt]],
         found: Sequence[Found],
         labels: Sequence[str],
+        *,
+        exact: bool = False,
     ) -> FloatArray:
         """Return log P(label | prompt) in nats, averaged over a query's prompts.
 
         Labels that are not in a query's shortlist get minus infinity.
 
         :param prompts: of each query, as many for one as for another
+        :param exact: score every label to its end, whatever the policy says
         :return: shape (queries, labels)
 
         :raises BackendError: where the model's scores are not numbers
@@ -61,17 +57,13 @@ class Scorer:
         scores = self._scoring.score(
             [prompt.parts for own in prompts for prompt in own],
             [self._template.answer(label) for label in labels],
-            floor=None if self._policy.exact else UNLIKELY,
+            floor=None if exact or self._policy.exact else UNLIKELY,
             among=among,
         )
         asked = scores
         if among:
             asked = np.concatenate([row[some] for row, some in zip(scores, among, strict=True)])
-        if not np.isfinite(asked).all():
-            raise BackendError(
-                f"{self._lm.spec} gave scores that are not numbers; try another --dtype, or "
-                f"another model"
-            )
+        check_numbers(asked, self._lm)
         return np.asarray(scores.reshape(len(prompts), size, len(labels)).mean(axis=1))
 
     @cached_property
@@ -87,6 +79,30 @@ class Scorer:
         groups = ExampleGroups(self._index, self._template, where=policy.where)
         int8 = policy.attention == "blocks-int8"
         return lm.with_blocks(groups, folder, room, int8=int8)
+
+
+def check_blocks(template: Template, *, generates: bool) -> None:
+    """Refuse what attention over blocks cannot read.
+
+    :raises TaskError: where text is written, or demonstrations do not stand apart
+    """
+    if generates:
+        raise TaskError("attention blocks scores labels; write text with attention exact")
+    if len(template.render("?", [("?", "?")])) < 2:
+        raise TaskError(
+            "attention blocks needs demonstrations that stand apart; use the plain template"
+        )
+
+
+def check_numbers(scores: FloatArray, lm: LM) -> None:
+    """Refuse scores that are not numbers.
+
+    :raises BackendError: where there is one
+    """
+    if not np.isfinite(scores).all():
+        raise BackendError(
+            f"{lm.spec} gave scores that are not numbers; try another --dtype, or another model"
+        )
 
 
 def _places(found: Sequence[Found], labels: Sequence[str]) -> list[list[int]]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ragicl.batch import Row
     from ragicl.engine import Engine
     from ragicl.index.build import Report, Survey
-    from ragicl.records import Recall
+    from ragicl.records import Explanation, Recall
 
 SHOWN = 3  # neighbours under each prediction
 
@@ -35,6 +35,24 @@ def block(row: Row, engine: Engine) -> str:
     if "prompt" in row:
         lines.append(row["prompt"])
     return "\n".join(lines) + "\n"
+
+
+def influences(explanation: Explanation) -> str:
+    """Return an explanation for people: what changes most comes first."""
+    lines = [explanation.text, f"  => {explanation.output}"]
+    if explanation.label != explanation.output:
+        lines.append(f"  explained: {explanation.label}")
+    lines.append(f"     log-probability {explanation.log_prob:.3f}; what each demonstration adds:")
+    for own in sorted(explanation.influences, key=lambda i: -abs(i.log_prob_change)):
+        example = own.neighbor.example
+        text, output = " ".join(example.input.split()), " ".join(example.output.split())
+        lines.append(
+            f"     {own.log_prob_change:+.3f}  similarity {own.neighbor.similarity:.2f}  "
+            f"{output[:40]}  <- {text[:80]}"
+        )
+        if own.output_without not in (None, explanation.output):
+            lines.append(f"             without it: {own.output_without}")
+    return "\n".join(lines)
 
 
 def describe(surveyed: Survey, dedupe: bool) -> Iterator[str]:

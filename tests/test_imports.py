@@ -33,6 +33,7 @@ def loaded_after(code: str) -> set[str]:
         ["predict", "--help"],
         ["index", "--help"],
         ["plan", "--help"],
+        ["explain", "--help"],
         ["evaluate", "--help"],
         ["--version"],
     ],
