@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from ragicl.engine import CHUNK, Engine
 from ragicl.errors import BudgetError, DataError
-from ragicl.records import Prediction, Query
+from ragicl.records import Prediction, Prompt, Query
 
 Row = dict[str, Any]
 
@@ -62,20 +62,29 @@ def prediction_row(
         row["known_label"] = prediction.known_label
     if prediction.exited:
         row["exited"] = True
+    if prediction.label_set:
+        row["label_set"] = list(prediction.label_set)
+    if prediction.abstained:
+        row["abstained"] = True
     row["neighbors"] = [
         {"id": n.example.id, "similarity": n.similarity, "output": n.example.output}
         for n in prediction.neighbors
     ]
     if prediction.prompt is not None:
-        row["tokens"] = prediction.prompt.tokens
-        row["kept"] = len(prediction.prompt.shots)
-        row["dropped"] = prediction.prompt.dropped
-        row["truncated"] = prediction.prompt.truncated
-        if prompt:
-            row["prompt"] = prediction.prompt.text
+        row |= _prompt_row(prediction.prompt, text=prompt)
     row["ms"] = {stage: round(spent, 2) for stage, spent in prediction.timings.items()}
     row["lm"] = prediction.lm
     return row
+
+
+def _prompt_row(prompt: Prompt, *, text: bool) -> Row:
+    row: Row = {
+        "tokens": prompt.tokens,
+        "kept": len(prompt.shots),
+        "dropped": prompt.dropped,
+        "truncated": prompt.truncated,
+    }
+    return row | {"prompt": prompt.text} if text else row
 
 
 class ResumableFile:
@@ -193,6 +202,7 @@ def settings_of(engine: Engine) -> Row:
         "encoder": engine.index.manifest.encoder.fingerprint,
         "lm": engine.lm.description if engine.lm else None,
         "template": "|".join(engine.template.render("{query}", [("{input}", "{output}")])),
+        "blend": engine.tuned.as_json()["blend"] if engine.blends and engine.tuned else None,
         **asdict(engine.policy),
     }
 

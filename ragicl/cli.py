@@ -20,7 +20,17 @@ from ragicl.options import (
     open_engine,
     queries_of,
 )
-from ragicl.show import block, ceiling, describe, influences, kind_of, outcome, progress, steps
+from ragicl.show import (
+    block,
+    ceiling,
+    describe,
+    influences,
+    kind_of,
+    outcome,
+    progress,
+    steps,
+    tuning,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -200,6 +210,45 @@ def prompt(index: Path, text: str, **options: Any) -> None:
         f"{composed.dropped} dropped",
         err=True,
     )
+
+
+@main.command("tune")
+@click.argument("index", type=click.Path(path_type=Path))
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="When the search ends; every candidate is tried on a few examples in any case.",
+)
+@click.option("--forget", is_flag=True, help="Forget what tuning found before, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
+@engine_options
+def tune_command(index: Path, minutes: float, forget: bool, as_json: bool, **options: Any) -> None:
+    """Find how to prompt, to calibrate and to blend, on the index's own examples.
+
+    Each is left out of its own search, so no test rows are needed. What does best is written into
+    the index's manifest with its evidence, and used from then on; options given to other commands
+    come before it. An interrupted or a longer run goes on where the last one stopped.
+
+    \b
+    ragicl tune indexes/support
+    ragicl tune indexes/support --minutes 60 --json
+    ragicl tune indexes/support --forget
+    """
+    from ragicl.tune import tune
+
+    chosen = {**options, "decide": "blend", "template": options["template"] or "plain"}
+    with open_engine(index, chosen) as engine:
+        if forget:
+            engine.index.keep_tuned(None)
+            click.echo(f"{index}: what was tuned is forgotten", err=True)
+            return
+        with steps() as told:
+            found = tune(engine, minutes, seed=options["seed"], told=told)
+        engine.index.keep_tuned(found.as_json())
+    shown = found.as_json()
+    click.echo(json.dumps(shown, indent=2, ensure_ascii=False) if as_json else tuning(found))
 
 
 @main.command("explain")

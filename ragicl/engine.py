@@ -114,7 +114,7 @@ class Engine:
             if policy is None:
                 policy = tuned.policy_over() if tuned else DEFAULT
             policy = replace(policy, **chosen)
-            named = template or (tuned.template if tuned else "plain")
+            named = template or (tuned.template if tuned else None) or "plain"
             own = _template(named, instruction, index.kind, model)
             return cls(index, model, own, policy, tuned)
         except BaseException:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ragicl.engine import Engine
     from ragicl.index.build import Report, Survey
     from ragicl.records import Explanation, Recall
+    from ragicl.tuned import Tuned
 
 SHOWN = 3  # neighbours under each prediction
 
@@ -52,6 +53,34 @@ def influences(explanation: Explanation) -> str:
         )
         if own.output_without not in (None, explanation.output):
             lines.append(f"             without it: {own.output_without}")
+    return "\n".join(lines)
+
+
+def tuning(tuned: Tuned) -> str:
+    """Return what tuning tried and chose, for people."""
+    said, blend = tuned.evidence, tuned.blend
+    lines = [f"{'tried':44} {'examples':>8} {'loss':>7} {'s each':>7}"]
+    best: dict[str, Any] = {}
+    for trial in said["trials"]:
+        best[trial["candidate"]] = trial  # the last one saw the most examples
+    for trial in sorted(best.values(), key=lambda own: (-own["rows"], own["loss"])):
+        lines.append(
+            f"{trial['candidate']:44} {trial['rows']:8} {trial['loss']:7.4f} "
+            f"{trial['seconds_a_row']:7.3f}"
+        )
+    lines += [
+        "",
+        f"chosen: {said['trials'][-1]['candidate']}, {tuned.policy['voters']} voters, "
+        f"calibration {tuned.calibration}",
+        f"weights: language model {blend.lm:.2f}, vote {blend.vote:.2f}, "
+        f"regression {blend.ridge:.2f}" + ("; no language model is asked" if not blend.lm else ""),
+        f"on {said['rows']} examples left out: accuracy {said['blend']['accuracy']:.3f}, "
+        f"loss {said['blend']['loss']:.3f}",
+    ]
+    lines += [
+        f"  {name} alone: accuracy {own['accuracy']:.3f}, loss {own['loss']:.3f}"
+        for name, own in said["alone"].items()
+    ]
     return "\n".join(lines)
 
 

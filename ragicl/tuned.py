@@ -18,6 +18,7 @@ class Tuned:
     """A policy, a template and a blend that did best on the index's own examples, left out.
 
     :ivar policy: the fields that are chosen: :data:`ragicl.policy.TUNABLE`
+    :ivar template: its name; None for the usual one
     :ivar lm: description of the language model it was found with; it holds for no other
     :ivar calibration: what the blend's offsets were taken from
     :ivar record: how probable the blend's predictions were, on examples it was not fitted on
@@ -25,7 +26,7 @@ class Tuned:
     """
 
     policy: Mapping[str, Any] = field(hash=False)
-    template: str
+    template: str | None
     lm: str
     calibration: str
     blend: Blend

@@ -17,7 +17,7 @@ LAYERS = [
     {
         *("learnt", "retrieve", "prior", "blender", "scoring", "shortcuts", "explain", "engine"),
     },
-    {"agreement", "batch", "bench", "estimator", "show"},
+    {"agreement", "batch", "bench", "estimator", "show", "tune"},
     {"evaluate"},
     {"options"},
     {"cli", "__main__", "__init__"},

@@ -1,0 +1,73 @@
+"""The ways of prompting that are tried."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+from ragicl.engine import Engine
+from ragicl.order import Ordering
+from ragicl.policy import Selection
+from ragicl.prompt import named_template
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way of prompting.
+
+    :ivar template: ``chat``, or None for the engine's own
+    """
+
+    k: int = 8
+    select: Selection = "nearest"
+    order: Ordering = "nearest-last"
+    ensemble: int = 1
+    template: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it does, for people; different ones have different names."""
+        template = f", {self.template}" if self.template else ""
+        ensemble = f", {self.ensemble} prompts" if self.ensemble > 1 else ""
+        return f"{self.select} {self.k}, {self.order}{ensemble}{template}"
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """The fields of a policy that it sets."""
+        return {name: value for name, value in asdict(self).items() if name != "template"}
+
+    def prompting(self, engine: Engine) -> Engine:
+        """Return an engine that prompts so, and takes the language model's word alone."""
+        template = engine.template
+        if self.template is not None:
+            chat = engine.lm.chat if engine.lm else None
+            template = named_template(self.template, "classify", None, chat)
+        alone = replace(
+            engine.policy,
+            decide="lm",
+            exit=None,
+            sets=None,
+            answer=None,
+            k=self.k,
+            select=self.select,
+            order=self.order,
+            ensemble=self.ensemble,
+        )
+        return Engine(engine.index, engine.lm, template, alone)
+
+
+CANDIDATES = (
+    Candidate(8),
+    Candidate(4),
+    Candidate(2),
+    Candidate(16),
+    Candidate(8, "balanced"),
+    Candidate(4, "balanced"),
+    Candidate(8, "coverage"),
+    Candidate(8, "hybrid"),
+    Candidate(8, "mmr"),
+    Candidate(8, "dpp"),
+    Candidate(8, order="interleaved"),
+    Candidate(8, order="nearest-first"),
+    Candidate(4, ensemble=3),
+    Candidate(8, template="chat"),
+)

@@ -1,0 +1,75 @@
+"""From the best way of prompting to a blend, with what it promises and how it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ragicl.calibrate import SOURCES, Evidence, Fitted, batch_offsets, fit_blend
+from ragicl.engine import Engine
+from ragicl.protocols import FloatArray
+from ragicl.records import Example
+from ragicl.ridge import Columns, Doubles
+
+EMPTY = ("N/A", "[MASK]")  # texts without content (Zhao et al. 2021)
+QUERIES = 12  # whose demonstrations are followed by such texts
+WORDS = 12  # in a text of random words of the domain (Fei et al. 2023)
+
+
+def content_free(engine: Engine, rows: Sequence[Example], seed: int) -> dict[str, FloatArray]:
+    """Return offsets from what the model says after texts that say nothing.
+
+    :param engine: asks the language model alone
+    :param rows: examples of the index, whose demonstrations they follow
+    :return: ``contextual`` and ``domain``, each of shape (labels,)
+    """
+    draw = np.random.default_rng(seed)
+    some = rows[:QUERIES]
+    words = [word for row in rows for word in row.input.split()]
+    near = [
+        answer.neighbors
+        for answer in engine.predict_all([r.input for r in some], exclude=[r.id for r in some])
+    ]
+    texts = {
+        "contextual": [EMPTY[i % len(EMPTY)] for i in range(len(some))],
+        "domain": [" ".join(draw.choice(words, WORDS)) for _ in some],
+    }
+    found = {}
+    for name, own in texts.items():
+        answers = engine.predict_with(own, near)
+        said = [[answer.probs[label] for label in engine.labels] for answer in answers]
+        found[name] = batch_offsets(np.log(np.maximum(said, 1e-9)).astype(np.float32))
+    return found
+
+
+def fit_ways(
+    evidence: Evidence,
+    gold: Columns,
+    labels: Sequence[str],
+    offsets: Mapping[str, FloatArray],
+) -> dict[str, Fitted]:
+    """Return the blend by each way of calibrating the language model, on the same rows.
+
+    ``without`` leaves it out.
+    """
+    assert evidence.lm is not None
+    taken = {"none": None, "batch": batch_offsets(evidence.lm), **offsets}
+    ways = {name: fit_blend(evidence, gold, labels, offsets=own) for name, own in taken.items()}
+    ways["vector"] = fit_blend(evidence, gold, labels, vector=True)
+    ways["without"] = fit_blend(Evidence(None, evidence.vote, evidence.ridge), gold, labels)
+    return ways
+
+
+def figures(probs: Doubles, gold: Columns) -> dict[str, float]:
+    """Return accuracy and mean negative log-likelihood, in nats."""
+    own = np.maximum(probs[np.arange(len(gold)), gold], 1e-9)
+    right = probs.argmax(axis=1) == gold
+    return {"accuracy": round(float(right.mean()), 4), "loss": round(float(-np.log(own).mean()), 4)}
+
+
+def sources(evidence: Evidence, gold: Columns) -> dict[str, Any]:
+    """Return the figures of each source by itself, uncalibrated."""
+    logs = zip(SOURCES, evidence.logs(), strict=True)
+    return {name: figures(np.exp(own), gold) for name, own in logs}

@@ -1,0 +1,102 @@
+"""What the language model said of examples, kept in the index's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from ragicl.batch import settings_of
+from ragicl.engine import Engine
+from ragicl.errors import StoreError, first_line
+from ragicl.policy import TUNABLE
+from ragicl.protocols import FloatArray
+from ragicl.tune.candidates import Candidate
+
+NAME = "tuning.jsonl"
+FREE = (*TUNABLE, "decide", "exit", "sets", "answer", "blend")  # set by candidates, or later
+
+
+class Kept:
+    """Log-probabilities by candidate and example; lines of a file that a killed run leaves whole.
+
+    What was kept for other examples, labels, models or settings is of no use, and is replaced.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._file = engine.index.path / NAME
+        settings = {k: v for k, v in settings_of(engine).items() if k not in FREE}
+        settings |= {"index": None, "labels": list(engine.labels)}
+        self._head = json.loads(json.dumps(settings))
+        self._said: dict[str, dict[str, list[float]]] = {}
+        self._spent: dict[str, float] = {}
+        for line in self._lines():
+            self._note(line)
+
+    def __contains__(self, asked: tuple[Candidate, str]) -> bool:
+        candidate, identity = asked
+        return identity in self._said.get(candidate.name, {})
+
+    def of(self, candidate: Candidate, ids: Sequence[str]) -> FloatArray:
+        """Return log P(label | prompt) in nats of the first examples that are known in a row."""
+        known, rows = self._said.get(candidate.name, {}), []
+        for identity in ids:
+            if identity not in known:
+                break
+            rows.append(known[identity])
+        return np.array(rows, dtype=np.float32)
+
+    def seconds(self, candidate: Candidate) -> float:
+        """Return the seconds that an example took."""
+        return self._spent.get(candidate.name, 0.0) / max(
+            len(self._said.get(candidate.name, {})), 1
+        )
+
+    def add(
+        self, candidate: Candidate, ids: Sequence[str], said: FloatArray, seconds: float
+    ) -> None:
+        """Keep what was said of some examples.
+
+        :param seconds: that it took, in all
+        :raises StoreError: where the disk does not take it
+        """
+        line = {
+            "candidate": candidate.name,
+            "seconds": round(seconds, 4),
+            "said": dict(zip(ids, np.round(said, 4).tolist(), strict=True)),
+        }
+        try:
+            fresh = not self._file.exists()
+            with self._file.open("a", encoding="utf-8") as file:
+                if fresh:
+                    file.write(json.dumps(self._head) + "\n")
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {self._file}: {first_line(error)}; make room and run it again"
+            ) from error
+        self._note(line)
+
+    def _note(self, line: dict[str, Any]) -> None:
+        self._said.setdefault(line["candidate"], {}).update(line["said"])
+        spent = self._spent.get(line["candidate"], 0.0)
+        self._spent[line["candidate"]] = spent + line["seconds"]
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        """Yield what is of use in the file; where its settings are others, remove it."""
+        lines: list[dict[str, Any]] = []
+        with suppress(FileNotFoundError), self._file.open("rb+") as file:
+            end = 0
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # a killed run's last
+                lines.append(json.loads(line))
+                end += len(line)
+            file.truncate(end)
+        if lines and lines[0] != self._head:
+            self._file.unlink()
+            return
+        yield from lines[1:]

@@ -1,0 +1,208 @@
+"""Successive halving over ways of prompting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ragicl.blender import Blender
+from ragicl.calibrate import Blend, Evidence, fit_blend
+from ragicl.conformal import Record
+from ragicl.decide import from_votes
+from ragicl.engine import CHUNK, Engine
+from ragicl.errors import TaskError
+from ragicl.protocols import FloatArray
+from ragicl.records import Example, Prediction
+from ragicl.retrieve import Found, Retriever
+from ragicl.tune.candidates import CANDIDATES, Candidate
+from ragicl.tune.finish import content_free, figures, fit_ways, sources
+from ragicl.tune.kept import Kept
+from ragicl.tuned import Tuned
+
+FIRST = 24  # examples that every candidate is tried on
+MOST = 1000  # examples that the last one is tried on
+FEWEST = 10  # examples of an index below which nothing can be judged
+VOTERS = (1, 3, 5, 9, 15, 25, 40)  # numbers of voting neighbours tried
+SEARCH_SHARE = 0.6  # of the time; then the best candidate goes on alone
+
+Told = Callable[[str, int, int], None]
+"""Told what is being tried, how many examples are done, and of how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How a candidate did.
+
+    :ivar rows: examples it was tried on
+    :ivar loss: mean negative log-likelihood of its blend on examples it was not fitted on, in nats
+    :ivar seconds: of the language model, for each
+    """
+
+    candidate: Candidate
+    rows: int
+    loss: float
+    seconds: float
+
+
+def tune(
+    engine: Engine,
+    minutes: float,
+    *,
+    candidates: Sequence[Candidate] = CANDIDATES,
+    seed: int = 0,
+    told: Told = lambda name, done, of: None,
+) -> Tuned:
+    """Choose how to prompt, to calibrate and to blend; the caller writes it into the manifest.
+
+    :param engine: whose index, language model and other settings are kept
+    :param minutes: when the search ends; the first examples are tried in any case
+    :raises TaskError: where text is written, no language model is there, or examples are too few
+    """
+    return _Search(engine, minutes, seed, told).run(candidates)
+
+
+class _Search:
+    """One run."""
+
+    def __init__(self, engine: Engine, minutes: float, seed: int, told: Told) -> None:
+        if engine.generates or engine.lm is None:
+            raise TaskError("tuning takes labels to choose from, and a language model to choose")
+        self._engine = engine
+        self._labels = engine.labels
+        self._lm = engine.lm.description
+        self._start, self._seconds = time.monotonic(), 60 * minutes
+        self._seed, self._told = seed, told
+        self._rows = _drawn(engine, seed)
+        self._ids = [row.id for row in self._rows]
+        places = {label: place for place, label in enumerate(self._labels)}
+        self._gold = np.array([places[row.output] for row in self._rows], dtype=np.int64)
+        self._kept = Kept(engine)
+        self._voters, self._index_says = self._without_model()
+        self._trials: list[Trial] = []
+
+    def run(self, candidates: Sequence[Candidate]) -> Tuned:
+        """Halve the candidates until one is left, and let it see as much as time allows."""
+        alive, size = list(candidates), min(FIRST, len(self._rows))
+        while len(alive) > 1:
+            trials = [self._try(candidate, size, SEARCH_SHARE) for candidate in alive]
+            self._trials += trials
+            whole = sorted((t for t in trials if t.rows == size), key=lambda t: t.loss)
+            late = self._late(SEARCH_SHARE) or size == len(self._rows)
+            # Those that time did not let finish are not compared on fewer rows.
+            best = [trial.candidate for trial in whole] or alive
+            alive = best[: 1 if late else max(1, len(alive) // 2)]
+            size = min(2 * size, len(self._rows))
+        self._trials.append(self._try(alive[0], len(self._rows), 1.0))
+        return self._finished(alive[0])
+
+    def _late(self, share: float) -> bool:
+        return time.monotonic() - self._start > share * self._seconds
+
+    def _try(self, candidate: Candidate, size: int, share: float) -> Trial:
+        """Ask about the first rows, as far as this share of the time allows."""
+        engine = candidate.prompting(self._engine)
+        left = [row for row in self._rows[:size] if (candidate, row.id) not in self._kept]
+        done = size - len(left)
+        for start in range(0, len(left), CHUNK):
+            if done >= min(FIRST, size) and self._late(share):
+                break
+            some = left[start : start + CHUNK]
+            begun = time.monotonic()
+            said = _said(engine, some)
+            ids = [row.id for row in some]
+            self._kept.add(candidate, ids, said, time.monotonic() - begun)
+            done += len(some)
+            self._told(f"tuning: {candidate.name}", done, size)
+        evidence = self._evidence(candidate, size)
+        loss = fit_blend(evidence, self._gold[:done], self._labels).loss
+        return Trial(candidate, done, loss, self._kept.seconds(candidate))
+
+    def _evidence(self, candidate: Candidate, size: int) -> Evidence:
+        said = self._kept.of(candidate, self._ids[:size])
+        own = self._index_says.of(slice(len(said)))
+        return Evidence(said, own.vote, own.ridge)
+
+    def _without_model(self) -> tuple[int, Evidence]:
+        """Return how many neighbours should vote, and what the index alone says of each row."""
+        engine = self._engine
+        base = replace(engine.policy, decide="blend", voters=max(VOTERS), shortlist=None)
+        found = Retriever(engine.index, base).find_others(self._rows, demonstrations=False)
+        blender = Blender(engine.index, lambda: self._labels, Blend())
+        votes = {number: self._vote(found, number) for number in VOTERS}
+        best = max(votes, key=lambda n: float((votes[n].argmax(axis=1) == self._gold).mean()))
+        return best, Evidence(None, votes[best], blender.evidence(found).ridge)
+
+    def _vote(self, found: Sequence[Found], number: int) -> FloatArray:
+        shares = [list(from_votes(f.voters[:number], self._labels).values()) for f in found]
+        return np.array(shares, dtype=np.float32)
+
+    def _finished(self, candidate: Candidate) -> Tuned:
+        """Return the candidate with its best calibration; without the model, if better."""
+        evidence = self._evidence(candidate, len(self._rows))
+        assert evidence.lm is not None
+        gold = self._gold[: len(evidence.lm)]
+        offsets = content_free(candidate.prompting(self._engine), self._rows, self._seed)
+        ways = fit_ways(evidence, gold, self._labels, offsets)
+        name = min(ways, key=lambda way: ways[way].loss)
+        best = ways[name]
+        if name == "without":  # then all rows are known
+            gold = self._gold
+            best = fit_blend(self._index_says, gold, self._labels)
+        report: dict[str, Any] = {
+            "rows": len(gold),
+            "seconds": round(time.monotonic() - self._start, 1),
+            "generation": self._engine.index.generation,
+            "blend": figures(best.held_out, gold),
+            "alone": sources(evidence, self._gold[: len(evidence.lm)]),
+            "calibrations": {way: round(own.loss, 4) for way, own in ways.items()},
+            "trials": [_row(trial) for trial in self._trials],
+        }
+        return Tuned(
+            {**candidate.fields, "voters": self._voters},
+            candidate.template,
+            self._lm,
+            name,
+            best.blend,
+            Record.of(best.held_out, gold),
+            report,
+        )
+
+
+def _drawn(engine: Engine, seed: int) -> list[Example]:
+    """Return examples to ask about, in random order.
+
+    :raises TaskError: where there are too few
+    """
+    sample = engine.index.sample(MOST, seed, where=engine.policy.where)
+    known = [example for example in sample if example.output in engine.labels]
+    if len(known) < FEWEST:
+        raise TaskError(
+            f"{len(known)} examples are too few to tune on; add some to {engine.index.path}, "
+            f"{FEWEST} or more in all"
+        )
+    return [known[i] for i in np.random.default_rng(seed).permutation(len(known))]
+
+
+def _said(engine: Engine, rows: Sequence[Example]) -> FloatArray:
+    """Return log P(label | prompt) in nats; where a text does not fit, labels are all alike."""
+    answers = engine.try_all([row.input for row in rows], exclude=[row.id for row in rows])
+    said = [
+        [answer.probs[label] for label in engine.labels]
+        if isinstance(answer, Prediction)
+        else [1 / len(engine.labels)] * len(engine.labels)
+        for answer in answers
+    ]
+    return np.log(np.maximum(said, 1e-9)).astype(np.float32)
+
+
+def _row(trial: Trial) -> dict[str, Any]:
+    return {
+        "candidate": trial.candidate.name,
+        "rows": trial.rows,
+        "loss": round(trial.loss, 4),
+        "seconds_a_row": round(trial.seconds, 4),
+    }
