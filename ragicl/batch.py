@@ -16,6 +16,7 @@ from ragicl.errors import BudgetError, DataError
 from ragicl.records import Prediction, Prompt, Query
 
 Row = dict[str, Any]
+MARKS = ("exited", "abstained", "out_of_scope")  # of a prediction; a row names those that hold
 
 
 def predict_rows(
@@ -60,12 +61,11 @@ def prediction_row(
         row["probs"] = {label: round(p, 6) for label, p in prediction.probs.items()}
     if prediction.known_label is not None:
         row["known_label"] = prediction.known_label
-    if prediction.exited:
-        row["exited"] = True
     if prediction.label_set:
         row["label_set"] = list(prediction.label_set)
-    if prediction.abstained:
-        row["abstained"] = True
+    if prediction.familiarity is not None:
+        row["familiarity"] = round(prediction.familiarity, 4)
+    row |= {name: True for name in MARKS if getattr(prediction, name)}
     row["neighbors"] = [
         {"id": n.example.id, "similarity": n.similarity, "output": n.example.output}
         for n in prediction.neighbors

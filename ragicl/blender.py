@@ -9,7 +9,7 @@ import numpy as np
 from ragicl.calibrate import Blend, Evidence
 from ragicl.decide import from_votes
 from ragicl.index import Index
-from ragicl.prior import Prior
+from ragicl.prior import IndexRidge, Prior
 from ragicl.protocols import FloatArray
 from ragicl.retrieve import Found
 from ragicl.ridge import Doubles
@@ -40,11 +40,24 @@ class Blender:
     def evidence(self, found: Sequence[Found], lm: FloatArray | None = None) -> Evidence:
         """Return what each source says of the queries."""
         labels = self._labels()
-        prior = self._prior.get()
         votes = [list(from_votes(own.voters, labels).values()) for own in found]
-        vectors = np.stack([own.vector for own in found if own.vector is not None])
+        prior = self._prior.get()
         return Evidence(
             lm,
-            np.array(votes, dtype=np.float32),
-            prior.probs(vectors, [own.exclude for own in found]),
+            np.array(votes, dtype=np.float32).reshape(len(found), len(labels)),
+            prior.ridge.likely(_values(prior, found)),
         )
+
+    def familiarity(self, found: Sequence[Found]) -> Doubles:
+        """Return the share of the examples that are less like the others than a query is.
+
+        :return: shape (queries,); low where a text may be out of scope
+        """
+        prior = self._prior.get()
+        near = [own.voters[0].similarity if own.voters else -1.0 for own in found]
+        return prior.familiarity(_values(prior, found), np.array(near))
+
+
+def _values(prior: IndexRidge, found: Sequence[Found]) -> Doubles:
+    vectors = np.stack([own.vector for own in found if own.vector is not None])
+    return prior.values(vectors, [own.exclude for own in found])

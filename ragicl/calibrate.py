@@ -23,7 +23,7 @@ SOURCES = ("lm", "vote", "ridge")
 LEAST = 1e-4  # share that a label without a single vote is given
 FLOOR = -14.0  # log-probabilities below are as good as this: a bound, not a measurement
 FOLDS = 5  # of the evidence, where a blend is judged by rows that it was not fitted on
-STIFFNESS = 0.02  # of the weights' penalty, in nats for a weight off by one
+SPREAD = 0.3  # of the weights about the usual ones, before anything is known: a prior's deviation
 BINDING = 0.5  # of the offsets' penalty, in nats for all rows together
 
 
@@ -156,10 +156,11 @@ def _fit(
     sources = np.stack(evidence.logs())
     sources[0] -= taken
     asked = [own is not None for own in (evidence.lm, evidence.vote, evidence.ridge)]
-    start = np.array([0.3, 0.1, 1.0]) if asked[2] else np.array([1.0, 0.5, 0.0])
+    start = np.array([0.2, 0.1, 0.9]) if asked[2] else np.array([1.0, 0.5, 0.0])
     start = start * asked
     free = len(labels) if vector else 0
     targets = smoothed(gold, len(labels))
+    stiff = 1 / (2 * SPREAD**2 * len(gold))
 
     def loss(values: Doubles) -> tuple[float, Doubles]:
         weights, added = values[:3], values[3:]
@@ -171,8 +172,8 @@ def _fit(
         wrong = (np.exp(logits) / total - targets) / len(gold)
         far = weights - start
         value = float((np.log(total[:, 0]) - (logits * targets).sum(axis=1)).mean())
-        value += STIFFNESS * float(far @ far) + BINDING / len(gold) * float(added @ added)
-        slope = np.tensordot(sources, wrong, axes=([1, 2], [0, 1])) + 2 * STIFFNESS * far
+        value += stiff * float(far @ far) + BINDING / len(gold) * float(added @ added)
+        slope = np.tensordot(sources, wrong, axes=([1, 2], [0, 1])) + 2 * stiff * far
         if not free:
             return value, slope * asked
         added_slope = wrong.sum(axis=0) + 2 * BINDING / len(gold) * added

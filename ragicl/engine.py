@@ -432,10 +432,12 @@ class Engine:
         spent: Timings = {}
         with timed(spent, "blend"):
             rows = self._blender.probs(found, scores)
+            familiar = self._blender.familiarity(found)
         timings = timings | shared(spent, len(found))
-        for own, row in zip(found, rows, strict=True):
+        for own, row, share in zip(found, rows, familiar, strict=True):
             probs = dict(zip(self.labels, row.tolist(), strict=True))
-            yield self._judged(Prediction(likeliest(probs), probs, own.neighbors, None, timings))
+            answer = Prediction(likeliest(probs), probs, own.neighbors, None, timings)
+            yield self._judged(replace(answer, familiarity=float(share)))
 
     def _judged(self, prediction: Prediction) -> Prediction:
         """Return a blend's prediction with the label set, or the abstention, that was asked for."""
@@ -447,7 +449,8 @@ class Engine:
         if answer is not None:
             unsure = prediction.probs[prediction.output] < record.sure(answer)
             prediction = replace(prediction, abstained=unsure)
-        return prediction
+        strange = (prediction.familiarity or 0.0) < (self.policy.scope or 0.0)
+        return replace(prediction, out_of_scope=strange)
 
     def _generate(
         self, prompts: Sequence[tuple[Prompt, ...]], found: Sequence[Found], timings: Timings

@@ -115,6 +115,12 @@ engine_options = together(
         help="Abstain but in this share of texts, the surest, as 0.9; needs `tune`.",
     ),
     click.option(
+        "--scope",
+        type=float,
+        metavar="SHARE",
+        help="Mark texts that are less familiar than all but this share of the examples, as 0.05.",
+    ),
+    click.option(
         "--exit",
         type=float,
         metavar="ACCURACY",
@@ -165,7 +171,7 @@ decide_option = click.option(
 
 FIELDS = (
     *("budget", "decide", "max_tokens", "temperature", "seed", "exact", "exit", "fixed"),
-    *("clusters", "shortlist", "truncate", "attention", "states_gb", "sets", "answer"),
+    *("clusters", "shortlist", "truncate", "attention", "states_gb", "sets", "answer", "scope"),
 )
 
 

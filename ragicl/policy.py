@@ -32,6 +32,8 @@ class Policy:
     :ivar ensemble: prompts for each query, whose log-probabilities are averaged; each shows k other
         demonstrations of the best k x ensemble
     :ivar sets: also give the labels that hold the right one with this probability (conformal sets)
+    :ivar scope: count texts as out of scope that are less familiar than all but this share of the
+        examples, such as 0.05
     :ivar answer: abstain but in this share of texts, those with the likeliest answers
     :ivar labels: choose among these only; None takes all labels of the index
     :ivar generate: write text instead of choosing a label; None does so for a generation index
@@ -83,6 +85,7 @@ class Policy:
     states_gb: float = 0.0
     sets: float | None = None
     answer: float | None = None
+    scope: float | None = None
 
     def __post_init__(self) -> None:
         votes = self.k > 0 and not self.generate
@@ -122,8 +125,12 @@ class Policy:
                 "an ensemble is of distributions over labels; write text with one prompt",
             ),
             (
-                self.decide != "blend" and not self.sets is self.answer is None,
-                "sets and answer go by what tuning recorded of the blend; use decide blend",
+                self.decide != "blend" and not self.sets is self.answer is self.scope is None,
+                "sets, answer and scope go by the blend; use decide blend",
+            ),
+            (
+                not 0 < (0.5 if self.scope is None else self.scope) < 1,
+                f"scope is {self.scope}; it must be between 0 and 1",
             ),
             (
                 self.attention not in ATTENTIONS,

@@ -116,6 +116,9 @@ class Prediction:
     :ivar label_set: the labels that hold the right one as often as was asked, likeliest first;
         empty where no sets were asked for
     :ivar abstained: whether the answer is less sure than was asked for
+    :ivar familiarity: share of the index's examples that are less like the others than this text is
+        like them; None where none was computed
+    :ivar out_of_scope: whether that is less than was asked for
     :ivar known_label: for text generated over a labelled index, whether it is one of the labels;
         otherwise None
     """
@@ -130,6 +133,8 @@ class Prediction:
     exited: bool = False
     label_set: tuple[str, ...] = ()
     abstained: bool = False
+    familiarity: float | None = None
+    out_of_scope: bool = False
 
     @property
     def probability(self) -> float | None:

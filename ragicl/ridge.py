@@ -37,7 +37,8 @@ class Ridge:
     :ivar base: added to what they give, shape (labels,)
     :ivar penalty: of large weights
     :ivar sharpness: factor from regressed values to log-odds
-    :ivar left_out: P(label | example), had the example not been there; shape (examples, labels)
+    :ivar left_values: what it would regress for each example, had that one not been there; shape
+        (examples, labels)
     """
 
     landmarks: FloatArray
@@ -45,14 +46,31 @@ class Ridge:
     base: Doubles
     penalty: float
     sharpness: float
-    left_out: FloatArray
+    left_values: FloatArray
+
+    @property
+    def left_out(self) -> FloatArray:
+        """P(label | example), had the example not been there; shape (examples, labels)."""
+        return self.likely(self.left_values)
 
     def probs(self, vectors: FloatArray) -> FloatArray:
         """Return P(label | vector), shape (len(vectors), labels), for unit vectors."""
+        return self.likely(self.values(vectors))
+
+    def likely(self, values: AnyFloats) -> FloatArray:
+        """Return regressed values as probabilities, shape (rows, labels)."""
+        return softmax(self.sharpness * values.astype(np.float64)).astype(np.float32)
+
+    def values(self, vectors: FloatArray) -> Doubles:
+        """Return what is regressed for unit vectors: near 1 for a label that surely is right.
+
+        Far from all examples every label has about its share of them.
+
+        :return: shape (len(vectors), labels)
+        """
         # In double precision, so that an answer does not depend on the batch it is in.
         values = kernel(vectors.astype(float), self.landmarks.astype(float)) @ self.weights
-        values += self.base
-        return softmax(self.sharpness * values).astype(np.float32)
+        return np.asarray(values + self.base)
 
 
 def fit_ridge(vectors: FloatArray, columns: Columns, labels: int, seed: int = 0) -> Ridge:
@@ -75,8 +93,8 @@ def fit_ridge(vectors: FloatArray, columns: Columns, labels: int, seed: int = 0)
     left_out += base
     sharpness = _sharpness(left_out, columns, draw)
     weights = np.linalg.solve(spread.T, own)
-    said = softmax(sharpness * left_out).astype(np.float32)
-    return Ridge(landmarks, weights, base - middle @ own, penalty, sharpness, said)
+    taken = base - middle @ own
+    return Ridge(landmarks, weights, taken, penalty, sharpness, left_out.astype(np.float32))
 
 
 def kernel(vectors: AnyFloats, others: AnyFloats) -> AnyFloats:

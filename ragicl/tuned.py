@@ -36,10 +36,10 @@ class Tuned:
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
         own = {f.name: getattr(self, f.name) for f in fields(self)}
-        blend = asdict(self.blend) | {"offsets": dict(self.blend.offsets)}
+        blend = {f.name: getattr(self.blend, f.name) for f in fields(self.blend)}
         return own | {
             "policy": dict(self.policy),
-            "blend": blend,
+            "blend": blend | {"offsets": dict(self.blend.offsets)},
             "record": asdict(self.record),
             "evidence": dict(self.evidence),
         }

@@ -34,7 +34,13 @@ TEXTS = [
 ]
 LABELS = ["K", "K", "K", "K", "Q", "Q", "Q", "Q"]
 GENERATION_ONLY = {"generate", "max_tokens", "temperature"}
-NOT_OF_AN_ESTIMATOR = {"labels", "where", "sets", "answer"}  # y has them; no metadata; no tuning
+NOT_OF_AN_ESTIMATOR = {
+    "labels",
+    "where",
+    "sets",
+    "answer",
+    "scope",
+}  # y has them; no metadata; about one text
 
 
 def classifier(**parameters):

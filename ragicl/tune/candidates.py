@@ -47,6 +47,7 @@ class Candidate:
             exit=None,
             sets=None,
             answer=None,
+            scope=None,
             k=self.k,
             select=self.select,
             order=self.order,

@@ -17,7 +17,7 @@ from ragicl.protocols import FloatArray
 from ragicl.tune.candidates import Candidate
 
 NAME = "tuning.jsonl"
-FREE = (*TUNABLE, "decide", "exit", "sets", "answer", "blend")  # set by candidates, or later
+FREE = (*TUNABLE, "decide", "exit", "sets", "answer", "scope", "blend")  # of candidates, or later
 
 
 class Kept:

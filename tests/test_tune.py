@@ -1,0 +1,199 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import EchoLM, HashEncoder
+
+import ragicl.tune.search as search
+from ragicl import Engine, Example, Index, Policy, TaskError
+from ragicl.blender import UNTUNED
+from ragicl.cli import main
+from ragicl.tune import Candidate, tune
+from ragicl.tune.kept import NAME
+from ragicl.tuned import Tuned
+
+FEW = (Candidate(4), Candidate(2), Candidate(4, order="nearest-first"), Candidate(2, ensemble=2))
+KINDS = {"fruit": "apple pear plum sweet ripe", "tool": "hammer saw drill steel sharp"}
+TEXTS = [
+    (f"{' '.join(np.random.default_rng(i).permutation(words.split())[:3])} {i}", label)
+    for label, words in KINDS.items()
+    for i in range(30)
+]
+
+
+class Counting(EchoLM):
+    """Notes how many prompts it was asked about."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = 0
+
+    def score(self, prompts, answers, **options):
+        self.asked += len(prompts)
+        return super().score(prompts, answers, **options)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with Index.create(tmp_path / "index", encoder=HashEncoder()) as index:
+        index.add([Example(text, label) for text, label in TEXTS])
+    return tmp_path / "index"
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(search, "FIRST", 8)
+
+
+def opened(folder, lm=None, **chosen):
+    engine = Engine.open(folder, lm=lm or Counting(), **chosen)
+    engine.index._encoder = HashEncoder()
+    return engine
+
+
+def test_candidates_are_halved_and_the_best_sees_all_examples(folder):
+    seen = []
+    with opened(folder) as engine:
+        tuned = tune(engine, 5, candidates=FEW, told=lambda *step: seen.append(step))
+    trials = tuned.evidence["trials"]
+    assert [t["rows"] for t in trials] == [8] * 4 + [16] * 2 + [60]
+    first = sorted(trials[:4], key=lambda t: t["loss"])
+    assert {t["candidate"] for t in trials[4:6]} == {t["candidate"] for t in first[:2]}
+    assert trials[-1]["candidate"] == min(trials[4:6], key=lambda t: t["loss"])["candidate"]
+    assert tuned.policy["voters"] in search.VOTERS
+    assert tuned.evidence["blend"]["accuracy"] > 0.9
+    assert len(tuned.record.right) == tuned.evidence["rows"] == 60
+    assert seen[-1][1:] == (60, 60)
+
+
+def test_no_example_is_its_own_evidence(folder):
+    # Random labels: with itself among its evidence, an example would look easy.
+    draw = np.random.default_rng(0)
+    with opened(folder) as engine:
+        engine.remove([example.id for example in engine.index])
+        engine.add(
+            [Example(f"{draw.integers(1e9)} word", draw.choice(["x", "y"])) for _ in range(80)]
+        )
+        tuned = tune(engine, 5, candidates=FEW[:2])
+    assert tuned.evidence["blend"]["accuracy"] < 0.7
+    assert tuned.evidence["blend"]["loss"] > 0.6
+
+
+def test_a_second_run_asks_only_what_is_new(folder):
+    with opened(folder, first := Counting()) as engine:
+        before = tune(engine, 5, candidates=FEW)
+    with opened(folder, second := Counting()) as engine:
+        after = tune(engine, 5, candidates=FEW)
+        content_free = 3 * min(12, 60)
+        assert second.asked <= content_free < first.asked
+        assert after.blend == before.blend
+        engine.add([Example("a new sweet plum", "fruit")])
+    with opened(folder, third := Counting()) as engine:
+        tune(engine, 5, candidates=FEW)
+    assert third.asked > 100, "other examples: what was kept is of no use"
+
+
+def test_a_killed_run_loses_one_line_at_most(folder):
+    with opened(folder) as engine:
+        whole = tune(engine, 5, candidates=FEW)
+    file = folder / NAME
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) * 2 // 3])
+    with opened(folder) as engine:
+        again = tune(engine, 5, candidates=FEW)
+    assert again.blend == whole.blend
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert sum(len(line["said"]) for line in lines[1:]) == 4 * 8 + 2 * 8 + (60 - 16)
+
+
+def test_time_ends_the_search(folder):
+    with opened(folder) as engine:
+        tuned = tune(engine, 1e-9, candidates=FEW)
+    trials = tuned.evidence["trials"]
+    assert [t["rows"] for t in trials] == [8] * 5
+    assert trials[-1]["candidate"] == min(trials[:4], key=lambda t: t["loss"])["candidate"]
+
+
+def test_what_was_tuned_is_used_from_then_on(folder):
+    with opened(folder) as engine:
+        assert engine.tuned is None
+        tuned = tune(engine, 5, candidates=(Candidate(3, "balanced"),))
+        tuned = replace(tuned, blend=replace(UNTUNED, lm=0.5))
+        engine.index.keep_tuned(tuned.as_json())
+    assert Tuned.from_json(json.loads((folder / "manifest.json").read_text())["tuned"]) == tuned
+    with opened(folder) as engine:
+        assert (engine.policy.k, engine.policy.select) == (3, "balanced")
+        assert engine.tuned == tuned
+    with opened(folder, k=5) as engine:
+        assert (engine.policy.k, engine.policy.select) == (5, "balanced"), (
+            "what is given comes first"
+        )
+    with opened(folder, policy=Policy()) as engine:
+        assert engine.policy == Policy()
+    other = EchoLM()
+    other.description = "another model"
+    with opened(folder, other) as engine:
+        assert (engine.tuned, engine.policy) == (None, Policy())
+
+
+def test_a_model_without_weight_is_not_asked(folder):
+    with opened(folder) as engine:
+        tuned = tune(engine, 5, candidates=FEW[:1])
+        kept = replace(tuned, blend=replace(UNTUNED, lm=0.0)).as_json()
+        engine.index.keep_tuned(kept)
+    with opened(folder, lm := Counting()) as engine:
+        answer = engine.predict("sweet ripe apple")
+    assert (answer.output, answer.prompt, answer.lm, lm.asked) == ("fruit", None, None, 0)
+
+
+def test_sets_and_abstention_go_by_what_was_recorded(folder):
+    with opened(folder) as engine:
+        engine.index.keep_tuned(tune(engine, 5, candidates=FEW[:1]).as_json())
+    with opened(folder, sets=0.9, answer=0.5) as engine:
+        own = [example.id for example in engine.index]
+        answers = list(engine.predict_all([text for text, _ in TEXTS], exclude=own))
+        held = [label in a.label_set for a, (_, label) in zip(answers, TEXTS, strict=True)]
+        assert np.mean(held) >= 0.9
+        assert 0 < sum(a.abstained for a in answers) < len(answers)
+    with (
+        opened(folder, decide="blend", sets=0.999) as engine,
+        pytest.raises(TaskError, match="999"),
+    ):
+        engine.predict("sweet apple")
+
+
+def test_strange_texts_are_out_of_scope(folder):
+    with opened(folder, scope=0.05) as engine:
+        own, strange = engine.predict_all(["sweet ripe pear", "quantum flux of neutrinos"])
+    assert own.familiarity > 0.3 > 0.05 > strange.familiarity
+    assert (own.out_of_scope, strange.out_of_scope) == (False, True)
+
+
+def test_too_few_examples_and_texts_to_write_are_refused(folder, tmp_path):
+    with opened(folder) as engine:
+        engine.remove([example.id for example in list(engine.index)[5:-4]])
+        with pytest.raises(TaskError, match="9 examples are too few"):
+            tune(engine, 1)
+    with Index.create(tmp_path / "texts", encoder=HashEncoder(), kind="generate") as index:
+        index.add([Example("say hello", "hello you"), Example("say bye", "good bye")])
+    with opened(tmp_path / "texts") as engine, pytest.raises(TaskError, match="labels"):
+        tune(engine, 1)
+
+
+def test_command_tunes_shows_and_forgets(folder, monkeypatch):
+    def run(*arguments):
+        result = CliRunner().invoke(main, [str(a) for a in (*arguments, "--lm", "echo:2000")])
+        assert result.exit_code == 0, result.output
+        return result
+
+    text = run("tune", folder, "--minutes", 0.001).stdout
+    assert "chosen: " in text
+    assert "weights: language model" in text
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert f"{manifest['tuned']['evidence']['blend']['accuracy']:.3f}" in text
+    row = json.loads(run("predict", folder, "sweet apple", "--sets", 0.8).stdout)
+    assert row["label_set"][0] == row["output"] == "fruit"
+    assert "forgotten" in run("tune", folder, "--forget").stderr
+    assert json.loads((folder / "manifest.json").read_text())["tuned"] is None
