@@ -338,7 +338,8 @@ def evaluate_command(
     """Measure the engine beside fine-tuned references: accuracy, distance, cost, what to choose.
 
     References: probe, head, partial, full, lora, prompt-tuning, two-stage, multi-task and
-    knn-prompting; majority, knn-1, knn and random-icl are always there. For texts: lora and full.
+    knn-prompting; blend (what predict answers), majority, knn-1, knn and random-icl are always
+    there. For texts: lora and full.
     Run it again after an interruption: nothing that was done is repeated.
 
     \b

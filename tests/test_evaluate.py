@@ -48,7 +48,7 @@ def task(tmp_path, encoder):
 def test_a_study_measures_every_method(task):
     report = study_labels(task, chosen(["probe"], "classify"), curves=["pool", "k", "budget"])
     names = [method.name for method in report.methods]
-    assert names == [OURS, "majority", "knn-1", "knn", "random-icl", "probe"]
+    assert names == [OURS, "blend", "majority", "knn-1", "knn", "random-icl", "probe"]
     by_name = {method.name: method for method in report.methods}
     assert by_name["knn"].scores.accuracy.value > by_name["majority"].scores.accuracy.value
     assert by_name[OURS].against is None
@@ -147,7 +147,7 @@ def test_other_pools_and_policies_have_answers_of_their_own(task):
 
 def test_unknown_names_are_refused():
     for kind in ("classify", "generate"):
-        with pytest.raises(TaskError, match="unknown reference 'prob'; known: majority"):
+        with pytest.raises(TaskError, match="unknown reference 'prob'; known: blend"):
             chosen(["prob"], kind)
 
 

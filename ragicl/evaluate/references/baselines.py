@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from ragicl.blender import UNTUNED
 from ragicl.decide import from_votes
-from ragicl.engine import Engine
+from ragicl.engine import Engine, tuned_for
 from ragicl.errors import TaskError
 from ragicl.evaluate.kept import kept_rows
 from ragicl.evaluate.measures.scores import LEAST, Ints, surprise
 from ragicl.evaluate.task import Reference, Task, digest
+from ragicl.prompt import named_template
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Neighbor, Prediction
 from ragicl.select import nearest
@@ -37,6 +40,29 @@ def answering(task: Task, engine: Engine) -> Reference:
         return _answered(task, texts, engine.predict_all(texts), tokens)
 
     return Reference(task.labels, probs, lambda text: tokens.get(text, 0))
+
+
+def blend(task: Task, seed: int) -> Reference:
+    """Return what `ragicl predict` answers: the engine blended with what the index says by itself.
+
+    As the index was tuned with this language model, or by the usual weights.
+    """
+    engine = task.engine
+    tuned = tuned_for(engine.index, task.lm)
+    policy = replace(tuned.policy_over(engine.policy) if tuned else engine.policy, decide="blend")
+    template = engine.template
+    if tuned and tuned.template:
+        template = named_template(tuned.template, engine.index.kind, None, task.lm.chat)
+    blended = Engine(engine.index, engine.lm, template, policy, tuned)
+    start = time.perf_counter()
+    made = answering(task, blended)  # its first answer fits the regression
+    weights = tuned.blend if tuned else UNTUNED
+    return replace(
+        made,
+        seconds=time.perf_counter() - start,
+        settings={"lm": weights.lm, "vote": weights.vote, "ridge": weights.ridge}
+        | ({"calibration": tuned.calibration} | dict(tuned.policy) if tuned else {}),
+    )
 
 
 def majority(task: Task, seed: int) -> Reference:

@@ -12,6 +12,7 @@ from ragicl.evaluate.measures.texts import text_rows
 from ragicl.evaluate.references import baselines, linear, tuned
 from ragicl.evaluate.results import OURS
 from ragicl.evaluate.task import Reference, Task
+from ragicl.policy import DEFAULT
 from ragicl.records import Kind
 
 
@@ -30,7 +31,14 @@ class Entry(NamedTuple):
 
 
 def _policy(task: Task) -> object:
-    return asdict(task.engine.policy)
+    """Return what differs from the usual: a field that later versions add changes nothing."""
+    usual = asdict(DEFAULT)
+    policy = asdict(task.engine.policy)
+    return {name: value for name, value in policy.items() if value != usual[name]}
+
+
+def _blend(task: Task) -> object:
+    return _policy(task), task.engine.index.manifest.tuned
 
 
 def _minutes(task: Task) -> object:
@@ -43,6 +51,7 @@ def _others(task: Task) -> object:
 
 REFERENCES = {
     OURS: Entry(baselines.ours, depends=_policy),
+    "blend": Entry(baselines.blend, depends=_blend),
     "majority": Entry(baselines.majority),
     "knn-1": Entry(baselines.nearest_one),
     "knn": Entry(baselines.vote),
@@ -57,8 +66,8 @@ REFERENCES = {
     "two-stage": Entry(tuned.two_stage, seeded=True, depends=_others),
     "multi-task": Entry(tuned.multi_task, seeded=True, depends=_others),
 }
-ALWAYS = ("majority", "knn-1", "knn", "random-icl")
-"""Baselines that may win; in every table."""
+ALWAYS = ("blend", "majority", "knn-1", "knn", "random-icl")
+"""What `ragicl predict` answers, and baselines that may win; in every table."""
 FOR_TEXTS = ("lora", "full")
 USUAL = ("probe", "lora")
 TRAINED = {"partial": "partial", "prompt-tuning": "prompt-tuning", "lora": "lora", "full": "full",

@@ -2,6 +2,10 @@
 
 METHODS = {
     "ragicl": "the engine: a frozen language model reads the nearest examples, then the question",
+    "blend": (
+        "what `ragicl predict` answers: the engine, the neighbours' vote and a regression on the "
+        "encoder's vectors together"
+    ),
     "majority": "always the most frequent label",
     "knn-1": "the label of the nearest example; no language model",
     "knn": "the vote of the nearest examples; no language model",

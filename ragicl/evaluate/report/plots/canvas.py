@@ -19,6 +19,7 @@ from ragicl.evaluate.results import OURS, Interval
 INK, PALE, GRID = "#222222", "#767676", "#d9d9d9"
 _LOOKS = {  # colours after Okabe & Ito and Paul Tol, and a marker each where colours are not told
     OURS: ("#d55e00", "o"),
+    "blend": ("#e69f00", "8"),
     "majority": ("#888888", "X"),
     "knn-1": ("#3d94d1", "v"),
     "knn": ("#00558f", "^"),
