@@ -12,7 +12,7 @@ LAYERS = [
     {"data", "prompt", "backends"},
     {"select", "decide", "ridge", "early", "fixed", "policy", "index", "groups"},
     {"learnt", "retrieve", "shortcuts", "engine"},
-    {"agreement", "batch", "bench", "show"},
+    {"agreement", "audit", "batch", "bench", "correct", "show", "suggest"},
     {"evaluate"},
     {"options"},
     {"cli", "__main__", "__init__"},
