@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ragicl.errors import RagiclError
+from ragicl.errors import DataError, RagiclError
 from ragicl.options import (
     column_options,
     command_line,
@@ -481,7 +481,6 @@ def audit_command(index: Path, out: Path | None, near: float, few: int, as_json:
     ragicl update indexes/support audit.csv
     ragicl audit indexes/support --near 0.9 --json > audit.json
     """
-    from ragicl.atomic import write_whole
     from ragicl.audit import audit
     from ragicl.audit.written import as_csv, as_text
     from ragicl.audit.written import as_json as json_of
@@ -490,7 +489,7 @@ def audit_command(index: Path, out: Path | None, near: float, few: int, as_json:
     with Index.open(index) as opened, progress(len(opened), "comparing") as done:
         found = audit(opened, near=near, few=few, progress=done)
     if out is not None:
-        write_whole(out, as_csv(found))
+        _write(out, as_csv(found))
         click.echo(f"{out}: {len(found.findings)} examples to look at", err=True)
     shown = json.dumps(json_of(found), indent=2, ensure_ascii=False) if as_json else as_text(found)
     click.echo(shown)
@@ -535,10 +534,19 @@ def suggest_command(
     if out is None:
         click.echo(lines, nl=False)
     else:
-        from ragicl.atomic import write_whole
-
-        write_whole(out, lines.encode())
+        _write(out, lines.encode())
         click.echo(f"{out}: {len(rows)} of {len(queries)} rows", err=True)
+
+
+def _write(out: Path, data: bytes) -> None:
+    """Write a file that a command was told to write, and the folder it goes to."""
+    from ragicl.atomic import write_whole
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(out, data)
+    except OSError as error:
+        raise DataError(f"cannot write {out}: {error.strerror}; choose another --out") from error
 
 
 def _stem(data: str) -> str:

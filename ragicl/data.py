@@ -66,11 +66,11 @@ class DataFile:
         :param numbered: give rows that bring no id their number as one
         :raises DataError: at the first bad row, unless bad rows are skipped; where no row is good
         """
-        return self._read(
-            lambda place, values, number: self._query(
-                place, values, str(number) if numbered else ""
-            )
-        )
+
+        def query(place: str, values: Values, number: int) -> Query:
+            return self._query(place, values, str(number) if numbered else "")
+
+        return self._read(query)
 
     def corrections(self) -> Iterator[Correction]:
         """Yield each row as what the example with its id should be; other columns are not read.

@@ -138,6 +138,6 @@ def embedded(
 
 def suggestion_row(query: Query, choice: Choice) -> dict[str, Any]:
     """Return a chosen row as one JSON-ready row; with an id where the pool has one."""
-    why = f"near {choice.stands_for} rows, {choice.new} of them with nothing labelled near"
+    why = f"near {choice.stands_for} rows; {choice.new} of them had nothing labelled or chosen near"
     row = {"text": query.input, "why": why}
     return {"id": query.id, **row} if query.id else row

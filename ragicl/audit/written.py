@@ -78,7 +78,7 @@ def as_text(audit: Audit) -> str:
         (f"{len(audit.conflicts):,} pairs of near copies have different labels", _conflicts(audit)),
         (_copied(audit), iter(())),
         (
-            f"{len(audit.confusions):,} labels, each taken for another; most often:",
+            f"{len(audit.confusions):,} pairs of labels are confused; given and predicted:",
             _confusions(audit),
         ),
         (f"{len(audit.rare):,} labels have fewer than {audit.few} examples", _rare(audit)),
@@ -108,12 +108,12 @@ def _copied(audit: Audit) -> str:
 
 def _confusions(audit: Audit) -> Iterator[str]:
     for pair in audit.confusions[:SHOWN]:
-        yield f"  {pair.rows:,} of {pair.of:,}: {pair.label} -> {pair.predicted}"
+        yield f"  {pair.rows:,} of {pair.of:,}  {pair.label} -> {pair.predicted}"
 
 
 def _rare(audit: Audit) -> Iterator[str]:
     for label, count in sorted(audit.rare.items(), key=lambda item: item[1])[:SHOWN]:
-        yield f"  {count}: {label}"
+        yield f"  {count}  {label}"
 
 
 def _short(text: str) -> str:
