@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from ragicl.errors import DataError, first_line
 from ragicl.readers import STDIN, Row, Values, open_rows
-from ragicl.records import Example, Query
+from ragicl.records import Correction, Example, Query
 
 T = TypeVar("T")
 OnError = Literal["stop", "skip"]
@@ -60,12 +60,25 @@ class DataFile:
         """
         return self._read(lambda place, values, _: self._example(place, values))
 
-    def queries(self) -> Iterator[Query]:
-        """Yield each row as a query; ids are row numbers where the rows bring none.
+    def queries(self, *, numbered: bool = True) -> Iterator[Query]:
+        """Yield each row as a query.
 
+        :param numbered: give rows that bring no id their number as one
         :raises DataError: at the first bad row, unless bad rows are skipped; where no row is good
         """
-        return self._read(self._query)
+
+        def query(place: str, values: Values, number: int) -> Query:
+            return self._query(place, values, str(number) if numbered else "")
+
+        return self._read(query)
+
+    def corrections(self) -> Iterator[Correction]:
+        """Yield each row as what the example with its id should be; other columns are not read.
+
+        :raises DataError: at the first bad row, unless bad rows are skipped; where no row is good;
+            a row without an id, or without a column of labels, is bad
+        """
+        return self._read(lambda place, values, _: self._correction(place, values))
 
     def _read(self, convert: Callable[[str, Values, int], T]) -> Iterator[T]:
         self.skipped = good = 0
@@ -100,13 +113,24 @@ class DataFile:
             meta={k: _plain(v) for k, v in values.items() if k not in (source, target, ID_COLUMN)},
         )
 
-    def _query(self, place: str, values: Values, number: int) -> Query:
+    def _correction(self, place: str, values: Values) -> Correction:
+        source = self._find(place, values, self._columns.input, INPUT_COLUMNS, "input")
+        target = self._find(place, values, self._columns.output, OUTPUT_COLUMNS, "output")
+        identity = _identity(place, values)
+        if not identity:
+            raise DataError(f"{place}: no id; give the id of the example that this row corrects")
+        given = values[target]
+        empty = given is None or (isinstance(given, str) and not given.strip())
+        output = None if empty else _text(place, target, given).strip()
+        return Correction(identity, _text(place, source, values[source]), output)
+
+    def _query(self, place: str, values: Values, number: str) -> Query:
         source = self._find(place, values, self._columns.input, INPUT_COLUMNS, "input")
         names = (self._columns.output,) if self._columns.output else OUTPUT_COLUMNS
         target = next((name for name in names if values.get(name) not in (None, "")), None)
         return Query(
             input=_text(place, source, values[source]),
-            id=_identity(place, values) or str(number),
+            id=_identity(place, values) or number,
             gold=_text(place, target, values[target]).strip() if target else None,
         )
 

@@ -51,6 +51,18 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """What a stored example should be.
+
+    :ivar output: None where a row's cell for it is empty
+    """
+
+    id: str
+    input: str
+    output: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbor:
     """A stored example near a query.
 

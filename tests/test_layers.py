@@ -17,7 +17,10 @@ LAYERS = [
     {
         *("learnt", "retrieve", "prior", "blender", "scoring", "shortcuts", "explain", "engine"),
     },
-    {"agreement", "batch", "bench", "estimator", "show", "tune"},
+    {
+        *("agreement", "audit", "batch", "bench", "correct", "estimator", "show", "suggest"),
+        "tune",
+    },
     {"evaluate"},
     {"options"},
     {"cli", "__main__", "__init__"},

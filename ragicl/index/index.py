@@ -270,17 +270,20 @@ class Index:
                     self._store.insert(fresh, vectors)
         return [e.id for e in named]
 
-    def update(self, examples: Sequence[Example]) -> None:
+    def update(self, examples: Sequence[Example], *, remove: Sequence[str] = ()) -> None:
         """Replace the examples that have these ids, in one transaction.
 
+        :param remove: ids of examples to remove in the same transaction
+        :raises DataError: where an input or an output is empty or not text
         :raises ExampleError: where an id is not there, or is given twice
         """
         check_examples(examples)
+        gone = [*(e.id for e in examples), *remove]
         with self.writing():
-            self._check_present([e.id for e in examples])
+            self._check_present(gone)
             vectors = self._encoded(examples)
             with self._lock, self._store.writing():
-                self._store.delete([e.id for e in examples])
+                self._store.delete(gone)
                 self._store.insert(examples, vectors)
 
     def remove(self, ids: Sequence[str]) -> None:

@@ -1,0 +1,62 @@
+"""Confident learning: which labels the predictions of all other examples speak against.
+
+Northcutt, Jiang and Chuang 2021 (arXiv 1911.00068). How many of a label's examples are wrong is
+estimated by those that are confidently another's, where confident means: as likely as the examples
+of that other label are on average. The label's examples that are least likely to be right are then
+taken, that many ("prune by class"): so a label that is hard to predict, or rare, does not lose all
+of its examples, as it would under one threshold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragicl.protocols import FloatArray
+
+Columns = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What the predictions say of the labels given.
+
+    :ivar predicted: column of the likeliest label, shape (rows,)
+    :ivar own: P(given label), shape (rows,)
+    :ivar doubted: whether the given label is likely wrong, shape (rows,)
+    """
+
+    predicted: Columns
+    own: FloatArray
+    doubted: NDArray[np.bool_]
+
+
+def judge(probs: FloatArray, columns: Columns) -> Judged:
+    """Judge the labels given by predictions that did not know them.
+
+    :param probs: P(label | row) had the row not been there, shape (rows, labels)
+    :param columns: each row's given label as a column, shape (rows,)
+    """
+    predicted = probs.argmax(axis=1)
+    own = probs[np.arange(len(probs)), columns]
+    wrong = _wrong_per_label(probs, columns, own)
+    doubted = np.zeros(len(probs), dtype=bool)
+    for label in np.flatnonzero(wrong):
+        against = np.flatnonzero((columns == label) & (predicted != label))
+        doubted[against[np.argsort(own[against], kind="stable")[: wrong[label]]]] = True
+    return Judged(predicted, own, doubted)
+
+
+def _wrong_per_label(probs: FloatArray, columns: Columns, own: FloatArray) -> Columns:
+    """Return how many rows of each label are confidently another's, shape (labels,)."""
+    labels = probs.shape[1]
+    rows = np.bincount(columns, minlength=labels)
+    usual = np.bincount(columns, own, labels) / np.maximum(rows, 1)
+    usual[rows == 0] = np.inf
+    confident = np.where(probs >= usual, probs, -1)
+    counted = confident.argmax(axis=1)
+    elsewhere = (confident.max(axis=1) >= 0) & (counted != columns)
+    found: Columns = np.bincount(columns[elsewhere], minlength=labels)
+    return found
