@@ -219,7 +219,7 @@ def prompt(index: Path, text: str, **options: Any) -> None:
     type=click.FloatRange(0, min_open=True),
     default=10.0,
     show_default=True,
-    help="When the search ends; every candidate is tried on a few examples in any case.",
+    help="When the search ends; it goes on from there when it is run again.",
 )
 @click.option("--forget", is_flag=True, help="Forget what tuning found before, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")

@@ -59,7 +59,7 @@ def tune(
     """Choose how to prompt, to calibrate and to blend; the caller writes it into the manifest.
 
     :param engine: whose index, language model and other settings are kept
-    :param minutes: when the search ends; the first examples are tried in any case
+    :param minutes: when the search ends; one candidate is tried on a few examples in any case
     :raises TaskError: where text is written, no language model is there, or examples are too few
     """
     return _Search(engine, minutes, seed, told).run(candidates)
@@ -88,12 +88,15 @@ class _Search:
         """Halve the candidates until one is left, and let it see as much as time allows."""
         alive, size = list(candidates), min(FIRST, len(self._rows))
         while len(alive) > 1:
-            trials = [self._try(candidate, size, SEARCH_SHARE) for candidate in alive]
+            trials: list[Trial] = []
+            for candidate in alive:  # what time leaves no room for is not tried
+                if not trials or not self._late(SEARCH_SHARE):
+                    trials.append(self._try(candidate, size, SEARCH_SHARE))
             self._trials += trials
             whole = sorted((t for t in trials if t.rows == size), key=lambda t: t.loss)
             late = self._late(SEARCH_SHARE) or size == len(self._rows)
             # Those that time did not let finish are not compared on fewer rows.
-            best = [trial.candidate for trial in whole] or alive
+            best = [trial.candidate for trial in whole or trials]
             alive = best[: 1 if late else max(1, len(alive) // 2)]
             size = min(2 * size, len(self._rows))
         self._trials.append(self._try(alive[0], len(self._rows), 1.0))
