@@ -2,9 +2,9 @@
 
 A small model's likelihoods favour some labels whatever the text. Calibration takes an offset off
 each label's log-odds; blending multiplies the result with what the index says by itself: the
-neighbours' vote and the kernel ridge regression on the stored vectors (a log-linear pool, Genest
-and Zidek 1986). Offsets and weights are fitted on the index's own examples, each left out of its
-own evidence.
+neighbours' vote, and kernel ridge regressions on the stored vectors and on the language model's
+features (a log-linear pool, Genest and Zidek 1986). Offsets and weights are fitted on the index's
+own examples, each left out of its own evidence.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from ragicl.protocols import FloatArray
 from ragicl.records import NOTHING
 from ragicl.ridge import Columns, Doubles, smoothed, softmax
 
-SOURCES = ("lm", "vote", "ridge")
+SOURCES = ("lm", "vote", "ridge", "features")
+USUAL = (0.2, 0.1, 0.9, 0.0)  # powers near what was fitted on public sets: a fit's beginning
+WITH_FEATURES = (0.15, 0.1, 0.55, 0.55)
 LEAST = 1e-4  # share that a label without a single vote is given
 FLOOR = -14.0  # log-probabilities below are as good as this: a bound, not a measurement
 FOLDS = 5  # of the evidence, where a blend is judged by rows that it was not fitted on
@@ -33,12 +35,14 @@ class Evidence:
 
     :ivar lm: log P(label | prompt) in nats, shape (texts, labels)
     :ivar vote: the labels' shares of the vote, shape (texts, labels)
-    :ivar ridge: P(label | vector) by the regression, shape (texts, labels)
+    :ivar ridge: P(label | vector) by the regression on the encoder's vectors, shape (texts, labels)
+    :ivar features: the same by the regression on the language model's features
     """
 
     lm: FloatArray | None = None
     vote: FloatArray | None = None
     ridge: FloatArray | None = None
+    features: FloatArray | None = None
 
     def of(self, rows: Any) -> Evidence:
         """Return the evidence of some of the texts."""
@@ -46,7 +50,12 @@ class Evidence:
 
     @property
     def _all(self) -> tuple[FloatArray | None, ...]:
-        return self.lm, self.vote, self.ridge
+        return self.lm, self.vote, self.ridge, self.features
+
+    @property
+    def asked(self) -> list[bool]:
+        """Which of the sources were asked."""
+        return [own is not None for own in self._all]
 
     def logs(self) -> list[Doubles]:
         """Return each source's log-probabilities, its texts' labels summing to 1; 0 for None."""
@@ -55,7 +64,10 @@ class Evidence:
         return [
             zeros if self.lm is None else _normalised(np.maximum(self.lm, self._low())),
             zeros if self.vote is None else np.log(_smoothed(self.vote)),
-            zeros if self.ridge is None else np.log(np.maximum(self.ridge, np.exp(FLOOR))),
+            *(
+                zeros if own is None else np.log(np.maximum(own, np.exp(FLOOR)))
+                for own in (self.ridge, self.features)
+            ),
         ]
 
     def _low(self) -> Doubles:
@@ -69,22 +81,28 @@ class Blend:
 
     :ivar lm: power of the language model's distribution; one over its temperature
     :ivar vote: power of the vote's
-    :ivar ridge: power of the regression's
+    :ivar ridge: power of that of the regression on the encoder's vectors
+    :ivar features: power of that of the regression on the language model's features
     :ivar offsets: by label, taken off the log-odds that come out, in nats
     """
 
     lm: float = 1.0
     vote: float = 0.0
     ridge: float = 0.0
+    features: float = 0.0
     offsets: Mapping[str, float] = field(default_factory=lambda: NOTHING, hash=False)
 
     def probs(self, evidence: Evidence, labels: Sequence[str]) -> Doubles:
         """Return P(label | all evidence), shape (texts, labels)."""
-        lm, vote, ridge = evidence.logs()
         impossible = np.isneginf(0.0 if evidence.lm is None else evidence.lm)
         offsets = np.array([self.offsets.get(label, 0.0) for label in labels])
-        values = self.lm * lm + self.vote * vote + self.ridge * ridge - offsets
+        values = np.tensordot(self.powers, np.stack(evidence.logs()), axes=1) - offsets
         return softmax(np.where(impossible, -np.inf, values))
+
+    @property
+    def powers(self) -> tuple[float, ...]:
+        """The sources' powers, in their order."""
+        return self.lm, self.vote, self.ridge, self.features
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,15 +173,17 @@ def _fit(
 
     sources = np.stack(evidence.logs())
     sources[0] -= taken
-    asked = [own is not None for own in (evidence.lm, evidence.vote, evidence.ridge)]
-    start = np.array([0.2, 0.1, 0.9]) if asked[2] else np.array([1.0, 0.5, 0.0])
-    start = start * asked
+    asked = np.array(evidence.asked)
+    usual = WITH_FEATURES if evidence.features is not None else USUAL
+    # A source that stands alone is taken as it is, to begin with.
+    start = np.array(usual) * asked if asked.sum() > 1 else asked.astype(np.float64)
+    number = len(SOURCES)
     free = len(labels) if vector else 0
     targets = smoothed(gold, len(labels))
     stiff = 1 / (2 * SPREAD**2 * len(gold))
 
     def loss(values: Doubles) -> tuple[float, Doubles]:
-        weights, added = values[:3], values[3:]
+        weights, added = values[:number], values[number:]
         logits = np.tensordot(weights, sources, axes=1)
         if free:
             logits = logits + added
@@ -179,13 +199,13 @@ def _fit(
         added_slope = wrong.sum(axis=0) + 2 * BINDING / len(gold) * added
         return value, np.concatenate([slope * asked, added_slope])
 
-    bounds = [(0.0, None)] * 3 + [(None, None)] * free
+    bounds = [(0.0, None)] * number + [(None, None)] * free
     found = minimize(
         loss, np.concatenate([start, np.zeros(free)]), jac=True, method="L-BFGS-B", bounds=bounds
     ).x
-    lm, vote, ridge = (float(weight) for weight in found[:3])
-    offsets = lm * taken - (found[3:] if free else 0.0)
-    return Blend(lm, vote, ridge, dict(zip(labels, offsets.tolist(), strict=True)))
+    lm, vote, ridge, features = (float(power) for power in found[:number])
+    offsets = lm * taken - (found[number:] if free else 0.0)
+    return Blend(lm, vote, ridge, features, dict(zip(labels, offsets.tolist(), strict=True)))
 
 
 def _normalised(logs: Doubles) -> Doubles:

@@ -175,6 +175,17 @@ class Keeping(Protocol):
 
 
 @runtime_checkable
+class Hidden(Protocol):
+    """A language model whose states can be looked at; optional."""
+
+    def hidden(self, prompts: Sequence[Parts]) -> FloatArray:
+        """Return the last hidden state of each prompt's last token, shape (prompts, width).
+
+        :raises BudgetError: where a prompt exceeds the window
+        """
+
+
+@runtime_checkable
 class Classifier(Protocol):
     """Anything that gives a distribution over labels: the engine and every reference."""
 

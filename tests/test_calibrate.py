@@ -18,7 +18,7 @@ def drawn(rows=400, *, bias=(0.0, 0.0, 0.0), noise=1.0, seed=0):
 def test_a_blend_multiplies_powers():
     lm = np.log([[0.7, 0.2, 0.1]]).astype(np.float32)
     ridge = np.array([[0.1, 0.6, 0.3]], dtype=np.float32)
-    probs = Blend(2.0, 0.0, 1.0, {"b": np.log(2)}).probs(Evidence(lm, None, ridge), LABELS)
+    probs = Blend(2.0, 0.0, 1.0, offsets={"b": np.log(2)}).probs(Evidence(lm, None, ridge), LABELS)
     by_hand = np.array([0.7**2 * 0.1, 0.2**2 * 0.6 / 2, 0.1**2 * 0.3])
     assert probs[0] == pytest.approx(by_hand / by_hand.sum(), abs=1e-5)
 
@@ -83,6 +83,6 @@ def test_held_out_rows_are_judged_by_blends_fitted_on_others():
 
 def test_a_label_taught_since_has_no_offset():
     lm = np.log([[0.5, 0.3, 0.1, 0.1]]).astype(np.float32)
-    probs = Blend(1.0, 0, 0, {"a": 1.0}).probs(Evidence(lm), (*LABELS, "new"))
+    probs = Blend(1.0, offsets={"a": 1.0}).probs(Evidence(lm), (*LABELS, "new"))
     assert probs.sum() == pytest.approx(1)
     assert probs[0, 3] > 0.1

@@ -18,6 +18,7 @@ from ragicl.backends.hf.block_store import Block, BlockFolder, BlockStore, Kept,
 from ragicl.backends.hf.blocks import Blocks, Source, identity_of
 from ragicl.backends.hf.ceilings import matrix_ceiling, memory_ceiling
 from ragicl.backends.hf.generate import stream
+from ragicl.backends.hf.hidden import last_states
 from ragicl.backends.hf.load import (
     choose_dtype,
     load_config,
@@ -376,6 +377,17 @@ class HFLM:
             batch.append(i)
         if batch:
             yield batch
+
+    def hidden(self, prompts: Sequence[Parts]) -> FloatArray:
+        """Return the last hidden state of each prompt's last token, shape (prompts, width).
+
+        :raises BudgetError: where a prompt exceeds the window
+        """
+        texts = [self.tokens.encode(parts) for parts in prompts]
+        for ids in texts:
+            self.check(ids, 0)
+        with self._scoring:  # finding out whether it packs switches the attention
+            return last_states(self.model(), texts, packed=self.packed)
 
     def load(self) -> None:
         """Load the weights, unless they are loaded."""

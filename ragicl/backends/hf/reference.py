@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -10,23 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from ragicl.backends.hf.adapt import SOFT_TOKENS, merged, soft_prompt
 from ragicl.backends.hf.clock import Steps
 from ragicl.backends.hf.lm import HFLM
 from ragicl.backends.hf.load import load_model
-from ragicl.backends.hf.packed import Piece, Reading
 from ragicl.backends.hf.tuning import WEIGHTS, Chosen, Row, Trained, Tuner
 from ragicl.errors import BackendError, TaskError
 from ragicl.protocols import LM, FloatArray, Parts
 
 Pair = tuple[Parts, str]
 """A prompt and its answer."""
-
-
-READ_TOKENS = 4096  # of prompts read in one pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +47,7 @@ def hidden(lm: LM, prompts: Sequence[Parts]) -> FloatArray:
     :raises BackendError: where `lm` is not a model of transformers
     :raises BudgetError: where a prompt exceeds the window
     """
-    own = _hf(lm)
-    model, packed = own.model(), own.packed
-    texts = [own.tokens.encode(parts) for parts in prompts]
-    for ids in texts:
-        own.check(ids, 0)
-    rows: list[Tensor] = []
-    output: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    hook = output.register_forward_pre_hook(lambda _, seen: rows.extend(seen[0][0].float().cpu()))
-    try:
-        with torch.inference_mode():
-            for some in _batches(texts) if packed else ([ids] for ids in texts):
-                if packed:
-                    pieces = [Piece(ids, range(len(ids))) for ids in some]
-                    Reading(model).read(pieces, last=True)
-                else:
-                    text = torch.tensor(some, device=model.device)
-                    model(input_ids=text, logits_to_keep=1, use_cache=False)
-    finally:
-        hook.remove()
-    return torch.stack(rows).numpy()
+    return _hf(lm).hidden(prompts)
 
 
 def answer_log_probs(lm: LM, parts: Parts, answer: str) -> tuple[FloatArray, tuple[int, ...]]:
@@ -183,17 +159,6 @@ def _rows(lm: HFLM, pairs: Sequence[Pair]) -> list[Row]:
     if len(rows) < 10:
         raise TaskError(f"{len(rows)} examples are too few to fine-tune on; give ten or more")
     return rows
-
-
-def _batches(texts: Sequence[list[int]]) -> Iterator[list[list[int]]]:
-    batch: list[list[int]] = []
-    for ids in texts:
-        if batch and sum(map(len, batch)) + len(ids) > READ_TOKENS:
-            yield batch
-            batch = []
-        batch.append(ids)
-    if batch:
-        yield batch
 
 
 def _hf(lm: LM) -> HFLM:

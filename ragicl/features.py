@@ -1,0 +1,103 @@
+"""A text's features: the language model's last hidden state after its bare prompt.
+
+No demonstrations are in that prompt, so that it is short. They tell the labels apart in another
+way than the encoder's vectors do. Those of an index's examples are kept with it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+from threading import Lock
+from zipfile import BadZipFile
+
+import numpy as np
+
+from ragicl.atomic import write_whole
+from ragicl.prompt import Template, compose
+from ragicl.protocols import LM, FloatArray, Hidden, Parts
+
+FOLDER = "features"
+BATCH = 64  # texts read, and then kept, together
+
+
+class Features:
+    """Features of texts by one language model and template; safe to share between threads.
+
+    :param folder: of the index, where those of its examples are kept
+    :param lm: must be a :class:`ragicl.protocols.Hidden`
+    """
+
+    def __init__(self, folder: Path, lm: LM, template: Template) -> None:
+        rendered = "|".join(template.render("{query}", []))
+        self._file = folder / FOLDER / f"{_digest(f'{lm.description}|{rendered}')}.npz"
+        self._lm = lm
+        self._template = template
+        self._lock = Lock()
+        self._known: dict[str, FloatArray] | None = None
+
+    def of(self, texts: Sequence[str]) -> FloatArray:
+        """Return unit vectors of texts, shape (len(texts), width); what is kept is not read."""
+        known = self._kept()
+        names = [_digest(text) for text in texts]
+        fresh = {n: t for n, t in zip(names, texts, strict=True) if n not in known}
+        read = dict(zip(fresh, self._read(list(fresh.values())), strict=True))
+        rows = [read[name] if name in read else known[name] for name in names]
+        return np.stack(rows).astype(np.float32)
+
+    def keep(self, texts: Sequence[str]) -> FloatArray:
+        """Return the same, and keep them; a disk that does not take them costs time, no more."""
+        known = self._kept()
+        left = list(dict.fromkeys(text for text in texts if _digest(text) not in known))
+        for start in range(0, len(left), BATCH):
+            some = left[start : start + BATCH]
+            rows = self._read(some)
+            with self._lock:
+                known |= {_digest(text): row for text, row in zip(some, rows, strict=True)}
+        if left:
+            self._save(known)
+        return self.of(texts)
+
+    def _read(self, texts: Sequence[str]) -> FloatArray:
+        if not texts:
+            return np.empty((0, 0), dtype=np.float16)
+        assert isinstance(self._lm, Hidden)
+        states = self._lm.hidden([self._prompt(text) for text in texts])
+        norms = np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-9)
+        return np.asarray(states / norms, dtype=np.float16)
+
+    def _prompt(self, text: str) -> Parts:
+        lm = self._lm
+        budget = lm.window
+        bare = compose(
+            text, (), self._template, count=lm.count, budget=budget, reserve=0, truncate=True
+        )
+        return bare.parts
+
+    def _kept(self) -> dict[str, FloatArray]:
+        with self._lock:
+            if self._known is None:
+                self._known = {}
+                with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
+                    self._known = self._loaded()
+            return self._known
+
+    def _loaded(self) -> dict[str, FloatArray]:
+        with self._file.open("rb") as raw, np.load(raw) as file:
+            return dict(zip(file["texts"].tolist(), file["states"], strict=True))
+
+    def _save(self, known: dict[str, FloatArray]) -> None:
+        with self._lock:
+            names, states = list(known), np.stack(list(known.values()))
+        buffer = io.BytesIO()
+        np.savez(buffer, texts=np.array(names), states=states)
+        with suppress(OSError):
+            self._file.parent.mkdir(exist_ok=True)
+            write_whole(self._file, buffer.getvalue())
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
