@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from ragicl.atomic import write_whole
-from ragicl.prompt import Template, compose
+from ragicl.prompt import compose, plain_template
 from ragicl.protocols import LM, FloatArray, Hidden, Parts
 
 FOLDER = "features"
@@ -25,17 +25,18 @@ BATCH = 64  # texts read, and then kept, together
 
 
 class Features:
-    """Features of texts by one language model and template; safe to share between threads.
+    """Features of texts by one language model; safe to share between threads.
+
+    The prompt is the plain template's, whatever the engine's own is.
 
     :param folder: of the index, where those of its examples are kept
-    :param lm: must be a :class:`ragicl.protocols.Hidden`
     """
 
-    def __init__(self, folder: Path, lm: LM, template: Template) -> None:
-        rendered = "|".join(template.render("{query}", []))
+    def __init__(self, folder: Path, lm: Hidden) -> None:
+        self._template = plain_template("classify")
+        rendered = "".join(self._template.render("{query}", []))
         self._file = folder / FOLDER / f"{_digest(f'{lm.description}|{rendered}')}.npz"
         self._lm = lm
-        self._template = template
         self._lock = Lock()
         self._known: dict[str, FloatArray] | None = None
 
@@ -64,7 +65,6 @@ class Features:
     def _read(self, texts: Sequence[str]) -> FloatArray:
         if not texts:
             return np.empty((0, 0), dtype=np.float16)
-        assert isinstance(self._lm, Hidden)
         states = self._lm.hidden([self._prompt(text) for text in texts])
         norms = np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-9)
         return np.asarray(states / norms, dtype=np.float16)
@@ -97,6 +97,11 @@ class Features:
         with suppress(OSError):
             self._file.parent.mkdir(exist_ok=True)
             write_whole(self._file, buffer.getvalue())
+
+
+def features_of(folder: Path, lm: LM | None) -> Features | None:
+    """Return the features that a language model gives; None where its states cannot be seen."""
+    return Features(folder, lm) if lm is not None and isinstance(lm, Hidden) else None
 
 
 def _digest(text: str) -> str:

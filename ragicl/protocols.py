@@ -175,7 +175,7 @@ class Keeping(Protocol):
 
 
 @runtime_checkable
-class Hidden(Protocol):
+class Hidden(LM, Protocol):
     """A language model whose states can be looked at; optional."""
 
     def hidden(self, prompts: Sequence[Parts]) -> FloatArray:

@@ -121,7 +121,7 @@ class Prediction:
     :ivar probs: label to probability, summing to 1; empty where the answer was generated
     :ivar neighbors: the demonstrations found, nearest first (by words: best first); where no model
         was asked, the neighbours that voted
-    :ivar prompt: what the model read; None where no model was asked
+    :ivar prompt: what the model read; None where it was not asked for labels
     :ivar timings: milliseconds per stage; in a batch, the batch's time divided by its size
     :ivar lm: the language model that answered, with the weights used; None where none was asked
     :ivar exited: whether the neighbours agreed enough to answer without the language model

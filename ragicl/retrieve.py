@@ -34,6 +34,7 @@ class Found:
         or as many as vote in a blend
     :ivar vector: the query's own, shape (dim,); None where nothing was searched for
     :ivar exclude: id of an example that is left out
+    :ivar text: the query
     """
 
     neighbors: tuple[Neighbor, ...]
@@ -42,6 +43,7 @@ class Found:
     voters: tuple[Neighbor, ...] = ()
     vector: FloatArray | None = None
     exclude: str | None = None
+    text: str = ""
 
 
 class Retriever:
@@ -64,10 +66,16 @@ class Retriever:
         self._fixed = Learnt(index, self._learn_fixed, self._all_there)
 
     def find(
-        self, texts: Sequence[str], excluded: Sequence[str | None], timings: Timings
+        self,
+        texts: Sequence[str],
+        excluded: Sequence[str | None],
+        timings: Timings,
+        *,
+        demonstrations: bool = True,
     ) -> list[Found]:
         """Return what is found for texts, each without the example of the id given.
 
+        :param demonstrations: also choose demonstrations; else `neighbors` are the voters
         :raises DataError: where a text is empty
         :raises TaskError: where no example has the metadata that the policy asks for
         """
@@ -79,8 +87,7 @@ class Retriever:
         with timed(timings, "embed"):
             vectors = encoder.encode(texts)
         with timed(timings, "search"):
-            chosen = self._policy.decide != "knn"
-            return self._near(texts, vectors, excluded, demonstrations=chosen)
+            return self._near(texts, vectors, excluded, demonstrations=demonstrations)
 
     def find_others(
         self, examples: Sequence[Example], *, demonstrations: bool = True
@@ -141,13 +148,15 @@ class Retriever:
                 own_voters,
                 vector,
                 own,
+                text,
             )
-            for own_chosen, own_voters, some, vector, own in zip(
+            for own_chosen, own_voters, some, vector, own, text in zip(
                 chosen,
                 voters,
                 near,
                 vectors,
                 excluded,
+                texts,
                 strict=True,
             )
         ]

@@ -77,6 +77,9 @@ def tuning(tuned: Tuned) -> str:
         f"on {said['rows']} examples left out: accuracy {said['blend']['accuracy']:.3f}, "
         f"loss {said['blend']['loss']:.3f}",
     ]
+    if not blend.lm:
+        asked = "reads no demonstrations" if blend.features else "is not asked at all"
+        lines.append(f"the language model {asked}")
     lines += [
         f"  {name} alone: accuracy {own['accuracy']:.3f}, loss {own['loss']:.3f}"
         for name, own in said["alone"].items()

@@ -4,9 +4,6 @@ from test_hf import tiny  # noqa: F401
 
 import ragicl.features
 from ragicl.features import FOLDER, Features
-from ragicl.prompt import PlainTemplate
-
-TEMPLATE = PlainTemplate("T: {input}\nL: {output}")
 
 
 @pytest.fixture
@@ -23,7 +20,7 @@ def counted(tiny, monkeypatch):  # noqa: F811
 
 def test_a_text_has_a_unit_vector_that_does_not_depend_on_others(counted, tmp_path):
     lm, _ = counted
-    features = Features(tmp_path, lm, TEMPLATE)
+    features = Features(tmp_path, lm)
     both = features.of(["a red fox", "music of the night in a long line of words"])
     assert np.linalg.norm(both, axis=1) == pytest.approx(np.ones(2), abs=1e-2)
     assert features.of(["a red fox"])[0] == pytest.approx(both[0], abs=2e-3)
@@ -33,28 +30,26 @@ def test_what_is_kept_is_not_read_again(counted, tmp_path, monkeypatch):
     monkeypatch.setattr(ragicl.features, "BATCH", 2)
     lm, read = counted
     texts = ["one", "two", "three", "two"]
-    kept = Features(tmp_path, lm, TEMPLATE).keep(texts)
+    kept = Features(tmp_path, lm).keep(texts)
     assert len(read) == 3
-    again = Features(tmp_path, lm, TEMPLATE)
+    again = Features(tmp_path, lm)
     assert again.of(texts) == pytest.approx(kept)
     assert len(read) == 3
     again.of(["four"])
     assert len(read) == 4
     assert len(list((tmp_path / FOLDER).iterdir())) == 1
-    Features(tmp_path, lm, PlainTemplate("Q: {input}\nA: {output}")).of(["one"])
-    assert len(read) == 5, "another template's prompts are other texts"
 
 
 def test_a_damaged_file_is_read_anew(counted, tmp_path):
     lm, read = counted
-    Features(tmp_path, lm, TEMPLATE).keep(["one"])
+    Features(tmp_path, lm).keep(["one"])
     (file,) = (tmp_path / FOLDER).iterdir()
     file.write_bytes(file.read_bytes()[:40])
-    Features(tmp_path, lm, TEMPLATE).keep(["one"])
+    Features(tmp_path, lm).keep(["one"])
     assert len(read) == 2
 
 
 def test_a_text_longer_than_the_window_is_cut(counted, tmp_path):
     lm, _ = counted
-    vector = Features(tmp_path, lm, TEMPLATE).of(["word " * 3 * lm.window])
+    vector = Features(tmp_path, lm).of(["word " * 3 * lm.window])
     assert np.isfinite(vector).all()

@@ -12,7 +12,7 @@ LAYERS = [
     {"data", "order", "prompt", "backends"},
     {
         *("select", "decide", "ridge", "calibrate", "conformal", "early", "fixed", "policy"),
-        *("tuned", "index", "groups"),
+        *("tuned", "index", "groups", "features"),
     },
     {
         *("learnt", "retrieve", "prior", "blender", "scoring", "shortcuts", "explain", "engine"),

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ragicl import Engine, Policy
+from ragicl.calibrate import SOURCES
 from ragicl.conformal import Record
 from ragicl.evaluate.measures.intervals import Resampling
 from ragicl.evaluate.measures.scores import label_scores
@@ -124,11 +125,13 @@ def table(found: dict[str, Any], minutes: float) -> str:
             lines.append(f"| {name} | {own['rows']} | {' | '.join(cells)} |")
         lines.append("")
     lines += ["## what was tuned", ""]
-    lines.append("| set | chosen | calibration | weights lm, vote, ridge | examples left out |")
+    lines.append(
+        "| set | chosen | calibration | weights lm, vote, ridge, features | examples left out |"
+    )
     lines.append("|---|---|---|---|---|")
     for name, own in found.items():
         tuned = own["tuned"]
-        weights = ", ".join(f"{tuned['blend'][source]:.2f}" for source in ("lm", "vote", "ridge"))
+        weights = ", ".join(f"{tuned['blend'][source]:.2f}" for source in SOURCES)
         chosen = tuned["evidence"]["trials"][-1]["candidate"]
         rows = tuned["evidence"]["rows"]
         lines.append(f"| {name} | {chosen} | {tuned['calibration']} | {weights} | {rows} |")

@@ -37,8 +37,9 @@ def main() -> None:
     strange = DataFile(str(options.data / "clinc150/oos_test.jsonl"))
     texts += (others := [query.input for query in strange.queries()])
     known = np.arange(len(texts)) < len(texts) - len(others)
-    found = Retriever(index, Policy()).find(texts, [None] * len(texts), {})
-    familiarity = Blender(index, lambda: labels, UNTUNED).familiarity(found)
+    policy = Policy()
+    found = Retriever(index, policy).find(texts, [None] * len(texts), {})
+    familiarity = Blender(index, policy, lambda: labels, UNTUNED).familiarity(found)
     similarity = np.array([own.voters[0].similarity for own in found])
     marked = familiarity < options.scope
     print(f"{len(index)} examples, {known.sum()} texts in scope, {len(others)} out of scope\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,13 +53,16 @@ def fit_ways(
 ) -> dict[str, Fitted]:
     """Return the blend by each way of calibrating the language model, on the same rows.
 
-    ``without`` leaves it out.
+    ``without`` leaves out what it says after demonstrations, ``index`` its features too.
     """
     assert evidence.lm is not None
     taken = {"none": None, "batch": batch_offsets(evidence.lm), **offsets}
     ways = {name: fit_blend(evidence, gold, labels, offsets=own) for name, own in taken.items()}
     ways["vector"] = fit_blend(evidence, gold, labels, vector=True)
-    ways["without"] = fit_blend(Evidence(None, evidence.vote, evidence.ridge), gold, labels)
+    silent = replace(evidence, lm=None)
+    ways["without"] = fit_blend(silent, gold, labels)
+    if evidence.features is not None:
+        ways["index"] = fit_blend(replace(silent, features=None), gold, labels)
     return ways
 
 
@@ -71,5 +75,5 @@ def figures(probs: Doubles, gold: Columns) -> dict[str, float]:
 
 def sources(evidence: Evidence, gold: Columns) -> dict[str, Any]:
     """Return the figures of each source by itself, uncalibrated."""
-    logs = zip(SOURCES, evidence.logs(), strict=True)
-    return {name: figures(np.exp(own), gold) for name, own in logs}
+    logs = zip(SOURCES, evidence.logs(), evidence.asked, strict=True)
+    return {name: figures(np.exp(own), gold) for name, own, asked in logs if asked}

@@ -15,6 +15,7 @@ from ragicl.conformal import Record
 from ragicl.decide import from_votes
 from ragicl.engine import CHUNK, Engine
 from ragicl.errors import TaskError
+from ragicl.features import features_of
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Prediction
 from ragicl.retrieve import Found, Retriever
@@ -126,18 +127,19 @@ class _Search:
 
     def _evidence(self, candidate: Candidate, size: int) -> Evidence:
         said = self._kept.of(candidate, self._ids[:size])
-        own = self._index_says.of(slice(len(said)))
-        return Evidence(said, own.vote, own.ridge)
+        return replace(self._index_says.of(slice(len(said))), lm=said)
 
     def _without_model(self) -> tuple[int, Evidence]:
-        """Return how many neighbours should vote, and what the index alone says of each row."""
+        """Return how many neighbours should vote, and what is said of each row without prompts."""
         engine = self._engine
         base = replace(engine.policy, decide="blend", voters=max(VOTERS), shortlist=None)
         found = Retriever(engine.index, base).find_others(self._rows, demonstrations=False)
-        blender = Blender(engine.index, lambda: self._labels, Blend())
+        features = features_of(engine.index.path, engine.lm)
+        blender = Blender(engine.index, base, lambda: self._labels, Blend(), features)
         votes = {number: self._vote(found, number) for number in VOTERS}
         best = max(votes, key=lambda n: float((votes[n].argmax(axis=1) == self._gold).mean()))
-        return best, Evidence(None, votes[best], blender.evidence(found).ridge)
+        said = blender.evidence(found, self._labels)
+        return best, replace(said, vote=votes[best])
 
     def _vote(self, found: Sequence[Found], number: int) -> FloatArray:
         shares = [list(from_votes(f.voters[:number], self._labels).values()) for f in found]
@@ -152,9 +154,12 @@ class _Search:
         ways = fit_ways(evidence, gold, self._labels, offsets)
         name = min(ways, key=lambda way: ways[way].loss)
         best = ways[name]
-        if name == "without":  # then all rows are known
+        if best.blend.lm == 0:  # then all rows are known
             gold = self._gold
-            best = fit_blend(self._index_says, gold, self._labels)
+            known = (
+                self._index_says if name != "index" else replace(self._index_says, features=None)
+            )
+            best = fit_blend(known, gold, self._labels)
         report: dict[str, Any] = {
             "rows": len(gold),
             "seconds": round(time.monotonic() - self._start, 1),

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from ragicl.blender import UNTUNED
+from ragicl.calibrate import SOURCES
 from ragicl.decide import from_votes
 from ragicl.engine import Engine, tuned_for
 from ragicl.errors import TaskError
@@ -60,7 +61,7 @@ def blend(task: Task, seed: int) -> Reference:
     return replace(
         made,
         seconds=time.perf_counter() - start,
-        settings={"lm": weights.lm, "vote": weights.vote, "ridge": weights.ridge}
+        settings=dict(zip(SOURCES, weights.powers, strict=True))
         | ({"calibration": tuned.calibration} | dict(tuned.policy) if tuned else {}),
     )
 
