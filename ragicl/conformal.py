@@ -8,13 +8,15 @@ its own examples easier than new texts.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from ragicl.errors import TaskError
 from ragicl.ridge import Columns, Doubles
+
+DIGITS = 1e9  # of a probability that is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,9 @@ class Record:
         :raises TaskError: where there are too few examples for that, or the share is none
         """
         _check(coverage, "sets")
-        place = math.floor((1 - coverage) * (len(self.right) + 1))
+        place = math.floor(round((1 - coverage) * (len(self.right) + 1), 9))
         if place < 1:
-            needed = math.ceil(1 / (1 - coverage)) - 1
+            needed = math.ceil(round(1 / (1 - coverage), 9)) - 1
             raise TaskError(
                 f"label sets for {coverage:g} take {needed} examples left out or more; "
                 f"{len(self.right)} are known: run `ragicl tune` for longer, or ask for less"
@@ -71,8 +73,9 @@ def label_set(probs: Mapping[str, float], least: float) -> tuple[str, ...]:
     return tuple(label for place, label in enumerate(ranked) if not place or probs[label] >= least)
 
 
-def _sorted(values: Sequence[float] | Doubles) -> tuple[float, ...]:
-    return tuple(float(value) for value in np.round(np.sort(np.asarray(values, dtype=float)), 6))
+def _sorted(values: Doubles) -> tuple[float, ...]:
+    # Rounded down: a prediction as sure as the surest of the record must not fall below it.
+    return tuple((np.floor(np.sort(values) * DIGITS) / DIGITS).tolist())
 
 
 def _check(share: float, what: str) -> None:

@@ -83,7 +83,8 @@ def fit_ridge(vectors: FloatArray, columns: Columns, labels: int, seed: int = 0)
     draw = np.random.default_rng(seed)
     chosen = draw.permutation(len(vectors))[:LANDMARKS]
     landmarks = vectors[np.sort(chosen)]
-    within = kernel(landmarks, landmarks).astype(np.float64)
+    # In double precision: the rounding of many near copies would outweigh the jitter.
+    within = kernel(landmarks.astype(float), landmarks.astype(float))
     spread = np.linalg.cholesky(within + JITTER * np.eye(len(landmarks)))
     features = np.linalg.solve(spread, kernel(vectors, landmarks).T.astype(np.float64)).T
     middle = features.mean(axis=0)

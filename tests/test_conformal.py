@@ -47,3 +47,15 @@ def test_too_few_examples_are_refused():
         Record().sure(0.9)
     with pytest.raises(TaskError, match="between 0 and 1"):
         record.least(1.0)
+
+
+def test_who_is_as_sure_as_all_examples_does_not_abstain():
+    sure = 1 - 3e-7
+    record = Record.of(np.tile([sure, 1 - sure], (50, 1)), np.zeros(50, dtype=int))
+    assert 0.999999 < record.sure(0.9) <= sure
+    assert record.least(0.9) <= sure
+
+
+def test_just_enough_examples_are_enough():
+    record = Record.of(np.tile([0.6, 0.4], (9, 1)), np.zeros(9, dtype=int))
+    assert record.least(0.9) == pytest.approx(0.6, abs=1e-9)

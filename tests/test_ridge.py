@@ -68,3 +68,12 @@ def test_copies_and_a_label_seen_once_do_no_harm():
     ridge = fit_ridge(vectors, np.array([0, 0, 0, 1, 1, 2]), 3)
     assert ridge.probs(vectors).argmax(axis=1).tolist() == [0, 0, 0, 1, 1, 2]
     assert np.isfinite(ridge.left_out).all()
+
+
+@pytest.mark.parametrize("apart", [0, 1e-7, 1e-4])
+def test_many_near_copies_are_no_trouble(apart):
+    draw = np.random.default_rng(0)
+    vectors = draw.normal(size=64) + apart * draw.normal(size=(1500, 64))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ridge = fit_ridge(vectors.astype(np.float32), np.arange(1500) % 2, 2)
+    assert ridge.left_out == pytest.approx(np.full((1500, 2), 0.5), abs=0.2)
