@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -236,16 +237,19 @@ def tune_command(index: Path, minutes: float, forget: bool, as_json: bool, **opt
     ragicl tune indexes/support --minutes 60 --json
     ragicl tune indexes/support --forget
     """
+    from ragicl.index import Index
     from ragicl.tune import tune
 
+    if forget:
+        with Index.open(index) as opened:
+            opened.keep_tuned(None)
+        click.echo(f"{index}: what was tuned is forgotten", err=True)
+        return
     chosen = {**options, "decide": "blend", "template": options["template"] or "plain"}
     with open_engine(index, chosen) as engine:
-        if forget:
-            engine.index.keep_tuned(None)
-            click.echo(f"{index}: what was tuned is forgotten", err=True)
-            return
         with steps() as told:
             found = tune(engine, minutes, seed=options["seed"], told=told)
+        found = replace(found, template=found.template or options["template"])
         engine.index.keep_tuned(found.as_json())
     shown = found.as_json()
     click.echo(json.dumps(shown, indent=2, ensure_ascii=False) if as_json else tuning(found))

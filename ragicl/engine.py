@@ -70,7 +70,7 @@ class Engine:
         self.policy = policy
         self.tuned = tuned
         blend = tuned.blend if tuned else UNTUNED
-        self._blender = Blender(index, lambda: self.labels, blend) if self.blends else None
+        self._blender = Blender(index, policy, lambda: self.labels, blend) if self.blends else None
         if lm is None and self._asks:
             raise TaskError("the policy asks a language model; give one, or decide by knn")
         if policy.attention != "exact":
@@ -94,7 +94,7 @@ class Engine:
         """Open an index with a language model.
 
         What ``ragicl tune`` found for the index with this language model is used: its blend, and,
-        where none is given, its policy and its template.
+        where none is given, its policy and its template. To write text, nothing of it is used.
 
         :param lm: a spec such as ``smollm2`` or ``hf:NAME``, or any object of that shape; it is
             not loaded where the policy decides by the neighbours' vote
@@ -110,7 +110,8 @@ class Engine:
         try:
             votes = chosen.get("decide", (policy or DEFAULT).decide) == "knn"
             model = None if votes else open_lm(lm, dtype=dtype) if isinstance(lm, str) else lm
-            tuned = None if model is None else tuned_for(index, model)
+            writes = chosen.get("generate", (policy or DEFAULT).generate)
+            tuned = None if model is None or writes else tuned_for(index, model)
             if policy is None:
                 policy = tuned.policy_over() if tuned else DEFAULT
             policy = replace(policy, **chosen)
@@ -326,19 +327,31 @@ class Engine:
         self, texts: Sequence[str], excluded: Sequence[str | None]
     ) -> Iterator[Prediction | BudgetError]:
         timings: Timings = {}
-        found = self._retriever.find(texts, excluded, timings)
+        found = self._retriever.find(texts, excluded, timings, demonstrations=self._asks)
         timings = shared(timings, len(texts))
         if self.policy.decide == "knn":
             yield from self._shortcuts.vote(found, timings)
             return
         if not self._asks:
-            yield from self._blended(found, timings)
+            yield from self._blended(found, timings, self.labels)
             return
-        votes = self._shortcuts.exits(found, timings)
+        votes = self._exits(found, timings)
         left = [i for i in range(len(texts)) if i not in votes]
         answers = self._ask([texts[i] for i in left], [found[i] for i in left], timings)
         for i in range(len(texts)):
             yield votes[i] if i in votes else next(answers)
+
+    def _exits(self, found: Sequence[Found], timings: Timings) -> dict[int, Prediction]:
+        """Return the predictions, by position, that need no language model."""
+        votes = self._shortcuts.exits(found, timings)
+        if self._blender is None or not votes:
+            return votes
+        self._blender.load()
+        familiar = self._blender.familiarity([found[i] for i in votes])
+        return {
+            i: self._judged(replace(vote, familiarity=float(share)))
+            for (i, vote), share in zip(votes.items(), familiar, strict=True)
+        }
 
     def _ask(
         self, texts: Sequence[str], found: Sequence[Found], timings: Timings
@@ -409,34 +422,44 @@ class Engine:
             scores = self._scorer.score(prompts, found, labels, exact=exact)
         timings = timings | shared(spent, len(prompts))
         answers = (
-            self._blended(found, timings, scores)
+            self._blended(found, timings, labels, scores)
             if self._blender and all(own.vector is not None for own in found)
-            else self._alone(found, timings, scores)
+            else self._alone(found, timings, labels, scores)
         )
         for own, answer in zip(prompts, answers, strict=True):
             yield replace(answer, prompt=own[0], lm=lm.description)
 
     def _alone(
-        self, found: Sequence[Found], timings: Timings, scores: FloatArray
+        self,
+        found: Sequence[Found],
+        timings: Timings,
+        labels: tuple[str, ...],
+        scores: FloatArray,
     ) -> Iterator[Prediction]:
         """Yield what the language model says by itself."""
         for own, log_probs in zip(found, scores, strict=True):
-            probs = from_log_probs(log_probs, self.labels)
+            probs = from_log_probs(log_probs, labels)
             yield Prediction(likeliest(probs), probs, own.neighbors, None, timings)
 
     def _blended(
-        self, found: Sequence[Found], timings: Timings, scores: FloatArray | None = None
+        self,
+        found: Sequence[Found],
+        timings: Timings,
+        labels: tuple[str, ...],
+        scores: FloatArray | None = None,
     ) -> Iterator[Prediction]:
         """Yield what all sources say; without scores, what the index says by itself."""
         assert self._blender is not None
         spent: Timings = {}
+        self._blender.load()  # fitting is no query's time
         with timed(spent, "blend"):
-            rows = self._blender.probs(found, scores)
+            rows = self._blender.probs(found, labels, scores)
             familiar = self._blender.familiarity(found)
         timings = timings | shared(spent, len(found))
         for own, row, share in zip(found, rows, familiar, strict=True):
-            probs = dict(zip(self.labels, row.tolist(), strict=True))
-            answer = Prediction(likeliest(probs), probs, own.neighbors, None, timings)
+            probs = dict(zip(labels, row.tolist(), strict=True))
+            near = own.voters[: self.policy.voters] if scores is None else own.neighbors
+            answer = Prediction(likeliest(probs), probs, near, None, timings)
             yield self._judged(replace(answer, familiarity=float(share)))
 
     def _judged(self, prediction: Prediction) -> Prediction:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from ragicl.errors import TaskError
 from ragicl.index import Index
-from ragicl.learnt import Learnt
+from ragicl.learnt import CHANGED, Learnt
 from ragicl.protocols import FloatArray
-from ragicl.ridge import Doubles, Ridge, fit_ridge
+from ragicl.records import Example, Where
+from ragicl.ridge import Columns, Doubles, Ridge, fit_ridge
+from ragicl.select import nearest
 
 LEARN_FROM = 20_000  # examples that it is fitted on
 SMALL = 2000  # examples; a smaller index is fitted anew whenever it has changed
 COMPARED = 2000  # examples, each left out, that a text's familiarity is held against
+BATCH = 256  # of them, searched for together
+CHECKED = 500  # examples that are looked at again, to see how many have changed
+SAME = 0.999  # cosine of a text with itself, embedded again
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,25 +30,42 @@ class IndexRidge:
     """A regression on an index's examples.
 
     :ivar labels: of its columns
-    :ivar rows: where each example stands among those it was fitted on, by id
+    :ivar examples: that it was fitted on
+    :ivar vectors: theirs, shape (examples, dim)
+    :ivar rows: where each stands among them, by id
     :ivar known: how near examples are to the others, each left out; least first
     """
 
     ridge: Ridge
     labels: tuple[str, ...]
+    examples: Sequence[Example]
+    vectors: FloatArray
     rows: Mapping[str, int]
     known: Doubles
 
     def values(self, vectors: FloatArray, excluded: Sequence[str | None]) -> Doubles:
         """Return what is regressed for vectors, shape (len(vectors), labels).
 
-        :param excluded: for each vector the id of an example to be left out, such as its own
+        :param excluded: for each vector the id of an example to be left out; only that of its own
+            is: another one is one of many, and stays in the regression
         """
         values = self.ridge.values(vectors)
         for i, own in enumerate(excluded):
-            if own is not None and own in self.rows:
-                values[i] = self.ridge.left_values[self.rows[own]]
+            row = None if own is None else self.rows.get(own)
+            if row is not None and vectors[i] @ self.vectors[row] > SAME:
+                values[i] = self.ridge.left_values[row]
         return values
+
+    def likely(self, values: Doubles, labels: tuple[str, ...]) -> FloatArray:
+        """Return regressed values as P(label | vector), shape (rows, len(labels)).
+
+        :param labels: nearly those of its columns: a label that was taught since has the value 0
+        """
+        if labels != self.labels:
+            columns = dict(zip(self.labels, values.T, strict=True))
+            nothing = np.zeros(len(values))
+            values = np.stack([columns.get(label, nothing) for label in labels], axis=1)
+        return self.ridge.likely(values)
 
     def familiarity(self, values: Doubles, similarities: Doubles) -> Doubles:
         """Return the share of the examples that are less like the others than a text is.
@@ -60,35 +85,78 @@ class Prior:
     """An index's regression, fitted when first needed; safe to share between threads.
 
     :param labels: returns the labels to choose from
+    :param where: metadata that the examples must have
     """
 
-    def __init__(self, index: Index, labels: Callable[[], tuple[str, ...]]) -> None:
+    def __init__(
+        self, index: Index, labels: Callable[[], tuple[str, ...]], where: Where = ()
+    ) -> None:
         self._index = index
         self._labels = labels
+        self._where = where
         self._learnt = Learnt(index, self._learn, self._holds)
 
     def get(self) -> IndexRidge:
-        """Return the regression on the examples of now, or on nearly all of them."""
+        """Return the regression on the examples of now, or on nearly all of them.
+
+        :raises TaskError: where no example has one of the labels
+        """
         return self._learnt.get()
 
     def _learn(self) -> IndexRidge:
         labels = self._labels()
+        number = self._enough(labels)
+        sample = self._index.sample(number, where=self._where)
         places = {label: place for place, label in enumerate(labels)}
-        known = [e for e in self._index.sample(LEARN_FROM) if e.output in places]
-        ids = [example.id for example in known]
+        stored = self._index.known_vectors([example.id for example in sample])
+        # Those without a vector were removed just now.
+        known = [e for e in sample if e.output in places and e.id in stored]
+        if not known:
+            raise TaskError(
+                f"no example in {self._index.path} is left that has one of the labels to choose "
+                f"from; ask for other ones"
+            )
         columns = np.array([places[example.output] for example in known], dtype=np.int64)
-        vectors = self._index.vectors_of(ids)
+        vectors = np.stack([stored[example.id] for example in known])
         ridge = fit_ridge(vectors, columns, len(labels))
-        rows = {identity: row for row, identity in enumerate(ids)}
-        return IndexRidge(ridge, labels, rows, np.sort(_nearness(ridge, vectors)))
+        rows = {example.id: row for row, example in enumerate(known)}
+        some = np.random.default_rng(0).permutation(len(known))[:COMPARED]
+        if len(sample) < number:  # there are no others
+            similar = _similarities(vectors, some)
+        else:
+            similar = self._similarities(vectors[some], [known[row].id for row in some], labels)
+        near = np.sort(similar + ridge.left_values[some].max(axis=1).astype(float))
+        return IndexRidge(ridge, labels, known, vectors, rows, near)
+
+    def _enough(self, labels: tuple[str, ...]) -> int:
+        """Return how many examples to draw, so that enough of them have one of the labels."""
+        counts = self._index.labels()
+        share = sum(counts.get(label, 0) for label in labels) / max(sum(counts.values()), 1)
+        return math.ceil(LEARN_FROM / max(share, 1e-9))
+
+    def _similarities(
+        self, vectors: FloatArray, ids: Sequence[str], labels: tuple[str, ...]
+    ) -> Doubles:
+        """Return the similarity of examples to the nearest other one of the whole index."""
+        near = partial(self._index.near, where=self._where)
+        found = []
+        for start in range(0, len(ids), BATCH):
+            own = slice(start, start + BATCH)
+            found += nearest(near, vectors[own], 1, exclude=ids[own], labels=labels)
+        return np.array([others[0].similarity if others else -1.0 for others in found])
 
     def _holds(self, fitted: IndexRidge) -> bool:
-        return len(self._index) > SMALL and fitted.labels == self._labels()
+        """Whether it is large, and nearly all examples and the labels are as they were."""
+        if len(self._index) <= SMALL or fitted.labels != self._labels():
+            return False
+        then = fitted.examples[:: math.ceil(len(fitted.examples) / CHECKED)]
+        now = self._index.get([example.id for example in then])
+        changed = sum(example.id not in now or now[example.id] != example for example in then)
+        return changed <= CHANGED * len(then)
 
 
-def _nearness(ridge: Ridge, vectors: FloatArray) -> Doubles:
-    """Return how near some of the examples are to the others, each left out."""
-    some = np.random.default_rng(0).permutation(len(vectors))[:COMPARED]
+def _similarities(vectors: FloatArray, some: Columns) -> Doubles:
+    """Return the similarity of some of the vectors to the nearest other one."""
     similar = vectors[some] @ vectors.T
     similar[np.arange(len(some)), some] = -1.0
-    return np.asarray(similar.max(axis=1) + ridge.left_values[some].max(axis=1), dtype=np.float64)
+    return np.asarray(similar.max(axis=1), dtype=np.float64)

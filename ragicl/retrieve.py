@@ -64,10 +64,16 @@ class Retriever:
         self._fixed = Learnt(index, self._learn_fixed, self._all_there)
 
     def find(
-        self, texts: Sequence[str], excluded: Sequence[str | None], timings: Timings
+        self,
+        texts: Sequence[str],
+        excluded: Sequence[str | None],
+        timings: Timings,
+        *,
+        demonstrations: bool = True,
     ) -> list[Found]:
         """Return what is found for texts, each without the example of the id given.
 
+        :param demonstrations: also choose demonstrations; else `neighbors` are the voters
         :raises DataError: where a text is empty
         :raises TaskError: where no example has the metadata that the policy asks for
         """
@@ -79,8 +85,7 @@ class Retriever:
         with timed(timings, "embed"):
             vectors = encoder.encode(texts)
         with timed(timings, "search"):
-            chosen = self._policy.decide != "knn"
-            return self._near(texts, vectors, excluded, demonstrations=chosen)
+            return self._near(texts, vectors, excluded, demonstrations=demonstrations)
 
     def find_others(
         self, examples: Sequence[Example], *, demonstrations: bool = True

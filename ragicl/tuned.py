@@ -53,10 +53,13 @@ class Tuned:
         try:
             record = Record(**{name: tuple(v) for name, v in values["record"].items()})
             own = dict(values) | {"blend": Blend(**values["blend"]), "record": record}
-            return cls(**own)
+            tuned = cls(**own)
+            tuned.policy_over()  # whether it knows the fields
+            return tuned
         except (KeyError, TypeError, AttributeError) as error:
             raise CorruptError(
-                f"what tuning found cannot be read ({error}); run `ragicl tune` again"
+                f"what tuning found cannot be read ({error}); forget it with "
+                f"`ragicl tune INDEX --forget`, and tune again"
             ) from error
 
     def policy_over(self, base: Policy = DEFAULT) -> Policy:

@@ -3,7 +3,7 @@ import pytest
 from conftest import HashEncoder
 
 import ragicl.prior
-from ragicl import Example, Index
+from ragicl import Example, Index, TaskError
 from ragicl.prior import Prior
 
 
@@ -57,3 +57,55 @@ def test_familiarity_ranks_a_text_among_the_examples(index):
     shares = fitted.familiarity(fitted.values(vectors, [None] * 3), (vectors @ others.T).max(1))
     assert shares[0] > 0.5 > shares[1] >= shares[2] == 0
     assert np.all((shares >= 0) & (shares <= 1))
+
+
+def test_another_example_that_is_left_out_does_not_answer_for_the_text(index):
+    prior = Prior(index, labels_of(index))
+    assert asked(prior, "steel saw", "f1") == asked(prior, "steel saw")
+
+
+def test_only_examples_that_are_asked_for_are_learnt_from(index):
+    wrong = [Example(f"steel saw again {i}", "fruit", meta={"by": "x"}) for i in range(30)]
+    index.add([*wrong, Example("red wine", "drink", meta={"by": "x"})])
+    kept = [Example(f"steel saw of {i}", "tool", meta={"by": "y"}) for i in range(4)]
+    index.add([*kept, Example("sweet pear", "fruit", meta={"by": "y"})])
+    where = Prior(index, lambda: ("fruit", "tool"), (("by", "y"),))
+    assert {example.meta["by"] for example in where.get().examples} == {"y"}
+    assert asked(where, "steel saw")["tool"] > 0.5
+    with pytest.raises(TaskError, match="labels"):
+        Prior(index, lambda: ("drink", "tool"), (("by", "z"),)).get()
+
+
+def test_rare_labels_are_found_in_a_large_index(index, monkeypatch):
+    index.add([Example("blue whale", "animal"), Example("grey wolf", "animal", "w")])
+    monkeypatch.setattr(ragicl.prior, "LEARN_FROM", 4)
+    fitted = Prior(index, lambda: ("animal", "tool")).get()
+    assert sum(example.output == "animal" for example in fitted.examples) >= 1
+
+
+def test_corrected_examples_are_learnt_anew(index, monkeypatch):
+    monkeypatch.setattr(ragicl.prior, "SMALL", 0)
+    prior = Prior(index, labels_of(index))
+    assert asked(prior, "steel saw 3")["tool"] > 0.7
+    index.update([Example(f"steel saw {i}", "fruit", f"t{i}") for i in range(7)])
+    assert asked(prior, "steel saw 3")["tool"] < 0.5
+
+
+def test_a_label_taught_since_has_a_value_of_nothing(index):
+    fitted = Prior(index, labels_of(index)).get()
+    values = fitted.values(HashEncoder().encode(["sweet apple"]), [None])
+    probs = fitted.likely(values, ("animal", "fruit", "tool"))[0]
+    assert probs.sum() == pytest.approx(1)
+    assert probs[1] > 2 * probs[0]
+
+
+def test_a_sample_is_as_familiar_as_the_whole_index_makes_it(index, monkeypatch):
+    index.add([Example(f"sweet apple {i}", "fruit") for i in range(8, 60)])
+    whole = Prior(index, labels_of(index)).get()
+    monkeypatch.setattr(ragicl.prior, "LEARN_FROM", 20)
+    sampled = Prior(index, labels_of(index)).get()
+    assert len(sampled.known) == len(sampled.examples) == 20
+    alone = sampled.vectors @ sampled.vectors.T - 2 * np.eye(20)
+    own = np.sort(alone.max(axis=1) + sampled.ridge.left_values.max(axis=1))
+    assert sampled.known.mean() > own.mean() + 0.005
+    assert len(whole.known) == 68

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from conftest import EchoLM, HashEncoder
 
 import ragicl.tune.search as search
-from ragicl import Engine, Example, Index, Policy, TaskError
+from ragicl import CorruptError, Engine, Example, Index, Policy, TaskError
 from ragicl.blender import UNTUNED
 from ragicl.cli import main
 from ragicl.tune import Candidate, tune
@@ -196,3 +196,70 @@ def test_command_tunes_shows_and_forgets(folder, monkeypatch):
     assert row["label_set"][0] == row["output"] == "fruit"
     assert "forgotten" in run("tune", folder, "--forget").stderr
     assert json.loads((folder / "manifest.json").read_text())["tuned"] is None
+
+
+def test_as_many_vote_as_were_found_best(folder):
+    with opened(folder, voters=1, k=8) as engine:
+        (found,) = engine._retriever.find(["sweet apple"], [None], {})
+        vote = engine._blender.evidence([found], engine.labels).vote
+    assert sorted(vote[0]) == [0, 1]
+    assert len(found.neighbors) == 8
+
+
+def test_labels_may_be_taught_while_a_text_is_scored(folder):
+    class Taught(EchoLM):
+        def score(self, *arguments, **options):
+            self.engine.add([Example("blue whale", "animal")])
+            return super().score(*arguments, **options)
+
+    with opened(folder, lm := Taught()) as lm.engine:
+        first = lm.engine.predict("sweet apple")
+        assert set(first.probs) == {"fruit", "tool"}
+        assert set(lm.engine.predict("sweet apple").probs) == {"animal", "fruit", "tool"}
+
+
+def test_an_early_exit_keeps_what_was_promised(folder):
+    with opened(folder) as engine:
+        copies = [Example(f"{text} {i}", label) for text, label in TEXTS for i in range(9)]
+        engine.add(copies)
+        engine.index.keep_tuned(tune(engine, 5, candidates=FEW[:1]).as_json())
+    with opened(folder, exit=0.9, sets=0.9, scope=0.05) as engine:
+        own, strange = engine.predict_all([f"{TEXTS[0][0]} 3", "quantum flux of neutrinos"])
+    assert own.exited
+    assert own.label_set == ("fruit",)
+    assert own.familiarity > 0.05 > strange.familiarity
+    assert (own.out_of_scope, strange.out_of_scope) == (False, True)
+
+
+def test_without_a_model_the_voters_are_shown_and_a_shortlist_holds(folder):
+    with opened(folder) as engine:
+        engine.add([Example("grey quartz", "stone")])
+        tuned = tune(engine, 5, candidates=FEW[:1])
+        kept = replace(tuned, blend=replace(UNTUNED, lm=0.0)).as_json()
+        engine.index.keep_tuned(kept)
+    with opened(folder, shortlist=1, voters=3, select="random") as engine:
+        answer = engine.predict("grey quartz")
+    assert answer.probs == {"fruit": 0, "stone": 1, "tool": 0}
+    assert answer.neighbors[0].example.output == "stone"
+    assert len(answer.neighbors) == 3
+
+
+def test_what_was_tuned_is_for_labels(folder):
+    with opened(folder) as engine:
+        engine.index.keep_tuned(tune(engine, 5, candidates=FEW[-1:]).as_json())
+    with opened(folder, generate=True) as engine:
+        assert engine.policy.ensemble == 1
+        assert engine.predict("sweet apple").output
+
+
+def test_what_cannot_be_read_can_be_forgotten(folder):
+    with opened(folder) as engine:
+        engine.index.keep_tuned(
+            tune(engine, 5, candidates=FEW[:1]).as_json() | {"policy": {"x": 1}}
+        )
+    with pytest.raises(CorruptError, match="--forget"):
+        opened(folder)
+    result = CliRunner().invoke(main, ["tune", str(folder), "--forget"])
+    assert result.exit_code == 0, result.output
+    with opened(folder) as engine:
+        assert engine.tuned is None

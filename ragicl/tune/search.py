@@ -134,10 +134,10 @@ class _Search:
         engine = self._engine
         base = replace(engine.policy, decide="blend", voters=max(VOTERS), shortlist=None)
         found = Retriever(engine.index, base).find_others(self._rows, demonstrations=False)
-        blender = Blender(engine.index, lambda: self._labels, Blend())
+        blender = Blender(engine.index, base, lambda: self._labels, Blend())
         votes = {number: self._vote(found, number) for number in VOTERS}
         best = max(votes, key=lambda n: float((votes[n].argmax(axis=1) == self._gold).mean()))
-        return best, Evidence(None, votes[best], blender.evidence(found).ridge)
+        return best, Evidence(None, votes[best], blender.evidence(found, self._labels).ridge)
 
     def _vote(self, found: Sequence[Found], number: int) -> FloatArray:
         shares = [list(from_votes(f.voters[:number], self._labels).values()) for f in found]
