@@ -18,9 +18,10 @@ demo: $(STAMP)
 	  "how do I get a human on the line" \
 	  "the mug came in pieces" \
 	  "I want to stop my membership before it renews"
-	@echo "--- the held-out messages, by the language model ---"
+	@echo "--- the held-out messages ---"
 	$(BIN)/ragicl predict indexes/demo --file eval/demo/test.jsonl --out indexes/demo-test.jsonl
-	@echo "--- the same, by the neighbours' vote alone ---"
+	@echo "--- the same, by the language model alone, then by the neighbours' vote alone ---"
+	$(BIN)/ragicl predict indexes/demo --file eval/demo/test.jsonl --decide lm > /dev/null
 	$(BIN)/ragicl predict indexes/demo --file eval/demo/test.jsonl --decide knn --k 5 > /dev/null
 
 test: lint types

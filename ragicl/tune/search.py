@@ -19,6 +19,7 @@ from ragicl.features import features_of
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Prediction
 from ragicl.retrieve import Found, Retriever
+from ragicl.ridge import Columns
 from ragicl.tune.candidates import CANDIDATES, Candidate
 from ragicl.tune.finish import content_free, figures, fit_ways, sources
 from ragicl.tune.kept import Kept
@@ -121,13 +122,14 @@ class _Search:
             self._kept.add(candidate, ids, said, time.monotonic() - begun)
             done += len(some)
             self._told(f"tuning: {candidate.name}", done, size)
-        evidence = self._evidence(candidate, size)
-        loss = fit_blend(evidence, self._gold[:done], self._labels).loss
-        return Trial(candidate, done, loss, self._kept.seconds(candidate))
+        evidence, gold = self._evidence(candidate, size)
+        loss = fit_blend(evidence, gold, self._labels).loss
+        return Trial(candidate, len(gold), loss, self._kept.seconds(candidate))
 
-    def _evidence(self, candidate: Candidate, size: int) -> Evidence:
+    def _evidence(self, candidate: Candidate, size: int) -> tuple[Evidence, Columns]:
+        """Return what is said of the first rows, as far as they are known, and their labels."""
         said = self._kept.of(candidate, self._ids[:size])
-        return replace(self._index_says.of(slice(len(said))), lm=said)
+        return replace(self._index_says.of(slice(len(said))), lm=said), self._gold[: len(said)]
 
     def _without_model(self) -> tuple[int, Evidence]:
         """Return how many neighbours should vote, and what is said of each row without prompts."""
@@ -147,9 +149,8 @@ class _Search:
 
     def _finished(self, candidate: Candidate) -> Tuned:
         """Return the candidate with its best calibration; without the model, if better."""
-        evidence = self._evidence(candidate, len(self._rows))
-        assert evidence.lm is not None
-        gold = self._gold[: len(evidence.lm)]
+        evidence, asked = self._evidence(candidate, len(self._rows))
+        gold = asked
         offsets = content_free(candidate.prompting(self._engine), self._rows, self._seed)
         ways = fit_ways(evidence, gold, self._labels, offsets)
         name = min(ways, key=lambda way: ways[way].loss)
@@ -165,7 +166,7 @@ class _Search:
             "seconds": round(time.monotonic() - self._start, 1),
             "generation": self._engine.index.generation,
             "blend": figures(best.held_out, gold),
-            "alone": sources(evidence, self._gold[: len(evidence.lm)]),
+            "alone": sources(evidence, asked),
             "calibrations": {way: round(own.loss, 4) for way, own in ways.items()},
             "trials": [_row(trial) for trial in self._trials],
         }
