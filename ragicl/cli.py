@@ -470,10 +470,10 @@ def info(index: Path) -> None:
     from ragicl.index import Index
 
     with Index.open(index) as opened:
-        stats = opened.stats()
-        click.echo(
-            json.dumps(asdict(opened.manifest) | asdict(stats), indent=2, ensure_ascii=False)
-        )
+        held = asdict(opened.manifest) | asdict(opened.stats())
+    if held["tuned"]:
+        del held["tuned"]["record"]  # a number for each example
+    click.echo(json.dumps(held, indent=2, ensure_ascii=False))
 
 
 @main.command()

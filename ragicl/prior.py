@@ -15,10 +15,19 @@ from ragicl.index import Index
 from ragicl.learnt import CHANGED, Learnt
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Where
-from ragicl.ridge import Columns, Doubles, Ridge, fit_ridge
+from ragicl.ridge import (
+    Columns,
+    Doubles,
+    Ridge,
+    content_key,
+    fit_ridge,
+    load_ridge,
+    save_ridge,
+)
 from ragicl.select import nearest
 
-LEARN_FROM = 20_000  # examples that it is fitted on
+LEARN_FROM = 10_000  # examples that it is fitted on
+FOLDER = "regression"  # in the index's folder
 READ = 4000  # examples that it is fitted on where a language model has to read them
 SMALL = 2000  # examples; a smaller index is fitted anew whenever it has changed
 COMPARED = 2000  # examples, each left out, that a text's familiarity is held against
@@ -127,7 +136,7 @@ class Prior:
             )
         columns = np.array([places[example.output] for example in known], dtype=np.int64)
         vectors = self._vectors(known, stored)
-        ridge = fit_ridge(vectors, columns, len(labels))
+        ridge = self._fitted(vectors, columns, len(labels))
         rows = {example.id: row for row, example in enumerate(known)}
         some = np.random.default_rng(0).permutation(len(known))[:COMPARED]
         if len(sample) < number:  # there are no others
@@ -136,6 +145,17 @@ class Prior:
             similar = self._similarities(vectors[some], [known[row].id for row in some], labels)
         near = np.sort(similar + ridge.left_values[some].max(axis=1).astype(float))
         return IndexRidge(ridge, labels, known, vectors, rows, near)
+
+    def _fitted(self, vectors: FloatArray, columns: Columns, labels: int) -> Ridge:
+        """Return the regression; of many examples it is kept, for the next process."""
+        if len(vectors) <= SMALL:
+            return fit_ridge(vectors, columns, labels)
+        name = "vectors" if self._features is None else "features"
+        file, key = self._index.path / FOLDER / f"{name}.npz", content_key(vectors, columns, labels)
+        if (ridge := load_ridge(file, key)) is None:
+            ridge = fit_ridge(vectors, columns, labels)
+            save_ridge(file, ridge, key)
+        return ridge
 
     def _enough(self, labels: tuple[str, ...]) -> int:
         """Return how many examples to draw, so that enough of them have one of the labels."""

@@ -9,14 +9,21 @@ training anything twice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ragicl.atomic import write_whole
 from ragicl.protocols import FloatArray
 
+VERSION = 1  # to be raised when the same examples give another regression
 LANDMARKS = 1500  # examples that the kernel is approximated by
 PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # tried
 SHARPNESS = np.geomspace(0.5, 100, 60)  # tried: factors from regressed values to log-odds
@@ -80,22 +87,58 @@ def fit_ridge(vectors: FloatArray, columns: Columns, labels: int, seed: int = 0)
     :param columns: each example's label as a column, shape (examples,)
     :param labels: number of columns
     """
+    from scipy.linalg import solve_triangular
+
     draw = np.random.default_rng(seed)
     chosen = draw.permutation(len(vectors))[:LANDMARKS]
     landmarks = vectors[np.sort(chosen)]
     # In double precision: the rounding of many near copies would outweigh the jitter.
     within = kernel(landmarks.astype(float), landmarks.astype(float))
     spread = np.linalg.cholesky(within + JITTER * np.eye(len(landmarks)))
-    features = np.linalg.solve(spread, kernel(vectors, landmarks).T.astype(np.float64)).T
+    similar = kernel(vectors, landmarks).T.astype(np.float64)
+    features = solve_triangular(spread, similar, lower=True, overwrite_b=True).T
     middle = features.mean(axis=0)
     targets = np.eye(labels)[columns]
     base = targets.mean(axis=0)
     penalty, own, left_out = _least_wrong(features - middle, targets - base)
     left_out += base
     sharpness = _sharpness(left_out, columns, draw)
-    weights = np.linalg.solve(spread.T, own)
+    weights = solve_triangular(spread, own, lower=True, trans="T")
     taken = base - middle @ own
     return Ridge(landmarks, weights, taken, penalty, sharpness, left_out.astype(np.float32))
+
+
+def content_key(vectors: FloatArray, columns: Columns, labels: int) -> str:
+    """Return what tells one regression from another: a digest of all that it is fitted on."""
+    digest = blake2b(f"{VERSION} {vectors.shape} {labels}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(vectors).tobytes())
+    digest.update(columns.tobytes())
+    return digest.hexdigest()
+
+
+def save_ridge(file: Path, ridge: Ridge, key: str) -> None:
+    """Write a regression as a whole; a disk that does not take it costs a fit, no more."""
+    buffer = io.BytesIO()
+    np.savez(buffer, key=np.array(key), **asdict(ridge))
+    with suppress(OSError):
+        file.parent.mkdir(exist_ok=True)
+        write_whole(file, buffer.getvalue())
+
+
+def load_ridge(file: Path, key: str) -> Ridge | None:
+    """Read a regression; None where it was fitted on something else, or cannot be read."""
+    with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return _loaded(file, key)
+    return None
+
+
+def _loaded(file: Path, key: str) -> Ridge | None:
+    with file.open("rb") as raw, np.load(raw) as saved:
+        if str(saved["key"]) != key:
+            return None
+        arrays = {name: saved[name] for name in saved.files if name != "key"}
+    penalty, sharpness = float(arrays.pop("penalty")), float(arrays.pop("sharpness"))
+    return Ridge(penalty=penalty, sharpness=sharpness, **arrays)
 
 
 def kernel(vectors: AnyFloats, others: AnyFloats) -> AnyFloats:

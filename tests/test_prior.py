@@ -109,3 +109,11 @@ def test_a_sample_is_as_familiar_as_the_whole_index_makes_it(index, monkeypatch)
     own = np.sort(alone.max(axis=1) + sampled.ridge.left_values.max(axis=1))
     assert sampled.known.mean() > own.mean() + 0.005
     assert len(whole.known) == 68
+
+
+def test_the_regression_of_a_large_index_is_kept(index, monkeypatch):
+    monkeypatch.setattr(ragicl.prior, "SMALL", 0)
+    first = Prior(index, labels_of(index)).get()
+    monkeypatch.setattr(ragicl.prior, "fit_ridge", None)
+    again = Prior(index, labels_of(index)).get()
+    assert again.ridge.left_values.tolist() == first.ridge.left_values.tolist()

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from ragicl.ridge import JITTER, fit_ridge, kernel, softmax
+from ragicl.ridge import (
+    JITTER,
+    content_key,
+    fit_ridge,
+    kernel,
+    load_ridge,
+    save_ridge,
+    softmax,
+)
 
 
 @pytest.fixture
@@ -77,3 +85,20 @@ def test_many_near_copies_are_no_trouble(apart):
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     ridge = fit_ridge(vectors.astype(np.float32), np.arange(1500) % 2, 2)
     assert ridge.left_out == pytest.approx(np.full((1500, 2), 0.5), abs=0.2)
+
+
+def test_what_is_saved_is_read_back_for_the_same_examples_alone(groups, tmp_path):
+    vectors, columns = groups
+    file, key = tmp_path / "folder" / "ridge.npz", content_key(vectors, columns, 3)
+    assert load_ridge(file, key) is None
+    ridge = fit_ridge(vectors, columns, 3)
+    save_ridge(file, ridge, key)
+    again = load_ridge(file, key)
+    assert again.probs(vectors) == pytest.approx(ridge.probs(vectors))
+    assert (again.penalty, again.sharpness) == (ridge.penalty, ridge.sharpness)
+    assert again.left_out == pytest.approx(ridge.left_out)
+    changed = columns.copy()
+    changed[0] = 2
+    assert load_ridge(file, content_key(vectors, changed, 3)) is None
+    file.write_bytes(file.read_bytes()[:50])
+    assert load_ridge(file, key) is None

@@ -240,7 +240,7 @@ class Index:
 
     def stats(self) -> Stats:
         """Return what the index holds."""
-        size = sum(map(_size, self.path.iterdir()))
+        size = sum(map(_size, self.path.rglob("*")))
         with self._lock, self._store.reading():
             source = self._vectors or saved_footer(self.path)
             return Stats(
