@@ -125,6 +125,7 @@ def fit_blend(
     *,
     offsets: FloatArray | None = None,
     vector: bool = False,
+    start: Blend | None = None,
     seed: int = 0,
 ) -> Fitted:
     """Fit the sources' weights, none below 0; judge them by cross-validation.
@@ -134,15 +135,17 @@ def fit_blend(
     :param offsets: of the language model's log-probabilities, shape (labels,); None takes none off
     :param vector: learn an offset for each label beside those (vector scaling, Guo et al. 2017,
         with a common scale); drawn towards 0
+    :param start: powers that the fit is drawn to, the less the more rows there are; None takes
+        usual ones
     """
     taken = np.zeros(len(labels)) if offsets is None else np.asarray(offsets, dtype=np.float64)
     places = np.random.default_rng(seed).permutation(len(gold)) % min(FOLDS, len(gold))
     held = np.zeros((len(gold), len(labels)))
     for fold in range(places.max() + 1):
         own, others = places == fold, places != fold
-        blend = _fit(evidence.of(others), gold[others], labels, taken, vector)
+        blend = _fit(evidence.of(others), gold[others], labels, taken, vector, start)
         held[own] = blend.probs(evidence.of(own), labels)
-    whole = _fit(evidence, gold, labels, taken, vector)
+    whole = _fit(evidence, gold, labels, taken, vector, start)
     return Fitted(whole, held, mean_surprise(held, gold))
 
 
@@ -166,7 +169,12 @@ def mean_surprise(probs: Doubles, gold: Columns) -> float:
 
 
 def _fit(
-    evidence: Evidence, gold: Columns, labels: Sequence[str], taken: Doubles, vector: bool
+    evidence: Evidence,
+    gold: Columns,
+    labels: Sequence[str],
+    taken: Doubles,
+    vector: bool,
+    start: Blend | None,
 ) -> Blend:
     """Return the weights, and offsets where wanted, under which the right labels are likeliest."""
     from scipy.optimize import minimize
@@ -176,7 +184,8 @@ def _fit(
     asked = np.array(evidence.asked)
     usual = WITH_FEATURES if evidence.features is not None else USUAL
     # A source that stands alone is taken as it is, to begin with.
-    start = np.array(usual) * asked if asked.sum() > 1 else asked.astype(np.float64)
+    first = np.array(start.powers if start else usual) * asked
+    first = first if asked.sum() > 1 else asked.astype(np.float64)
     number = len(SOURCES)
     free = len(labels) if vector else 0
     targets = smoothed(gold, len(labels))
@@ -190,7 +199,7 @@ def _fit(
         logits -= logits.max(axis=1, keepdims=True)
         total = np.exp(logits).sum(axis=1, keepdims=True)
         wrong = (np.exp(logits) / total - targets) / len(gold)
-        far = weights - start
+        far = weights - first
         value = float((np.log(total[:, 0]) - (logits * targets).sum(axis=1)).mean())
         value += stiff * float(far @ far) + BINDING / len(gold) * float(added @ added)
         slope = np.tensordot(sources, wrong, axes=([1, 2], [0, 1])) + 2 * stiff * far
@@ -201,7 +210,7 @@ def _fit(
 
     bounds = [(0.0, None)] * number + [(None, None)] * free
     found = minimize(
-        loss, np.concatenate([start, np.zeros(free)]), jac=True, method="L-BFGS-B", bounds=bounds
+        loss, np.concatenate([first, np.zeros(free)]), jac=True, method="L-BFGS-B", bounds=bounds
     ).x
     lm, vote, ridge, features = (float(power) for power in found[:number])
     offsets = lm * taken - (found[number:] if free else 0.0)

@@ -189,7 +189,7 @@ def test_command_tunes_shows_and_forgets(folder, monkeypatch):
 
     text = run("tune", folder, "--minutes", 0.001).stdout
     assert "chosen: " in text
-    assert "weights: language model" in text
+    assert "powers: language model" in text
     manifest = json.loads((folder / "manifest.json").read_text())
     assert f"{manifest['tuned']['evidence']['blend']['accuracy']:.3f}" in text
     row = json.loads(run("predict", folder, "sweet apple", "--sets", 0.8).stdout)

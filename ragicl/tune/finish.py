@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ragicl.calibrate import SOURCES, Evidence, Fitted, batch_offsets, fit_blend
+from ragicl.calibrate import SOURCES, Blend, Evidence, Fitted, batch_offsets, fit_blend
 from ragicl.engine import Engine
 from ragicl.protocols import FloatArray
 from ragicl.records import Example
@@ -50,6 +51,7 @@ def fit_ways(
     gold: Columns,
     labels: Sequence[str],
     offsets: Mapping[str, FloatArray],
+    start: Blend,
 ) -> dict[str, Fitted]:
     """Return the blend by each way of calibrating the language model, on the same rows.
 
@@ -57,10 +59,11 @@ def fit_ways(
     """
     assert evidence.lm is not None
     taken = {"none": None, "batch": batch_offsets(evidence.lm), **offsets}
-    ways = {name: fit_blend(evidence, gold, labels, offsets=own) for name, own in taken.items()}
-    ways["vector"] = fit_blend(evidence, gold, labels, vector=True)
+    fit = partial(fit_blend, gold=gold, labels=labels, start=start)
+    ways = {name: fit(evidence, offsets=own) for name, own in taken.items()}
+    ways["vector"] = fit(evidence, vector=True)
     silent = replace(evidence, lm=None)
-    ways["without"] = fit_blend(silent, gold, labels)
+    ways["without"] = fit(silent)
     if evidence.features is not None:
         ways["index"] = fit_blend(replace(silent, features=None), gold, labels)
     return ways

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ragicl.blender import Blender
-from ragicl.calibrate import Blend, Evidence, fit_blend
+from ragicl.calibrate import WITH_FEATURES, Blend, Evidence, fit_blend
 from ragicl.conformal import Record
 from ragicl.decide import from_votes
 from ragicl.engine import CHUNK, Engine
@@ -84,6 +84,9 @@ class _Search:
         self._gold = np.array([places[row.output] for row in self._rows], dtype=np.int64)
         self._kept = Kept(engine)
         self._voters, self._index_says = self._without_model()
+        silent = fit_blend(self._index_says, self._gold, self._labels).blend
+        # All examples tell what the other sources are worth; few are shown to the model.
+        self._usual = replace(silent, lm=WITH_FEATURES[0])
         self._trials: list[Trial] = []
 
     def run(self, candidates: Sequence[Candidate]) -> Tuned:
@@ -123,7 +126,7 @@ class _Search:
             done += len(some)
             self._told(f"tuning: {candidate.name}", done, size)
         evidence, gold = self._evidence(candidate, size)
-        loss = fit_blend(evidence, gold, self._labels).loss
+        loss = fit_blend(evidence, gold, self._labels, start=self._usual).loss
         return Trial(candidate, len(gold), loss, self._kept.seconds(candidate))
 
     def _evidence(self, candidate: Candidate, size: int) -> tuple[Evidence, Columns]:
@@ -152,7 +155,7 @@ class _Search:
         evidence, asked = self._evidence(candidate, len(self._rows))
         gold = asked
         offsets = content_free(candidate.prompting(self._engine), self._rows, self._seed)
-        ways = fit_ways(evidence, gold, self._labels, offsets)
+        ways = fit_ways(evidence, gold, self._labels, offsets, self._usual)
         name = min(ways, key=lambda way: ways[way].loss)
         best = ways[name]
         if best.blend.lm == 0:  # then all rows are known
