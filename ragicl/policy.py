@@ -129,6 +129,11 @@ class Policy:
                 "sets, answer and scope go by the blend; use decide blend",
             ),
             (
+                self.sets is not None and self.shortlist is not None,
+                "sets hold the right label so often, and a shortlist may leave it out; use one "
+                "of the two",
+            ),
+            (
                 not 0 < (0.5 if self.scope is None else self.scope) < 1,
                 f"scope is {self.scope}; it must be between 0 and 1",
             ),

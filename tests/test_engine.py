@@ -423,3 +423,8 @@ def test_room_for_texts_grows_with_the_examples(texts_folder):
         assert len(engine.predict("say a lot").output.split()) == 30
         engine.add([Example("say much more", "more " * 60)])
         assert len(engine.predict("say much more").output.split()) == 60
+
+
+def test_sets_and_a_shortlist_promise_different_things():
+    with pytest.raises(TaskError, match="use one of the two"):
+        Policy(sets=0.9, shortlist=5)

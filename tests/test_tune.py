@@ -7,11 +7,20 @@ from click.testing import CliRunner
 from conftest import EchoLM, HashEncoder
 
 import ragicl.tune.search as search
-from ragicl import CorruptError, Engine, Example, Index, Policy, TaskError
+from ragicl import (
+    BackendError,
+    CorruptError,
+    Engine,
+    Example,
+    Index,
+    LockedError,
+    Policy,
+    TaskError,
+)
 from ragicl.blender import UNTUNED
 from ragicl.cli import main
 from ragicl.tune import Candidate, tune
-from ragicl.tune.kept import NAME
+from ragicl.tune.kept import NAME, Kept
 from ragicl.tuned import Tuned
 
 FEW = (Candidate(4), Candidate(2), Candidate(4, order="nearest-first"), Candidate(2, ensemble=2))
@@ -86,7 +95,7 @@ def test_a_second_run_asks_only_what_is_new(folder):
         before = tune(engine, 5, candidates=FEW)
     with opened(folder, second := Counting()) as engine:
         after = tune(engine, 5, candidates=FEW)
-        content_free = 3 * min(12, 60)
+        content_free = 2 * min(12, 60)
         assert second.asked <= content_free < first.asked
         assert after.blend == before.blend
         engine.add([Example("a new sweet plum", "fruit")])
@@ -263,3 +272,63 @@ def test_what_cannot_be_read_can_be_forgotten(folder):
     assert result.exit_code == 0, result.output
     with opened(folder) as engine:
         assert engine.tuned is None
+
+
+def test_a_damaged_line_costs_what_follows_it(folder):
+    with opened(folder) as engine:
+        whole = tune(engine, 5, candidates=FEW)
+    lines = (folder / NAME).read_bytes().splitlines(keepends=True)
+    (folder / NAME).write_bytes(b"".join([*lines[:2], lines[2][:40] + lines[3], *lines[4:]]))
+    with opened(folder, lm := Counting()) as engine:
+        assert tune(engine, 5, candidates=FEW).blend == whole.blend
+    assert lm.asked > 60
+
+
+def test_one_process_tunes_at_a_time(folder):
+    with (
+        opened(folder) as engine,
+        Kept(engine),
+        pytest.raises(LockedError, match="another process is tuning"),
+    ):
+        tune(engine, 5, candidates=FEW)
+    with opened(folder) as engine:
+        assert tune(engine, 5, candidates=FEW[:1]).evidence["rows"] == 60
+
+
+def test_another_seed_goes_on_from_what_is_known(folder):
+    with opened(folder) as engine:
+        tune(engine, 1e-9, candidates=FEW[:1], seed=0)
+    with opened(folder) as engine:
+        tuned = tune(engine, 1e-9, candidates=FEW[:1], seed=1)
+    assert 8 <= tuned.evidence["rows"] < 60
+
+
+def test_a_model_without_a_chat_format_is_tuned_without(folder):
+    class Plain(EchoLM):
+        def chat(self, messages):
+            raise BackendError("no chat format")
+
+    chat = Candidate(4, template="chat")
+    with opened(folder, Plain()) as engine:
+        tuned = tune(engine, 5, candidates=(chat, Candidate(4)))
+        assert {trial["candidate"] for trial in tuned.evidence["trials"]} == {Candidate(4).name}
+        with pytest.raises(BackendError, match="no chat format"):
+            tune(engine, 5, candidates=(chat, Candidate(2, template="chat")))
+
+
+def test_texts_that_do_not_fit_do_not_end_it(folder):
+    with opened(folder) as engine:
+        engine.add([Example(f"{'apple ' * 3000}{i}", "fruit") for i in range(30)])
+        engine.add([Example(f"{'x' * 30} {i}", "tool") for i in range(3)])
+        tuned = tune(engine, 5, candidates=FEW[:2])
+    assert tuned.evidence["rows"] == 93
+
+
+def test_the_template_that_was_asked_for_is_kept(folder):
+    pattern = "Text: {input}\nKind: {output}"
+    command = ["tune", str(folder), "--lm", "echo:2000", "--minutes", "0.0001"]
+    result = CliRunner().invoke(main, [*command, "--template", pattern])
+    assert result.exit_code == 0, result.output
+    with opened(folder) as engine:
+        assert engine.tuned is not None
+        assert "".join(engine.template.render("x", [])).endswith("Text: x\nKind:")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from ragicl.engine import Engine
+from ragicl.errors import BackendError, TaskError
 from ragicl.order import Ordering
 from ragicl.policy import Selection
 from ragicl.prompt import named_template
@@ -40,7 +42,8 @@ class Candidate:
         template = engine.template
         if self.template is not None:
             chat = engine.lm.chat if engine.lm else None
-            template = named_template(self.template, "classify", None, chat)
+            said = getattr(template, "instruction", None)  # a template may have none
+            template = named_template(self.template, "classify", said, chat)
         alone = replace(
             engine.policy,
             decide="lm",
@@ -54,6 +57,27 @@ class Candidate:
             ensemble=self.ensemble,
         )
         return Engine(engine.index, engine.lm, template, alone)
+
+
+def possible(candidates: Sequence[Candidate], engine: Engine) -> list[Candidate]:
+    """Return the candidates that an engine's model and policy allow.
+
+    Not every model has a chat format, and attention over blocks cannot read one.
+
+    :raises BackendError: where the model allows none
+    :raises TaskError: where the policy allows none
+    """
+    found, refused = [], None
+    for candidate in candidates:
+        try:
+            candidate.prompting(engine)
+        except (BackendError, TaskError) as error:
+            refused = error
+        else:
+            found.append(candidate)
+    if refused is not None and not found:
+        raise refused
+    return found
 
 
 CANDIDATES = (

@@ -11,8 +11,10 @@ import numpy as np
 
 from ragicl.calibrate import SOURCES, Blend, Evidence, Fitted, batch_offsets, fit_blend
 from ragicl.engine import Engine
+from ragicl.errors import BudgetError
 from ragicl.protocols import FloatArray
 from ragicl.records import Example
+from ragicl.retrieve import Retriever
 from ragicl.ridge import Columns, Doubles
 
 EMPTY = ("N/A", "[MASK]")  # texts without content (Zhao et al. 2021)
@@ -20,28 +22,30 @@ QUERIES = 12  # whose demonstrations are followed by such texts
 WORDS = 12  # in a text of random words of the domain (Fei et al. 2023)
 
 
-def content_free(engine: Engine, rows: Sequence[Example], seed: int) -> dict[str, FloatArray]:
+def content_free(
+    engine: Engine, rows: Sequence[Example], labels: Sequence[str], seed: int
+) -> dict[str, FloatArray]:
     """Return offsets from what the model says after texts that say nothing.
 
     :param engine: asks the language model alone
     :param rows: examples of the index, whose demonstrations they follow
-    :return: ``contextual`` and ``domain``, each of shape (labels,)
+    :return: ``contextual`` and ``domain``, each of shape (labels,), where such texts fit
     """
     draw = np.random.default_rng(seed)
     some = rows[:QUERIES]
     words = [word for row in rows for word in row.input.split()]
-    near = [
-        answer.neighbors
-        for answer in engine.predict_all([r.input for r in some], exclude=[r.id for r in some])
-    ]
+    near = [found.neighbors for found in Retriever(engine.index, engine.policy).find_others(some)]
     texts = {
         "contextual": [EMPTY[i % len(EMPTY)] for i in range(len(some))],
         "domain": [" ".join(draw.choice(words, WORDS)) for _ in some],
     }
     found = {}
     for name, own in texts.items():
-        answers = engine.predict_with(own, near)
-        said = [[answer.probs[label] for label in engine.labels] for answer in answers]
+        try:
+            answers = list(engine.predict_with(own, near))
+        except BudgetError:  # where words are not set apart, twelve of them are long
+            continue
+        said = [[answer.probs[label] for label in labels] for answer in answers]
         found[name] = batch_offsets(np.log(np.maximum(said, 1e-9)).astype(np.float32))
     return found
 

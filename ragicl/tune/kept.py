@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from ragicl.batch import settings_of
 from ragicl.engine import Engine
-from ragicl.errors import StoreError, first_line
+from ragicl.errors import LockedError, StoreError, first_line
 from ragicl.policy import TUNABLE
 from ragicl.protocols import FloatArray
 from ragicl.tune.candidates import Candidate
@@ -24,6 +26,7 @@ class Kept:
     """Log-probabilities by candidate and example; lines of a file that a killed run leaves whole.
 
     What was kept for other examples, labels, models or settings is of no use, and is replaced.
+    One process at a time has it open.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -33,20 +36,54 @@ class Kept:
         self._head = json.loads(json.dumps(settings))
         self._said: dict[str, dict[str, list[float]]] = {}
         self._spent: dict[str, float] = {}
-        for line in self._lines():
-            self._note(line)
+        self._lock = FileLock(self._file.with_name(f"{NAME}.lock"))
+
+    def __enter__(self) -> Self:
+        """Read what is there.
+
+        :raises LockedError: where another process is tuning
+        :raises StoreError: where the folder cannot be written
+        """
+        folder = self._file.parent
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise LockedError(f"another process is tuning {folder}; wait for it") from error
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to {folder}: {first_line(error)}; what tuning finds is kept there"
+            ) from error
+        try:
+            for line in self._lines():
+                self._note(line)
+        except OSError as error:
+            self._lock.release()
+            raise StoreError(
+                f"cannot read {self._file}: {first_line(error)}; remove it, and run it again"
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.release()
 
     def __contains__(self, asked: tuple[Candidate, str]) -> bool:
         candidate, identity = asked
         return identity in self._said.get(candidate.name, {})
 
+    def first(self, candidate: Candidate, ids: Sequence[str]) -> int:
+        """Return how many of the first examples are known, in a row."""
+        known = self._said.get(candidate.name, {})
+        return next((place for place, own in enumerate(ids) if own not in known), len(ids))
+
     def of(self, candidate: Candidate, ids: Sequence[str]) -> FloatArray:
         """Return log P(label | prompt) in nats of the first examples that are known in a row."""
-        known, rows = self._said.get(candidate.name, {}), []
-        for identity in ids:
-            if identity not in known:
-                break
-            rows.append(known[identity])
+        known = self._said.get(candidate.name, {})
+        rows = [known[identity] for identity in ids[: self.first(candidate, ids)]]
         return np.array(rows, dtype=np.float32)
 
     def seconds(self, candidate: Candidate) -> float:
@@ -76,7 +113,7 @@ class Kept:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
             raise StoreError(
-                f"cannot write {self._file}: {first_line(error)}; make room and run it again"
+                f"cannot write {self._file}: {first_line(error)}; mend that, and run it again"
             ) from error
         self._note(line)
 
@@ -93,7 +130,10 @@ class Kept:
             for line in file:
                 if not line.endswith(b"\n"):
                     break  # a killed run's last
-                lines.append(json.loads(line))
+                try:
+                    lines.append(json.loads(line))
+                except ValueError:
+                    break  # damaged: what follows is asked again
                 end += len(line)
             file.truncate(end)
         if lines and lines[0] != self._head:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from ragicl.protocols import FloatArray
 from ragicl.records import Example, Prediction
 from ragicl.retrieve import Found, Retriever
 from ragicl.ridge import Columns
-from ragicl.tune.candidates import CANDIDATES, Candidate
+from ragicl.tune.candidates import CANDIDATES, Candidate, possible
 from ragicl.tune.finish import content_free, figures, fit_ways, sources
 from ragicl.tune.kept import Kept
 from ragicl.tuned import Tuned
@@ -63,26 +63,31 @@ def tune(
     :param engine: whose index, language model and other settings are kept
     :param minutes: when the search ends; one candidate is tried on a few examples in any case
     :raises TaskError: where text is written, no language model is there, or examples are too few
+    :raises LockedError: where another process is tuning the index
+    :raises StoreError: where the index's folder cannot be written
     """
-    return _Search(engine, minutes, seed, told).run(candidates)
+    if engine.generates or engine.lm is None:
+        raise TaskError("tuning takes labels to choose from, and a language model to choose")
+    with Kept(engine) as kept:
+        return _Search(engine, engine.lm.description, kept, minutes, seed, told).run(candidates)
 
 
 class _Search:
     """One run."""
 
-    def __init__(self, engine: Engine, minutes: float, seed: int, told: Told) -> None:
-        if engine.generates or engine.lm is None:
-            raise TaskError("tuning takes labels to choose from, and a language model to choose")
+    def __init__(
+        self, engine: Engine, lm: str, kept: Kept, minutes: float, seed: int, told: Told
+    ) -> None:
         self._engine = engine
         self._labels = engine.labels
-        self._lm = engine.lm.description
+        self._lm = lm
+        self._kept = kept
         self._start, self._seconds = time.monotonic(), 60 * minutes
         self._seed, self._told = seed, told
-        self._rows = _drawn(engine, seed)
+        self._rows = _drawn(engine, self._labels, seed)
         self._ids = [row.id for row in self._rows]
         places = {label: place for place, label in enumerate(self._labels)}
         self._gold = np.array([places[row.output] for row in self._rows], dtype=np.int64)
-        self._kept = Kept(engine)
         self._voters, self._index_says = self._without_model()
         silent = fit_blend(self._index_says, self._gold, self._labels).blend
         # All examples tell what the other sources are worth; few are shown to the model.
@@ -91,7 +96,7 @@ class _Search:
 
     def run(self, candidates: Sequence[Candidate]) -> Tuned:
         """Halve the candidates until one is left, and let it see as much as time allows."""
-        alive, size = list(candidates), min(FIRST, len(self._rows))
+        alive, size = possible(candidates, self._engine), min(FIRST, len(self._rows))
         while len(alive) > 1:
             trials: list[Trial] = []
             for candidate in alive:  # what time leaves no room for is not tried
@@ -114,16 +119,17 @@ class _Search:
         """Ask about the first rows, as far as this share of the time allows."""
         engine = candidate.prompting(self._engine)
         left = [row for row in self._rows[:size] if (candidate, row.id) not in self._kept]
-        done = size - len(left)
+        ids = self._ids[:size]
+        done = self._kept.first(candidate, ids)
         for start in range(0, len(left), CHUNK):
             if done >= min(FIRST, size) and self._late(share):
                 break
             some = left[start : start + CHUNK]
             begun = time.monotonic()
-            said = _said(engine, some)
-            ids = [row.id for row in some]
-            self._kept.add(candidate, ids, said, time.monotonic() - begun)
-            done += len(some)
+            said = _said(engine, some, self._labels)
+            asked = [row.id for row in some]
+            self._kept.add(candidate, asked, said, time.monotonic() - begun)
+            done = self._kept.first(candidate, ids)
             self._told(f"tuning: {candidate.name}", done, size)
         evidence, gold = self._evidence(candidate, size)
         loss = fit_blend(evidence, gold, self._labels, start=self._usual).loss
@@ -154,7 +160,8 @@ class _Search:
         """Return the candidate with its best calibration; without the model, if better."""
         evidence, asked = self._evidence(candidate, len(self._rows))
         gold = asked
-        offsets = content_free(candidate.prompting(self._engine), self._rows, self._seed)
+        prompting = candidate.prompting(self._engine)
+        offsets = content_free(prompting, self._rows, self._labels, self._seed)
         ways = fit_ways(evidence, gold, self._labels, offsets, self._usual)
         name = min(ways, key=lambda way: ways[way].loss)
         best = ways[name]
@@ -184,13 +191,13 @@ class _Search:
         )
 
 
-def _drawn(engine: Engine, seed: int) -> list[Example]:
+def _drawn(engine: Engine, labels: Collection[str], seed: int) -> list[Example]:
     """Return examples to ask about, in random order.
 
     :raises TaskError: where there are too few
     """
     sample = engine.index.sample(MOST, seed, where=engine.policy.where)
-    known = [example for example in sample if example.output in engine.labels]
+    known = [example for example in sample if example.output in labels]
     if len(known) < FEWEST:
         raise TaskError(
             f"{len(known)} examples are too few to tune on; add some to {engine.index.path}, "
@@ -199,13 +206,13 @@ def _drawn(engine: Engine, seed: int) -> list[Example]:
     return [known[i] for i in np.random.default_rng(seed).permutation(len(known))]
 
 
-def _said(engine: Engine, rows: Sequence[Example]) -> FloatArray:
+def _said(engine: Engine, rows: Sequence[Example], labels: Sequence[str]) -> FloatArray:
     """Return log P(label | prompt) in nats; where a text does not fit, labels are all alike."""
     answers = engine.try_all([row.input for row in rows], exclude=[row.id for row in rows])
     said = [
-        [answer.probs[label] for label in engine.labels]
+        [answer.probs[label] for label in labels]
         if isinstance(answer, Prediction)
-        else [1 / len(engine.labels)] * len(engine.labels)
+        else [1 / len(labels)] * len(labels)
         for answer in answers
     ]
     return np.log(np.maximum(said, 1e-9)).astype(np.float32)
