@@ -16,10 +16,14 @@ from ragicl.options import (
     command_line,
     data_file,
     decide_option,
+    dtype_option,
     engine_options,
+    finished,
     listed_names,
+    lm_option,
     open_engine,
     queries_of,
+    template_option,
 )
 from ragicl.show import (
     block,
@@ -224,8 +228,20 @@ def prompt(index: Path, text: str, **options: Any) -> None:
 )
 @click.option("--forget", is_flag=True, help="Forget what tuning found before, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
-@engine_options
-def tune_command(index: Path, minutes: float, forget: bool, as_json: bool, **options: Any) -> None:
+@click.option("--seed", default=0, show_default=True, help="Which examples are tried first.")
+@lm_option
+@dtype_option
+@template_option
+def tune_command(
+    index: Path,
+    minutes: float,
+    forget: bool,
+    as_json: bool,
+    seed: int,
+    lm: str,
+    dtype: str,
+    template: str | None,
+) -> None:
     """Find how to prompt, to calibrate and to blend, on the index's own examples.
 
     Each is left out of its own search, so no test rows are needed. What does best is written into
@@ -237,7 +253,9 @@ def tune_command(index: Path, minutes: float, forget: bool, as_json: bool, **opt
     ragicl tune indexes/support --minutes 60 --json
     ragicl tune indexes/support --forget
     """
+    from ragicl.engine import Engine
     from ragicl.index import Index
+    from ragicl.policy import DEFAULT
     from ragicl.tune import tune
 
     if forget:
@@ -245,11 +263,11 @@ def tune_command(index: Path, minutes: float, forget: bool, as_json: bool, **opt
             opened.keep_tuned(None)
         click.echo(f"{index}: what was tuned is forgotten", err=True)
         return
-    chosen = {**options, "decide": "blend", "template": options["template"] or "plain"}
-    with open_engine(index, chosen) as engine:
+    usual = Engine.open(index, lm=lm, dtype=dtype, template=template or "plain", policy=DEFAULT)
+    with finished(usual) as engine:
         with steps() as told:
-            found = tune(engine, minutes, seed=options["seed"], told=told)
-        found = replace(found, template=found.template or options["template"])
+            found = tune(engine, minutes, seed=seed, told=told)
+        found = replace(found, template=found.template or template)
         engine.index.keep_tuned(found.as_json())
     shown = found.as_json()
     click.echo(json.dumps(shown, indent=2, ensure_ascii=False) if as_json else tuning(found))

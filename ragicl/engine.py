@@ -467,8 +467,10 @@ class Engine:
 
     def _judged(self, prediction: Prediction) -> Prediction:
         """Return a blend's prediction with the label set, or the abstention, that was asked for."""
-        record = self.tuned.record if self.tuned else Record()
         sets, answer = self.policy.sets, self.policy.answer
+        record = Record()
+        if self.tuned is not None and not sets is answer is None:
+            record = self.tuned.promised(self.policy, len(self.index))
         if sets is not None:
             held = label_set(prediction.probs, record.least(sets))
             prediction = replace(prediction, label_set=held)

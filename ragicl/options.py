@@ -48,23 +48,27 @@ column_options = together(
     ),
 )
 
+lm_option = click.option(
+    "--lm", default="smollm2", show_default=True, help="Language model: smollm2 or hf:NAME."
+)
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Precision; auto takes the faster one here.",
+)
+template_option = click.option(
+    "--template",
+    help="plain, chat, or a text with {input} and {output}.  [tuned, or plain]",
+)
+
 engine_options = together(
     click.option("--k", type=int, help="Demonstrations to retrieve.  [tuned, or 8]"),
     click.option("--budget", type=int, help="Most tokens of prompt and answer.  [the model's]"),
-    click.option(
-        "--lm", default="smollm2", show_default=True, help="Language model: smollm2 or hf:NAME."
-    ),
-    click.option(
-        "--dtype",
-        type=click.Choice(["auto", "float32", "bfloat16"]),
-        default="auto",
-        show_default=True,
-        help="Precision; auto takes the faster one here.",
-    ),
-    click.option(
-        "--template",
-        help="plain, chat, or a text with {input} and {output}.  [tuned, or plain]",
-    ),
+    lm_option,
+    dtype_option,
+    template_option,
     click.option("--instruction", help="What the prompt begins with."),
     click.option(
         "--labels", help='Choose among these only, separated by commas; quote one that holds a ",".'
@@ -228,13 +232,21 @@ def open_engine(path: Path, options: dict[str, Any]) -> Engine:
         **{name: options[name] for name in FIELDS},
         **chosen,
     )
-    if not engine.index.manifest.complete:
-        engine.close()
-        raise TaskError(
-            f"{path} is not finished; run `ragicl index {engine.index.manifest.source} "
-            f"--out {path}` again to embed the rest"
-        )
-    return engine
+    return finished(engine)
+
+
+def finished(engine: Engine) -> Engine:
+    """Return an engine whose index is finished; close any other.
+
+    :raises TaskError: where rows are still to be embedded
+    """
+    if engine.index.manifest.complete:
+        return engine
+    path, source = engine.index.path, engine.index.manifest.source
+    engine.close()
+    raise TaskError(
+        f"{path} is not finished; run `ragicl index {source} --out {path}` again to embed the rest"
+    )
 
 
 def listed_names(text: str) -> tuple[str, ...]:

@@ -8,9 +8,12 @@ from typing import Any, Self
 
 from ragicl.calibrate import Blend
 from ragicl.conformal import Record
-from ragicl.errors import CorruptError
+from ragicl.errors import CorruptError, TaskError
 from ragicl.policy import DEFAULT, Policy
 from ragicl.records import NOTHING
+
+NARROWING = ("labels", "where", "budget", "fixed")  # settings that are tuned at their usual values
+SHRUNK = 0.1  # share of the examples that may be gone before the record no longer holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,30 @@ class Tuned:
                 f"what tuning found cannot be read ({error}); forget it with "
                 f"`ragicl tune INDEX --forget`, and tune again"
             ) from error
+
+    def promised(self, policy: Policy, examples: int) -> Record:
+        """Return the record, where it holds for answers by this policy.
+
+        :param examples: that the index has now
+        :raises TaskError: where other prompts or examples were tuned
+        """
+        changed = [
+            name
+            for name, own in asdict(self.policy_over(policy)).items()
+            if own != getattr(policy, name)
+        ]
+        changed += [name for name in NARROWING if getattr(policy, name) != getattr(DEFAULT, name)]
+        if changed:
+            raise TaskError(
+                f"sets and answer go by what tuning recorded, which was with another "
+                f"{changed[0]}; leave {changed[0]} out"
+            )
+        if examples < (1 - SHRUNK) * self.evidence["examples"]:
+            raise TaskError(
+                f"sets and answer go by what tuning recorded of {self.evidence['examples']} "
+                f"examples, and {examples} are left; run `ragicl tune` again"
+            )
+        return self.record
 
     def policy_over(self, base: Policy = DEFAULT) -> Policy:
         """Return a policy with what tuning chose."""

@@ -172,6 +172,22 @@ def test_sets_and_abstention_go_by_what_was_recorded(folder):
         engine.predict("sweet apple")
 
 
+def test_promises_hold_for_what_was_tuned_alone(folder):
+    with opened(folder) as engine:
+        engine.index.keep_tuned(tune(engine, 5, candidates=FEW[:1]).as_json())
+    for chosen in ({"k": 1}, {"labels": ("fruit", "tool")}, {"budget": 90}):
+        with opened(folder, sets=0.9, **chosen) as engine:
+            with pytest.raises(TaskError, match=f"another {next(iter(chosen))}"):
+                engine.predict("sweet apple")
+            assert engine.tuned.blend.ridge > 0, "the blend itself is used"
+    with opened(folder, answer=0.9) as engine:
+        engine.add([Example("a new sweet plum", "fruit")])
+        assert engine.predict("sweet apple").output == "fruit"
+        engine.remove([example.id for example in list(engine.index)[:20]])
+        with pytest.raises(TaskError, match="60 examples, and 41 are left"):
+            engine.predict("sweet apple")
+
+
 def test_strange_texts_are_out_of_scope(folder):
     with opened(folder, scope=0.05) as engine:
         own, strange = engine.predict_all(["sweet ripe pear", "quantum flux of neutrinos"])

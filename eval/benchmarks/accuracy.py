@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ragicl import Engine, Policy
+from ragicl.atomic import write_whole
 from ragicl.calibrate import SOURCES
 from ragicl.conformal import Record
 from ragicl.evaluate.measures.intervals import Resampling
@@ -61,7 +62,7 @@ def main() -> None:
                 ),
                 Limits(None, None, lambda name, done, total: None),
             )[0]
-            file.write_text(json.dumps(measured(task, options.minutes), indent=1))
+            write_whole(file, json.dumps(measured(task, options.minutes), indent=1).encode())
             task.engine.close()
         if file.exists():
             found[spec.name] = json.loads(file.read_text())

@@ -174,6 +174,7 @@ class _Search:
         report: dict[str, Any] = {
             "rows": len(gold),
             "seconds": round(time.monotonic() - self._start, 1),
+            "examples": len(self._engine.index),
             "generation": self._engine.index.generation,
             "blend": figures(best.held_out, gold),
             "alone": sources(evidence, asked),
