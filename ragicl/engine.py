@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -107,7 +107,13 @@ class Engine:
         :param dtype: ``float32``, ``bfloat16``, or ``auto`` for the faster one here
         :raises StoreError: where the index cannot be opened
         :raises BackendError: where the language model cannot be opened
+        :raises TaskError: where the policy makes no sense here, or has no such field
         """
+        known = {field.name for field in fields(Policy)}
+        if unknown := sorted(set(chosen) - known):
+            raise TaskError(
+                f"a policy has no field {unknown[0]!r}; it has {', '.join(sorted(known))}"
+            )
         index = Index.open(path)
         try:
             votes = chosen.get("decide", (policy or DEFAULT).decide) == "knn"

@@ -89,7 +89,6 @@ class Policy:
 
     def __post_init__(self) -> None:
         votes = self.k > 0 and not self.generate
-        accuracy = 0.5 if self.exit is None else self.exit
         for wrong, message in (
             (self.k < 0, f"k is {self.k}; it must be 0 or more"),
             (_below_one(self.budget), f"budget is {self.budget}; it must be 1 or more"),
@@ -133,10 +132,9 @@ class Policy:
                 "sets hold the right label so often, and a shortlist may leave it out; use one "
                 "of the two",
             ),
-            (
-                not 0 < (0.5 if self.scope is None else self.scope) < 1,
-                f"scope is {self.scope}; it must be between 0 and 1",
-            ),
+            (_no_share(self.sets), f"sets is {self.sets}; it must be between 0 and 1"),
+            (_no_share(self.answer), f"answer is {self.answer}; it must be between 0 and 1"),
+            (_no_share(self.scope), f"scope is {self.scope}; it must be between 0 and 1"),
             (
                 self.attention not in ATTENTIONS,
                 f"attention is {self.attention!r}; use one of {', '.join(ATTENTIONS)}",
@@ -150,7 +148,7 @@ class Policy:
                 self.attention != "exact" and self.fixed > 0,
                 "attention blocks keeps every demonstration's states already; leave fixed out",
             ),
-            (not 0 < accuracy < 1, f"exit is {self.exit}; it must be between 0 and 1"),
+            (_no_share(self.exit), f"exit is {self.exit}; it must be between 0 and 1"),
             (
                 not votes and (self.decide == "knn" or self.exit is not None),
                 "a vote needs neighbours and labels: k of 1 or more, and no generating",
@@ -158,6 +156,10 @@ class Policy:
         ):
             if wrong:
                 raise TaskError(message)
+
+
+def _no_share(value: float | None) -> bool:
+    return value is not None and not 0 < value < 1
 
 
 def _below_one(value: int | None) -> bool:

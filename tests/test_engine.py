@@ -428,3 +428,10 @@ def test_room_for_texts_grows_with_the_examples(texts_folder):
 def test_sets_and_a_shortlist_promise_different_things():
     with pytest.raises(TaskError, match="use one of the two"):
         Policy(sets=0.9, shortlist=5)
+
+
+def test_a_field_that_no_policy_has_is_named(folder):
+    with pytest.raises(TaskError, match="no field 'neighbours'; it has answer, attention"):
+        Engine.open(folder, lm=EchoLM(), neighbours=3)
+    with pytest.raises(TaskError, match=r"sets is 1\.5"):
+        Policy(sets=1.5)

@@ -53,7 +53,8 @@ def blend(task: Task, seed: int) -> Reference:
     policy = replace(tuned.policy_over(engine.policy) if tuned else engine.policy, decide="blend")
     template = engine.template
     if tuned and tuned.template:
-        template = named_template(tuned.template, engine.index.kind, None, task.lm.chat)
+        said = getattr(template, "instruction", None)
+        template = named_template(tuned.template, engine.index.kind, said, task.lm.chat)
     blended = Engine(engine.index, engine.lm, template, policy, tuned)
     start = time.perf_counter()
     made = answering(task, blended)  # its first answer fits the regression
