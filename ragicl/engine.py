@@ -423,7 +423,7 @@ class Engine:
         *,
         exact: bool = False,
     ) -> Iterator[Prediction]:
-        lm, labels = self._lm(), self.labels
+        labels = self.labels
         spent: Timings = {}
         self._scorer.load()
         with timed(spent, "score"):
@@ -435,7 +435,7 @@ class Engine:
             else self._alone(found, timings, labels, scores)
         )
         for own, answer in zip(prompts, answers, strict=True):
-            yield replace(answer, prompt=own[0], lm=lm.description)
+            yield replace(answer, prompt=own[0], lm=self._scorer.description)
 
     def _alone(
         self,

@@ -28,6 +28,11 @@ class Scorer:
         self._template = template
         self._policy = policy
 
+    @property
+    def description(self) -> str:
+        """Which weights and precision answer, and how they attend."""
+        return self._scoring.description
+
     def load(self) -> None:
         """Load what the first answer needs."""
         self._lm.load()
