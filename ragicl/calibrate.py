@@ -164,8 +164,13 @@ def batch_offsets(lm: FloatArray) -> FloatArray:
 
 def mean_surprise(probs: Doubles, gold: Columns) -> float:
     """Return the mean negative log-probability of the right labels, in nats."""
-    own = probs[np.arange(len(gold)), gold]
-    return float(-np.log(np.maximum(own, np.exp(FLOOR))).mean())
+    return float(surprises(probs, gold).mean())
+
+
+def surprises(probs: Doubles, gold: Columns) -> Doubles:
+    """Return the negative log-probability of each right label, in nats, shape (rows,)."""
+    own = np.maximum(probs[np.arange(len(gold)), gold], np.exp(FLOOR))
+    return np.asarray(-np.log(own))
 
 
 def _fit(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ragicl.blender import Blender
-from ragicl.calibrate import WITH_FEATURES, Blend, Evidence, fit_blend
+from ragicl.calibrate import WITH_FEATURES, Blend, Evidence, fit_blend, surprises
 from ragicl.conformal import Record
 from ragicl.decide import from_votes
 from ragicl.engine import CHUNK, Engine
@@ -19,7 +19,7 @@ from ragicl.features import features_of
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Prediction
 from ragicl.retrieve import Found, Retriever
-from ragicl.ridge import Columns
+from ragicl.ridge import Columns, Doubles
 from ragicl.tune.candidates import CANDIDATES, Candidate, possible
 from ragicl.tune.finish import content_free, figures, fit_ways, sources
 from ragicl.tune.kept import Kept
@@ -35,19 +35,27 @@ Told = Callable[[str, int, int], None]
 """Told what is being tried, how many examples are done, and of how many."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Trial:
     """How a candidate did.
 
-    :ivar rows: examples it was tried on
-    :ivar loss: mean negative log-likelihood of its blend on examples it was not fitted on, in nats
+    :ivar losses: negative log-likelihood of each by a blend it was not fitted on, in nats
     :ivar seconds: of the language model, for each
     """
 
     candidate: Candidate
-    rows: int
-    loss: float
+    losses: Doubles
     seconds: float
+
+    @property
+    def rows(self) -> int:
+        """How many examples it was tried on."""
+        return len(self.losses)
+
+    @property
+    def loss(self) -> float:
+        """The mean loss."""
+        return float(self.losses.mean())
 
 
 def tune(
@@ -106,8 +114,9 @@ class _Search:
             whole = sorted((t for t in trials if t.rows == size), key=lambda t: t.loss)
             late = self._late(SEARCH_SHARE) or size == len(self._rows)
             # Those that time did not let finish are not compared on fewer rows.
-            best = [trial.candidate for trial in whole or trials]
-            alive = best[: 1 if late else max(1, len(alive) // 2)]
+            best = whole or trials
+            number = 1 if late else max(1, len(alive) // 2)
+            alive = [t.candidate for t in best[:number]] if number > 1 else [cheapest(best)]
             size = min(2 * size, len(self._rows))
         self._trials.append(self._try(alive[0], len(self._rows), 1.0))
         return self._finished(alive[0])
@@ -132,8 +141,8 @@ class _Search:
             done = self._kept.first(candidate, ids)
             self._told(f"tuning: {candidate.name}", done, size)
         evidence, gold = self._evidence(candidate, size)
-        loss = fit_blend(evidence, gold, self._labels, start=self._usual).loss
-        return Trial(candidate, len(gold), loss, self._kept.seconds(candidate))
+        held_out = fit_blend(evidence, gold, self._labels, start=self._usual).held_out
+        return Trial(candidate, surprises(held_out, gold), self._kept.seconds(candidate))
 
     def _evidence(self, candidate: Candidate, size: int) -> tuple[Evidence, Columns]:
         """Return what is said of the first rows, as far as they are known, and their labels."""
@@ -190,6 +199,20 @@ class _Search:
             Record.of(best.held_out, gold),
             report,
         )
+
+
+def cheapest(trials: Sequence[Trial]) -> Candidate:
+    """Return the quickest candidate that is as good as the best, as far as the rows can tell.
+
+    That is within one standard error of the difference (Breiman et al. 1984), on the same rows.
+    """
+    best = min(trials, key=lambda trial: trial.loss)
+    as_good = []
+    for trial in trials:
+        worse = trial.losses[: best.rows] - best.losses[: trial.rows]
+        if worse.mean() <= worse.std() / np.sqrt(len(worse)):
+            as_good.append(trial)
+    return min(as_good, key=lambda trial: trial.seconds).candidate
 
 
 def _drawn(engine: Engine, labels: Collection[str], seed: int) -> list[Example]:
