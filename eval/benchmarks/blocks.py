@@ -122,7 +122,7 @@ def engine_of(index: Path, k: int, size: int, int8: bool) -> Engine:
     if size:
         groups = ExampleGroups(opened, template, size)
         lm = lm.with_blocks(groups, index.parent / "states", DISK, int8=int8)
-    return Engine(opened, lm, template, Policy(k=k, budget=BUDGET))
+    return Engine(opened, lm, template, Policy(k=k, budget=BUDGET, decide="lm"))
 
 
 def measure(index: Path, k: int, batch: Sequence[Query]) -> list[Row]:

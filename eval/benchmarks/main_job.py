@@ -17,6 +17,7 @@ import pyarrow.parquet
 from common import DATA, Row, accuracy, ragicl, read_rows, sample, write_rows
 
 K = 5
+ALONE = ("--decide", "lm")  # the language model by itself
 
 
 def main() -> None:
@@ -35,7 +36,9 @@ def main() -> None:
         index, out = folder / f"index-{ending}", folder / f"lm-{ending}.jsonl"
         built = ragicl("index", folder / f"train.{ending}", "--out", index)
         print(f"{ending}: index ready after {built:.0f} s")
-        ragicl("predict", index, "--file", folder / f"test.{ending}", "--k", K, "--out", out)
+        ragicl(
+            "predict", index, "--file", folder / f"test.{ending}", "--k", K, *ALONE, "--out", out
+        )
         predictions[ending] = read_rows(out)
     report(predictions["jsonl"], "language model")
     for k in (1, K):

@@ -27,7 +27,10 @@ from ragicl.backends.hf.load import unpacked_copy
 from ragicl.backends.packaged import SMOLLM2
 
 QUERIES = 40
-SETS = {"k8": Policy(k=8, budget=1024), "1024": Policy(k=100, budget=1024)}  # 100: more than fit
+SETS = {
+    "k8": Policy(k=8, budget=1024, decide="lm"),
+    "1024": Policy(k=100, budget=1024, decide="lm"),
+}  # 100: more than fit
 
 
 def main() -> None:
@@ -84,12 +87,12 @@ def compose(folder: Path, name: str) -> Path:
     with Engine.open(index, policy=SETS[name]) as engine:
         write_pool(engine, rows, folder)
         described = {
-            "policy": {"k": engine.policy.k, "budget": engine.policy.budget},
+            "policy": {"k": engine.policy.k, "budget": engine.policy.budget, "decide": "lm"},
             "labels": engine.labels,
             "answers": [engine.template.answer(label) for label in engine.labels],
             "queries": [query(engine, row) for row in rows[:-1]],
         }
-    with Engine.open(index, policy=Policy(k=1)) as engine:
+    with Engine.open(index, policy=Policy(k=1, decide="lm")) as engine:
         described["warm_up"] = query(engine, rows[-1])
     task.write_text(json.dumps(described, ensure_ascii=False, indent=1))
     return task

@@ -37,11 +37,13 @@ def main() -> None:
     parser.add_argument("--clusters", type=int, default=1)
     options = parser.parse_args()
     rows = read_rows(options.test)[: options.rows]
-    policy = Policy(k=options.k, fixed=options.fixed, clusters=options.clusters)
+    policy = Policy(k=options.k, fixed=options.fixed, clusters=options.clusters, decide="lm")
     engines = {
         "kept": Engine.open(options.index, lm=open_smollm2(), policy=policy),
         SLOW: Engine.open(options.index, lm=without_memory(), policy=policy),
-        f"{options.k} nearest alone": Engine.open(options.index, policy=Policy(k=options.k)),
+        f"{options.k} nearest alone": Engine.open(
+            options.index, policy=Policy(k=options.k, decide="lm")
+        ),
     }
     answers, seconds = in_turns(engines, [row["text"] for row in rows])
     for name, found in answers.items():

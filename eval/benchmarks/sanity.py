@@ -37,7 +37,7 @@ def main() -> None:
         replace(suite, sets=suite.sets[:1]),
         options.data,
         options.out,
-        lambda path, own: Engine.open(path, policy=Policy(**own)),
+        lambda path, own: Engine.open(path, policy=Policy(decide="lm", **own)),
         Limits(None, None, lambda name, done, total: None),
     )[0]
     outputs = np.random.default_rng(0).permutation([e.output for e in task.pool])
