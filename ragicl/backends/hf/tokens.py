@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from ragicl.backends.hf.kept import KeptIds
 from ragicl.protocols import Parts
 
 TAIL = 3  # tokens at a prompt's end that are encoded again together with the answers
-KEPT_PARTS = 2**16  # some 20 MB of demonstrations
 KEPT_ENDS = 64  # ends of prompts, which rarely differ, each with all its answers
+KEPT_MEETINGS = 2**16  # few, but where queries stand next to what varies
 
 Ids = Sequence[int]
 logger = logging.getLogger("ragicl")
@@ -49,7 +50,7 @@ class Tokens:
         self._tokenizer = tokenizer
         self._lock = RLock()
         self._start = self._find_start()
-        self.plain = lru_cache(KEPT_PARTS)(self._encode_part)
+        self.plain = KeptIds(self._encode_part)
         self._ends = lru_cache(KEPT_ENDS)(self._encode_ends)
         self._met: set[tuple[int, ...]] = set()  # tokens around ends of parts known to join
         self.joins = True
@@ -94,6 +95,8 @@ class Tokens:
         if meeting in self._met:
             return True
         if self._plain(["".join(texts)])[0] == [*ids[0], *ids[1]]:
+            if len(self._met) >= KEPT_MEETINGS:
+                self._met.clear()
             self._met.add(meeting)
         elif self.joins:
             self.joins = False
@@ -126,7 +129,7 @@ class Tokens:
             return 0, text
         return len(ids) - TAIL, tail
 
-    def _encode_part(self, text: str) -> Ids:
+    def _encode_part(self, text: str) -> array[int]:
         return array("i", self._plain([text])[0])
 
     def _encode_ends(

@@ -8,6 +8,7 @@ model runs in bf16.
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import shutil
@@ -209,6 +210,8 @@ class Tuner:
         write_whole(folder / DONE, json.dumps(asdict(done)).encode())
         for checkpoint in folder.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
+        del trainer, model
+        gc.collect()  # they hold each other, and would stay beside the next model
         return done
 
     def tuned(self, method: str, folder: Path, seed: int) -> PreTrainedModel:
