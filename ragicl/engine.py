@@ -263,7 +263,10 @@ class Engine:
         :raises BudgetError: where the text does not fit into the budget
         """
         if not self._asks:
-            raise TaskError("this asks no language model; to explain an answer, decide by lm")
+            raise TaskError(
+                "this policy or blend shows no demonstrations to a language model; to explain what "
+                "they would do, decide by lm (--decide lm)"
+            )
         lm = self._lm()
         (found,) = self._retriever.find([text], [exclude], {})
         prompt = self._composed(text, found)[0]

@@ -184,7 +184,7 @@ def test_a_blend_is_explained_by_its_own_probabilities(folder):
 def test_a_vote_has_nothing_to_explain(folder):
     with (
         opened(folder, k=3, decide="knn") as engine,
-        pytest.raises(TaskError, match="no language model"),
+        pytest.raises(TaskError, match="decide by lm"),
     ):
         engine.explain(TEXT)
 

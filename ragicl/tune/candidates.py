@@ -33,6 +33,11 @@ class Candidate:
         return f"{self.select} {self.k}, {self.order}{ensemble}{template}"
 
     @property
+    def read(self) -> int:
+        """Demonstrations that the model reads for a text."""
+        return self.k * self.ensemble
+
+    @property
     def fields(self) -> dict[str, object]:
         """The fields of a policy that it sets."""
         return {name: value for name, value in asdict(self).items() if name != "template"}
