@@ -278,7 +278,13 @@ def tune_command(
 @click.argument("text")
 @click.option("--label", help="The label, or the written answer, to explain.  [the predicted one]")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
-@decide_option
+@click.option(
+    "--decide",
+    type=click.Choice(["lm", "blend"]),
+    default="lm",
+    show_default=True,
+    help="Explain the language model's own answer, or the blend's where it shows demonstrations.",
+)
 @engine_options
 def explain_command(
     index: Path, text: str, label: str | None, as_json: bool, **options: Any
