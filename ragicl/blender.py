@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ragicl.calibrate import Blend, Evidence
+from ragicl.calibrate import USUAL, Blend, Evidence
 from ragicl.decide import from_votes
 from ragicl.features import Features
 from ragicl.index import Index
@@ -16,8 +16,8 @@ from ragicl.protocols import FloatArray
 from ragicl.retrieve import Found
 from ragicl.ridge import Doubles
 
-UNTUNED = Blend(lm=0.2, vote=0.1, ridge=0.9)
-"""Where nothing was tuned: near what was fitted on several public data sets."""
+UNTUNED = Blend(*USUAL)
+"""Where nothing was tuned."""
 
 
 class Blender:
@@ -50,10 +50,10 @@ class Blender:
         if self._deep is not None:
             self._deep.get()
 
-    def probs(
+    def answers(
         self, found: Sequence[Found], labels: tuple[str, ...], lm: FloatArray | None = None
-    ) -> Doubles:
-        """Return P(label | all evidence), shape (queries, labels).
+    ) -> tuple[Doubles, Doubles]:
+        """Return P(label | all evidence), shape (queries, labels), and each query's familiarity.
 
         Labels outside a query's shortlist get no probability.
 
@@ -61,27 +61,15 @@ class Blender:
             are out of the question; None where the language model has no weight
         """
         said = _shortlisted(found, labels) if lm is None else lm
-        return self.blend.probs(self.evidence(found, labels, said), labels)
-
-    def evidence(
-        self, found: Sequence[Found], labels: tuple[str, ...], lm: FloatArray | None = None
-    ) -> Evidence:
-        """Return what each source says of the queries."""
-        votes = [list(from_votes(own.voters[: self._voters], labels).values()) for own in found]
         prior = self._prior.get()
-        return Evidence(
-            lm,
-            np.array(votes, dtype=np.float32).reshape(len(found), len(labels)),
-            prior.likely(_values(prior, found), labels),
-            self._by_features(found, labels),
-        )
+        values = _values(prior, found)
+        evidence = self._said(found, labels, said, prior.likely(values, labels))
+        return self.blend.probs(evidence, labels), _familiarity(prior, values, found)
 
-    def _by_features(self, found: Sequence[Found], labels: tuple[str, ...]) -> FloatArray | None:
-        if self._deep is None or self._features is None:
-            return None
-        deep = self._deep.get()
-        read = self._features.of([own.text for own in found])
-        return deep.likely(deep.values(read, [own.exclude for own in found]), labels)
+    def evidence(self, found: Sequence[Found], labels: tuple[str, ...]) -> Evidence:
+        """Return what each source but the language model's answer says of the queries."""
+        prior = self._prior.get()
+        return self._said(found, labels, None, prior.likely(_values(prior, found), labels))
 
     def familiarity(self, found: Sequence[Found]) -> Doubles:
         """Return the share of the examples that are less like the others than a query is.
@@ -89,8 +77,25 @@ class Blender:
         :return: shape (queries,); low where a text may be out of scope
         """
         prior = self._prior.get()
-        near = [own.voters[0].similarity if own.voters else -1.0 for own in found]
-        return prior.familiarity(_values(prior, found), np.array(near))
+        return _familiarity(prior, _values(prior, found), found)
+
+    def _said(
+        self,
+        found: Sequence[Found],
+        labels: tuple[str, ...],
+        lm: FloatArray | None,
+        ridge: FloatArray,
+    ) -> Evidence:
+        votes = [list(from_votes(own.voters[: self._voters], labels).values()) for own in found]
+        vote = np.array(votes, dtype=np.float32).reshape(len(found), len(labels))
+        return Evidence(lm, vote, ridge, self._by_features(found, labels))
+
+    def _by_features(self, found: Sequence[Found], labels: tuple[str, ...]) -> FloatArray | None:
+        if self._deep is None or self._features is None:
+            return None
+        deep = self._deep.get()
+        read = self._features.of([own.text for own in found])
+        return deep.likely(deep.values(read, [own.exclude for own in found]), labels)
 
 
 def _shortlisted(found: Sequence[Found], labels: Sequence[str]) -> FloatArray | None:
@@ -104,3 +109,8 @@ def _shortlisted(found: Sequence[Found], labels: Sequence[str]) -> FloatArray | 
 def _values(prior: IndexRidge, found: Sequence[Found]) -> Doubles:
     vectors = np.stack([own.vector for own in found if own.vector is not None])
     return prior.values(vectors, [own.exclude for own in found])
+
+
+def _familiarity(prior: IndexRidge, values: Doubles, found: Sequence[Found]) -> Doubles:
+    near = [own.voters[0].similarity if own.voters else -1.0 for own in found]
+    return prior.familiarity(values, np.array(near))

@@ -20,8 +20,9 @@ from ragicl.records import NOTHING
 from ragicl.ridge import Columns, Doubles, smoothed, softmax
 
 SOURCES = ("lm", "vote", "ridge", "features")
-USUAL = (0.2, 0.1, 0.9, 0.0)  # powers near what was fitted on public sets: a fit's beginning
-WITH_FEATURES = (0.15, 0.1, 0.55, 0.55)
+Powers = tuple[float, float, float, float]
+USUAL: Powers = (0.2, 0.1, 0.9, 0.0)  # near what was fitted on several public sets
+WITH_FEATURES: Powers = (0.15, 0.1, 0.55, 0.55)
 LEAST = 1e-4  # share that a label without a single vote is given
 FLOOR = -14.0  # log-probabilities below are as good as this: a bound, not a measurement
 FOLDS = 5  # of the evidence, where a blend is judged by rows that it was not fitted on
@@ -100,7 +101,7 @@ class Blend:
         return softmax(np.where(impossible, -np.inf, values))
 
     @property
-    def powers(self) -> tuple[float, ...]:
+    def powers(self) -> Powers:
         """The sources' powers, in their order."""
         return self.lm, self.vote, self.ridge, self.features
 

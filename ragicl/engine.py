@@ -241,9 +241,11 @@ class Engine:
     def prompt(self, text: str, *, exclude: str | None = None) -> Prompt:
         """Return the prompt that a prediction would use; the model itself is not run.
 
+        Of an ensemble, the first.
+
         :raises BudgetError: where the text does not fit into the budget
         """
-        return self._compose(text, *self._retriever.find([text], [exclude], {}))
+        return self._composed(text, *self._retriever.find([text], [exclude], {}))[0]
 
     def explain(
         self, text: str, *, label: str | None = None, exclude: str | None = None
@@ -464,8 +466,7 @@ class Engine:
         spent: Timings = {}
         self._blender.load()  # fitting is no query's time
         with timed(spent, "blend"):
-            rows = self._blender.probs(found, labels, scores)
-            familiar = self._blender.familiarity(found)
+            rows, familiar = self._blender.answers(found, labels, scores)
         timings = timings | shared(spent, len(found))
         for own, row, share in zip(found, rows, familiar, strict=True):
             probs = dict(zip(labels, row.tolist(), strict=True))

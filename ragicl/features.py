@@ -21,7 +21,8 @@ from ragicl.prompt import compose, plain_template
 from ragicl.protocols import LM, FloatArray, Hidden, Parts
 
 FOLDER = "features"
-BATCH = 64  # texts read, and then kept, together
+BATCH = 64  # texts read together
+SAVED = 8  # batches that a killed process may lose
 
 
 class Features:
@@ -58,8 +59,8 @@ class Features:
             rows = self._read(some)
             with self._lock:
                 known |= {_digest(text): row for text, row in zip(some, rows, strict=True)}
-        if left:
-            self._save(known)
+            if start // BATCH % SAVED == SAVED - 1 or start + BATCH >= len(left):
+                self._save(known)
         return self.of(texts)
 
     def _read(self, texts: Sequence[str]) -> FloatArray:

@@ -44,7 +44,8 @@ class IndexRidge:
     :ivar examples: that it was fitted on
     :ivar vectors: theirs, shape (examples, dim)
     :ivar rows: where each stands among them, by id
-    :ivar known: how near examples are to the others, each left out; least first
+    :ivar known: how near examples are to the others, each left out; least first; empty where it is
+        fitted on a language model's features
     """
 
     ridge: Ridge
@@ -138,6 +139,8 @@ class Prior:
         vectors = self._vectors(known, stored)
         ridge = self._fitted(vectors, columns, len(labels))
         rows = {example.id: row for row, example in enumerate(known)}
+        if self._features is not None:  # only the encoder's vectors tell what is familiar
+            return IndexRidge(ridge, labels, known, vectors, rows, np.empty(0))
         some = np.random.default_rng(0).permutation(len(known))[:COMPARED]
         if len(sample) < number:  # there are no others
             similar = _similarities(vectors, some)

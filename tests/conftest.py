@@ -14,6 +14,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any test imports a library that reads it
 
 import ragicl.backends as backends
+from ragicl import Example, Index
 from ragicl.protocols import FloatArray, Message, Parts
 
 ROOT = Path(__file__).parents[1]
@@ -112,3 +113,11 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def encoder() -> HashEncoder:
     return HashEncoder()
+
+
+@pytest.fixture
+def texts_folder(tmp_path: Path, encoder: HashEncoder) -> Path:
+    """An index of texts to write."""
+    with Index.create(tmp_path / "texts", encoder=encoder, kind="generate") as index:
+        index.add([Example("say hello", "hello there"), Example("say bye", "good bye now")])
+    return tmp_path / "texts"

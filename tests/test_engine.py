@@ -38,13 +38,6 @@ def folder(tmp_path, encoder):
     return tmp_path / "index"
 
 
-@pytest.fixture
-def texts_folder(tmp_path, encoder):
-    with Index.create(tmp_path / "texts", encoder=encoder, kind="generate") as index:
-        index.add([Example("say hello", "hello there"), Example("say bye", "good bye now")])
-    return tmp_path / "texts"
-
-
 def opened(folder, **policy):
     engine = Engine.open(folder, lm=EchoLM(), policy=Policy(**policy))
     engine.index._encoder = HashEncoder()  # the same encoder, not opened by its spec
@@ -435,3 +428,11 @@ def test_a_field_that_no_policy_has_is_named(folder):
         Engine.open(folder, lm=EchoLM(), neighbours=3)
     with pytest.raises(TaskError, match=r"sets is 1\.5"):
         Policy(sets=1.5)
+
+
+def test_the_prompt_of_an_ensemble_is_one_of_those_that_are_read(folder):
+    with opened(folder, k=2, ensemble=3) as engine:
+        shown, answer = engine.prompt("lost card"), engine.predict("lost card")
+    assert shown == answer.prompt
+    assert len(shown.shots) == 2
+    assert len(answer.neighbors) == 6

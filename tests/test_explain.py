@@ -29,13 +29,6 @@ def folder(tmp_path, encoder):
     return tmp_path / "index"
 
 
-@pytest.fixture
-def texts_folder(tmp_path, encoder):
-    with Index.create(tmp_path / "texts", encoder=encoder, kind="generate") as index:
-        index.add([Example("say hello", "hello there"), Example("say bye", "good bye now")])
-    return tmp_path / "texts"
-
-
 class CountingLM(EchoLM):
     """Keeps how many prompts each call scores, and with which floor."""
 

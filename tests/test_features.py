@@ -53,3 +53,21 @@ def test_a_text_longer_than_the_window_is_cut(counted, tmp_path):
     lm, _ = counted
     vector = Features(tmp_path, lm).of(["word " * 3 * lm.window])
     assert np.isfinite(vector).all()
+
+
+def test_a_killed_reading_keeps_what_was_read(counted, tmp_path, monkeypatch):
+    monkeypatch.setattr(ragicl.features, "BATCH", 1)
+    monkeypatch.setattr(ragicl.features, "SAVED", 2)
+    lm, read = counted
+
+    def until_three(self, prompts):
+        if len(read) == 3:
+            raise KeyboardInterrupt
+        read.extend(prompts)
+        return np.ones((len(prompts), 4), dtype=np.float32)
+
+    monkeypatch.setattr(type(lm), "hidden", until_three)
+    with pytest.raises(KeyboardInterrupt):
+        Features(tmp_path, lm).keep(["one", "two", "three", "four"])
+    Features(tmp_path, lm).of(["one", "two"])
+    assert len(read) == 3

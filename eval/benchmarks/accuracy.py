@@ -84,14 +84,13 @@ def measured(task: Task, minutes: float) -> dict[str, Any]:
         scores[name] = asdict(label_scores(probs, task.gold, resampling))
         seconds[name] = round(time.perf_counter() - start, 1)
         print(task.name, name, round(scores[name]["accuracy"]["value"], 3), flush=True)
-    evidence = dict(tuned.evidence)
     return {
         "rows": len(task.test),
         "pool": len(task.pool),
         "scores": scores,
         "seconds": seconds,
         "sets": sets(tuned.record, answers(task, "blend").probs, task),
-        "tuned": {**tuned.as_json(), "record": None, "evidence": evidence},
+        "tuned": tuned.as_json() | {"record": None},
     }
 
 

@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ragicl.calibrate import SOURCES, Blend, Evidence, Fitted, batch_offsets, fit_blend
+from ragicl.calibrate import (
+    SOURCES,
+    Blend,
+    Evidence,
+    Fitted,
+    batch_offsets,
+    fit_blend,
+    mean_surprise,
+)
 from ragicl.engine import Engine
 from ragicl.errors import BudgetError
 from ragicl.protocols import FloatArray
@@ -75,9 +83,11 @@ def fit_ways(
 
 def figures(probs: Doubles, gold: Columns) -> dict[str, float]:
     """Return accuracy and mean negative log-likelihood, in nats."""
-    own = np.maximum(probs[np.arange(len(gold)), gold], 1e-9)
     right = probs.argmax(axis=1) == gold
-    return {"accuracy": round(float(right.mean()), 4), "loss": round(float(-np.log(own).mean()), 4)}
+    return {
+        "accuracy": round(float(right.mean()), 4),
+        "loss": round(mean_surprise(probs, gold), 4),
+    }
 
 
 def sources(evidence: Evidence, gold: Columns) -> dict[str, Any]:
