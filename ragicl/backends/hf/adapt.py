@@ -20,10 +20,13 @@ RANK = 16  # of an adapter
 SOFT_TOKENS = 20  # of a soft prompt
 
 
-def prepare(model: PreTrainedModel, method: str, begin: Sequence[int]) -> PreTrainedModel:
+def prepare(
+    model: PreTrainedModel, method: str, begin: Sequence[int], dtype: torch.dtype = torch.float32
+) -> PreTrainedModel:
     """Return a model in which only what the method trains takes gradients.
 
     :param begin: token ids that a soft prompt begins as: those of the answers (Lester et al. 2021)
+    :param dtype: of the weights that are not trained
     """
     if method == "full":
         return model
@@ -31,11 +34,11 @@ def prepare(model: PreTrainedModel, method: str, begin: Sequence[int]) -> PreTra
     if method == "partial":
         for module in _last(model):
             module.requires_grad_(True)
-        return model
+        return _frozen_as(dtype, model)
     adapted = _with_peft(model, method)
     if method == "prompt-tuning":
         _begin_as(adapted, begin)
-    return adapted
+    return _frozen_as(dtype, adapted)
 
 
 def trainable(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -72,7 +75,6 @@ def _with_peft(model: PreTrainedModel, method: str) -> PreTrainedModel:
             task_type="CAUSAL_LM",
             r=RANK,
             lora_alpha=2 * RANK,
-            lora_dropout=0.05,
             target_modules="all-linear",
         )
         if method == "lora"
@@ -81,6 +83,14 @@ def _with_peft(model: PreTrainedModel, method: str) -> PreTrainedModel:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of peft's own, about transformers 6
         return cast(PreTrainedModel, peft.get_peft_model(model, config))
+
+
+def _frozen_as(dtype: torch.dtype, model: PreTrainedModel) -> PreTrainedModel:
+    """Give the weights that are not trained a type once; autocast would do so at every step."""
+    for weights in model.parameters():
+        if not weights.requires_grad:
+            weights.data = weights.data.to(dtype)
+    return model
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ragicl.atomic import write_whole
 
 SAVE_EVERY = 180.0  # seconds between checkpoints
-PATIENCE = 2  # passes that may be worse than the best one
+PATIENCE = 2  # passes that may be worse than the best one, or than another trial's
 SPENT = "spent.json"
 
 Steps = Callable[[str, int, int], None]
@@ -25,16 +25,25 @@ class Clock(TrainerCallback):
     """Ends a training when its time is over, or when held-out rows are predicted less well.
 
     :param seconds: the most to spend, a killed run's share included; None does not limit
+    :param rival: another trial's passes, and its losses on held-out rows after them
     :ivar spent: seconds of training, those of a killed run up to its checkpoint included
     :ivar ended: whether time ended the training
     """
 
-    def __init__(self, folder: Path, seconds: float | None, steps: Steps | None, name: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seconds: float | None,
+        steps: Steps | None,
+        name: str,
+        rival: Sequence[tuple[float, float]] = (),
+    ) -> None:
         self._file = folder / SPENT
         self._before = json.loads(self._file.read_text()) if self._file.exists() else 0.0
         self._limit = inf if seconds is None else seconds
         self._tell = steps or (lambda name, step, of: None)
         self._name = name
+        self._rival = rival
         self._start = self._saved = time.monotonic()
         self.ended = False
 
@@ -63,7 +72,14 @@ class Clock(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Stop where passes no longer help the held-out rows: more would only overfit."""
+        """Stop where passes no longer help the held-out rows, or helped a rival more."""
         losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
         since_best = len(losses) - 1 - losses.index(min(losses))
-        control.should_training_stop |= since_best >= PATIENCE
+        control.should_training_stop |= since_best >= PATIENCE or self._behind(losses)
+
+    def _behind(self, losses: Sequence[float]) -> bool:
+        """Return whether each of the last passes left more loss than as many did in the rival."""
+        if not PATIENCE <= len(losses) <= len(self._rival):
+            return False
+        pairs = list(zip(losses, self._rival, strict=False))
+        return all(own > other for own, (_, other) in pairs[-PATIENCE:])

@@ -38,7 +38,7 @@ RATES = {  # learning rates tried
     "partial": (1e-4, 3e-4),
     "lora": (3e-4, 1e-3),
     "prompt-tuning": (3e-2, 1e-1),
-}
+}  # rising: one that is behind a lower one is given up
 SMALL = 1000  # rows; fewer are trained on in smaller steps
 BATCHES = 16, 32  # rows in a step, of few rows and of many
 STEPS = 300  # tried, where PASSES allows: few rows need many passes
@@ -48,6 +48,7 @@ HELD_OUT_ROWS = 200
 WARMUP = 0.06  # of the steps; none where that is less than one: its rate would be 0
 SEARCH_SHARE = 0.6  # of the time, where it is limited
 LEAST_EPOCHS = 0.05  # of a training that has no time left
+SHORT = 512  # tokens; up to here plain attention trains faster on a CPU than the fused one does
 IGNORED = -100  # a token without loss
 WEIGHTS, DONE = "trained.safetensors", "trained.json"
 
@@ -86,6 +87,11 @@ class Trained:
     epochs: float
     losses: tuple[tuple[float, float], ...]
     complete: bool
+
+    @property
+    def least(self) -> tuple[float, float]:
+        """The passes after which the held-out loss was least, and that loss."""
+        return min(self.losses, key=lambda pair: pair[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +138,7 @@ class Tuner:
         chosen = self.choose(method, rows, folder, minutes)
         recipe, left = replace(chosen.recipe, seed=seed), None
         if minutes is not None:
-            left = 60 * minutes * (1 - SEARCH_SHARE)
+            left = 60 * minutes - min(chosen.seconds, 60 * minutes * SEARCH_SHARE)
             fits = max(left / max(chosen.pass_seconds, 1e-3), LEAST_EPOCHS)
             recipe = replace(recipe, epochs=min(recipe.epochs, fits))
         done = self.train(recipe, rows, folder / f"seed-{seed}", seconds=left)
@@ -150,10 +156,11 @@ class Tuner:
             (Recipe(method, rate, passes(len(train))), folder / f"rate-{number}")
             for number, rate in enumerate(rates)
         ]
-        results = [
-            self.train(recipe, train, place, held=held, seconds=share) for recipe, place in tried
-        ]
-        losses = [min(done.losses, key=lambda pair: pair[1]) for done in results]
+        results: list[Trained] = []
+        for recipe, place in tried:
+            rival = min(results, key=lambda done: done.least[1]).losses if results else ()
+            results.append(self.train(recipe, train, place, held=held, seconds=share, rival=rival))
+        losses = [done.least for done in results]
         best = int(np.argmin([loss for _, loss in losses]))
         done_passes = sum(done.epochs for done in results)
         seconds = sum(done.seconds for done in results)
@@ -174,19 +181,21 @@ class Tuner:
         *,
         held: Sequence[Row] = (),
         seconds: float | None = None,
+        rival: Sequence[tuple[float, float]] = (),
     ) -> Trained:
         """Train by a recipe; a training that was finished in this folder is not done again.
 
         :param held: rows to stop by, after each pass; without them the weights are kept
         :param seconds: ends the training early
+        :param rival: the losses of another training: it is given up where it falls behind
         """
         if (folder / DONE).exists():
             kept = json.loads((folder / DONE).read_text(encoding="utf-8"))
             return Trained(**kept | {"losses": tuple(map(tuple, kept["losses"]))})
         folder.mkdir(parents=True, exist_ok=True)
         set_seed(recipe.seed)
-        model = prepare(self._load(), recipe.method, beginning(rows))
-        clock = Clock(folder, seconds, self._steps, name=recipe.method)
+        model = self._prepared(recipe.method, rows)
+        clock = Clock(folder, seconds, self._steps, recipe.method, rival)
         with quiet():
             trainer = Trainer(
                 model=model,
@@ -224,6 +233,13 @@ class Tuner:
                 f"{file} holds weights of another version ({strange[0]}); remove {folder}"
             )
         return model
+
+    def _prepared(self, method: str, rows: Sequence[Row]) -> PreTrainedModel:
+        model = self._load()
+        longest = max(len(row.prompt) + len(row.answer) for row in rows)
+        if not torch.cuda.is_available() and longest <= SHORT:
+            model.set_attn_implementation("eager")
+        return prepare(model, method, beginning(rows), self._dtype)
 
     def _arguments(
         self, recipe: Recipe, folder: Path, rows: int, *, judged: bool

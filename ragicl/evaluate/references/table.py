@@ -41,12 +41,12 @@ def _blend(task: Task) -> object:
     return _policy(task), task.engine.index.manifest.tuned
 
 
-def _minutes(task: Task) -> object:
-    return task.minutes
+def _minutes(task: Task) -> tuple[object, ...]:
+    return tuned.VERSION, task.minutes
 
 
 def _others(task: Task) -> object:
-    return task.minutes, {n: [(e.input, e.output) for e in some] for n, some in task.others.items()}
+    return *_minutes(task), {n: [(e.input, e.output) for e in o] for n, o in task.others.items()}
 
 
 REFERENCES = {
