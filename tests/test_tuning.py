@@ -1,10 +1,13 @@
 """Fine-tuning tiny models: what is trained, what is kept, what a killed or stopped run leaves."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from conftest import EchoLM
 from test_hf import tiny  # noqa: F401 - a fixture
+from transformers import TrainerControl, TrainerState
 
 from ragicl.backends.hf import clock, tuning
 from ragicl.backends.hf.adapt import merged, prepare, trainable
@@ -87,6 +90,14 @@ def test_seeds_differ_and_share_the_search(tiny, tmp_path):  # noqa: F811
     assert sorted(p.name for p in tmp_path.iterdir()) == ["rate-0", "seed-0", "seed-1"]
 
 
+LEARNABLE = [Row((3 + n % 2, 5), (7 + n % 2, 8)) for n in range(40)]
+
+
+def fresh(tiny):  # noqa: F811
+    model = tiny("llama").model
+    return model.__class__.from_pretrained(tiny("llama").folder, dtype=torch.float32)
+
+
 ROWS = [Row(tuple(range(3, 3 + n % 5 + 1)), (7, 8)) for n in range(40)]
 
 
@@ -136,6 +147,59 @@ def test_a_search_that_time_cut_short_is_no_complete_training(tiny, tmp_path, mo
 
 def cut(choose):
     return lambda *arguments: tuning.replace(choose(*arguments), complete=False)
+
+
+RISING, FALLING = [0.5, 0.6, 0.7], [0.7, 0.6, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("losses", "rival", "stops"),
+    [
+        (FALLING, [], False),
+        (FALLING, [0.6, 0.5, 0.4], True),
+        (FALLING, [0.6, 0.55, 0.55], False),  # it caught up
+        (FALLING, [0.6, 0.5], False),  # the rival was not trained for so long
+        (FALLING[:1], [0.6, 0.5, 0.4], False),  # one pass tells little
+        (RISING, [], True),  # of itself
+    ],
+)
+def test_a_trial_ends_where_it_no_longer_helps(tmp_path, losses, rival, stops):
+    own = clock.Clock(tmp_path, None, None, "full", list(enumerate(rival, 1)))
+    state = TrainerState(log_history=[{"eval_loss": loss} for loss in losses])
+    control = TrainerControl()
+    own.on_evaluate(None, state, control)
+    assert control.should_training_stop is stops
+
+
+def test_a_rate_that_is_behind_a_lower_one_is_given_up(tiny, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(tuning, "RATES", {"full": (1e-2, 10.0)})
+    tuner = Tuner(lambda: fresh(tiny))
+    chosen = tuner.choose("full", LEARNABLE, tmp_path, None)
+    assert chosen.recipe.rate == 1e-2
+    passes = [json.loads((tmp_path / f"rate-{n}" / DONE).read_text())["epochs"] for n in (0, 1)]
+    assert passes[1] == clock.PATIENCE < passes[0]
+
+
+@pytest.mark.parametrize("method", ["partial", "lora", "prompt-tuning"])
+def test_frozen_weights_are_in_the_frozen_model_s_precision(tiny, method):  # noqa: F811
+    model = prepare(fresh(tiny), method, [5, 6], torch.bfloat16)
+    types = {(p.requires_grad, p.dtype) for p in model.parameters()}
+    assert types == {(True, torch.float32), (False, torch.bfloat16)}
+
+
+def test_time_that_the_search_leaves_goes_to_the_training(tiny, tmp_path, monkeypatch):  # noqa: F811
+    given = []
+    train = Tuner.train
+
+    def noted(self, *arguments, seconds=None, **options):
+        given.append(seconds)
+        return train(self, *arguments, seconds=seconds, **options)
+
+    monkeypatch.setattr(Tuner, "train", noted)
+    Tuner(lambda: fresh(tiny)).tune("full", LEARNABLE, tmp_path, 0, 60.0)
+    search, training = given
+    assert search == 60 * 60 * tuning.SEARCH_SHARE
+    assert 60 * 60 - 300 < training < 60 * 60
 
 
 def test_half_written_checkpoints_are_passed_over(tiny, tmp_path):  # noqa: F811
