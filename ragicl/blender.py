@@ -6,18 +6,20 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ragicl.calibrate import USUAL, Blend, Evidence
+from ragicl.calibrate import USUAL, WITH_FEATURES, Blend, Evidence
 from ragicl.decide import from_votes
 from ragicl.features import Features
 from ragicl.index import Index
 from ragicl.policy import Policy
 from ragicl.prior import IndexRidge, Prior
-from ragicl.protocols import FloatArray
+from ragicl.protocols import LM, Featuring, FloatArray
 from ragicl.retrieve import Found
 from ragicl.ridge import Doubles
 
-UNTUNED = Blend(*USUAL)
-"""Where nothing was tuned."""
+
+def untuned(lm: LM | None) -> Blend:
+    """Return the blend where nothing was tuned: by whether a language model gives features."""
+    return Blend(*(WITH_FEATURES if isinstance(lm, Featuring) else USUAL))
 
 
 class Blender:

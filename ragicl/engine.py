@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from ragicl.backends import open_lm
-from ragicl.blender import UNTUNED, Blender
+from ragicl.blender import Blender, untuned
 from ragicl.calibrate import Blend
 from ragicl.conformal import Record, label_set
 from ragicl.decide import from_log_probs, likeliest
@@ -71,7 +71,7 @@ class Engine:
         self.template = template
         self.policy = policy
         self.tuned = tuned
-        blend = tuned.blend if tuned else UNTUNED
+        blend = tuned.blend if tuned else untuned(lm)
         self._blender = self._blending(blend) if self.blends else None
         if lm is None and (self._asks or self._looks):
             raise TaskError("the policy asks a language model; give one, or decide by knn")

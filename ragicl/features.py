@@ -1,7 +1,9 @@
-"""A text's features: the language model's last hidden state after its bare prompt.
+"""A text's features: what the language model makes of it, on the way to saying something.
 
-No demonstrations are in that prompt, so that it is short. They tell the labels apart in another
-way than the encoder's vectors do. Those of an index's examples are kept with it.
+The mean of its tokens' states after the first three fifths of the model's blocks, of the text in
+the plain template, without demonstrations. The last blocks turn to the next word; a state in the
+middle tells labels apart better than the last one does, and costs less. Those of an index's
+examples are kept with it.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import numpy as np
 
 from ragicl.atomic import write_whole
 from ragicl.prompt import compose, plain_template
-from ragicl.protocols import LM, FloatArray, Hidden, Parts
+from ragicl.protocols import LM, Featuring, FloatArray, Parts
 
+VERSION = 2  # to be raised when the same model gives other features
 FOLDER = "features"
 BATCH = 64  # texts read together
 SAVED = 8  # batches that a killed process may lose
@@ -33,10 +36,10 @@ class Features:
     :param folder: of the index, where those of its examples are kept
     """
 
-    def __init__(self, folder: Path, lm: Hidden) -> None:
+    def __init__(self, folder: Path, lm: Featuring) -> None:
         self._template = plain_template("classify")
         rendered = "".join(self._template.render("{query}", []))
-        self._file = folder / FOLDER / f"{_digest(f'{lm.description}|{rendered}')}.npz"
+        self._file = folder / FOLDER / f"{_digest(f'{VERSION}|{lm.description}|{rendered}')}.npz"
         self._lm = lm
         self._lock = Lock()
         self._known: dict[str, FloatArray] | None = None
@@ -66,7 +69,7 @@ class Features:
     def _read(self, texts: Sequence[str]) -> FloatArray:
         if not texts:
             return np.empty((0, 0), dtype=np.float16)
-        states = self._lm.hidden([self._prompt(text) for text in texts])
+        states = self._lm.features([self._prompt(text) for text in texts])
         norms = np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-9)
         return np.asarray(states / norms, dtype=np.float16)
 
@@ -102,7 +105,7 @@ class Features:
 
 def features_of(folder: Path, lm: LM | None) -> Features | None:
     """Return the features that a language model gives; None where its states cannot be seen."""
-    return Features(folder, lm) if lm is not None and isinstance(lm, Hidden) else None
+    return Features(folder, lm) if lm is not None and isinstance(lm, Featuring) else None
 
 
 def _digest(text: str) -> str:

@@ -24,6 +24,7 @@ from ragicl.ridge import (
     load_ridge,
     save_ridge,
 )
+from ragicl.scaling import Scaling
 from ragicl.select import nearest
 
 LEARN_FROM = 10_000  # examples that it is fitted on
@@ -46,6 +47,7 @@ class IndexRidge:
     :ivar rows: where each stands among them, by id
     :ivar known: how near examples are to the others, each left out; least first; empty where it is
         fitted on a language model's features
+    :ivar scaling: of such features; None for the encoder's vectors, which are units
     """
 
     ridge: Ridge
@@ -54,13 +56,17 @@ class IndexRidge:
     vectors: FloatArray
     rows: Mapping[str, int]
     known: Doubles
+    scaling: Scaling | None = None
 
     def values(self, vectors: FloatArray, excluded: Sequence[str | None]) -> Doubles:
         """Return what is regressed for vectors, shape (len(vectors), labels).
 
+        :param vectors: the encoder's, or a language model's features as they are read
         :param excluded: for each vector the id of an example to be left out; only that of its own
             is: another one is one of many, and stays in the regression
         """
+        if self.scaling is not None:
+            vectors = self.scaling.unit(vectors)
         values = self.ridge.values(vectors)
         for i, own in enumerate(excluded):
             row = None if own is None else self.rows.get(own)
@@ -136,11 +142,11 @@ class Prior:
                 f"from; ask for other ones"
             )
         columns = np.array([places[example.output] for example in known], dtype=np.int64)
-        vectors = self._vectors(known, stored)
+        vectors, scaling = self._vectors(known, stored)
         ridge = self._fitted(vectors, columns, len(labels))
         rows = {example.id: row for row, example in enumerate(known)}
         if self._features is not None:  # only the encoder's vectors tell what is familiar
-            return IndexRidge(ridge, labels, known, vectors, rows, np.empty(0))
+            return IndexRidge(ridge, labels, known, vectors, rows, np.empty(0), scaling)
         some = np.random.default_rng(0).permutation(len(known))[:COMPARED]
         if len(sample) < number:  # there are no others
             similar = _similarities(vectors, some)
@@ -166,10 +172,14 @@ class Prior:
         share = sum(counts.get(label, 0) for label in labels) / max(sum(counts.values()), 1)
         return math.ceil(self._most / max(share, 1e-9))
 
-    def _vectors(self, known: Sequence[Example], stored: Mapping[str, FloatArray]) -> FloatArray:
-        if self._features is not None:
-            return self._features.keep([example.input for example in known])
-        return np.stack([stored[example.id] for example in known])
+    def _vectors(
+        self, known: Sequence[Example], stored: Mapping[str, FloatArray]
+    ) -> tuple[FloatArray, Scaling | None]:
+        if self._features is None:
+            return np.stack([stored[example.id] for example in known]), None
+        states = self._features.keep([example.input for example in known])
+        scaling = Scaling.of(states)
+        return scaling.unit(states), scaling
 
     def _similarities(
         self, vectors: FloatArray, ids: Sequence[str], labels: tuple[str, ...]

@@ -175,11 +175,11 @@ class Keeping(Protocol):
 
 
 @runtime_checkable
-class Hidden(LM, Protocol):
-    """A language model whose states can be looked at; optional."""
+class Featuring(LM, Protocol):
+    """A language model that tells what it makes of a text, as a vector; optional."""
 
-    def hidden(self, prompts: Sequence[Parts]) -> FloatArray:
-        """Return the last hidden state of each prompt's last token, shape (prompts, width).
+    def features(self, prompts: Sequence[Parts]) -> FloatArray:
+        """Return a vector for each prompt, shape (prompts, width), of any length and origin.
 
         :raises BudgetError: where a prompt exceeds the window
         """

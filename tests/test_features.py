@@ -11,9 +11,9 @@ def counted(tiny, monkeypatch):  # noqa: F811
     """A tiny model that notes how many texts it reads."""
     lm = tiny("llama").lm
     read = []
-    real = type(lm).hidden
+    real = type(lm).features
     monkeypatch.setattr(
-        type(lm), "hidden", lambda self, prompts: read.extend(prompts) or real(self, prompts)
+        type(lm), "features", lambda self, prompts: read.extend(prompts) or real(self, prompts)
     )
     return lm, read
 
@@ -66,7 +66,7 @@ def test_a_killed_reading_keeps_what_was_read(counted, tmp_path, monkeypatch):
         read.extend(prompts)
         return np.ones((len(prompts), 4), dtype=np.float32)
 
-    monkeypatch.setattr(type(lm), "hidden", until_three)
+    monkeypatch.setattr(type(lm), "features", until_three)
     with pytest.raises(KeyboardInterrupt):
         Features(tmp_path, lm).keep(["one", "two", "three", "four"])
     Features(tmp_path, lm).of(["one", "two"])

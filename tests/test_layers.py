@@ -11,7 +11,17 @@ LAYERS = [
     {"protocols", "readers"},
     {"data", "order", "prompt", "backends"},
     {
-        *("select", "decide", "ridge", "calibrate", "conformal", "early", "fixed", "policy"),
+        *(
+            "select",
+            "decide",
+            "ridge",
+            "scaling",
+            "calibrate",
+            "conformal",
+            "early",
+            "fixed",
+            "policy",
+        ),
         *("tuned", "index", "groups", "features"),
     },
     {

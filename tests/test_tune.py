@@ -17,7 +17,7 @@ from ragicl import (
     Policy,
     TaskError,
 )
-from ragicl.blender import UNTUNED
+from ragicl.blender import untuned
 from ragicl.cli import main
 from ragicl.tune import Candidate, tune
 from ragicl.tune.kept import NAME, Kept
@@ -141,7 +141,7 @@ def test_what_was_tuned_is_used_from_then_on(folder):
     with opened(folder) as engine:
         assert engine.tuned is None
         tuned = tune(engine, 5, candidates=(Candidate(3, "balanced"),))
-        tuned = replace(tuned, blend=replace(UNTUNED, lm=0.5))
+        tuned = replace(tuned, blend=replace(untuned(None), lm=0.5))
         engine.index.keep_tuned(tuned.as_json())
     assert Tuned.from_json(json.loads((folder / "manifest.json").read_text())["tuned"]) == tuned
     with opened(folder) as engine:
@@ -162,7 +162,7 @@ def test_what_was_tuned_is_used_from_then_on(folder):
 def test_a_model_without_weight_is_not_asked(folder):
     with opened(folder) as engine:
         tuned = tune(engine, 5, candidates=FEW[:1])
-        kept = replace(tuned, blend=replace(UNTUNED, lm=0.0)).as_json()
+        kept = replace(tuned, blend=replace(untuned(None), lm=0.0)).as_json()
         engine.index.keep_tuned(kept)
     with opened(folder, lm := Counting()) as engine:
         answer = engine.predict("sweet ripe apple")
@@ -273,7 +273,7 @@ def test_without_a_model_the_voters_are_shown_and_a_shortlist_holds(folder):
     with opened(folder) as engine:
         engine.add([Example("grey quartz", "stone")])
         tuned = tune(engine, 5, candidates=FEW[:1])
-        kept = replace(tuned, blend=replace(UNTUNED, lm=0.0)).as_json()
+        kept = replace(tuned, blend=replace(untuned(None), lm=0.0)).as_json()
         engine.index.keep_tuned(kept)
     with opened(folder, shortlist=1, voters=3, select="random") as engine:
         answer = engine.predict("grey quartz")

@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from ragicl import Index, Policy
-from ragicl.blender import UNTUNED, Blender
+from ragicl.blender import Blender, untuned
 from ragicl.data import DataFile
 from ragicl.evaluate.suite import SetSpec, pool_of
 from ragicl.index.build import build, survey
@@ -39,7 +39,7 @@ def main() -> None:
     known = np.arange(len(texts)) < len(texts) - len(others)
     policy = Policy()
     found = Retriever(index, policy).find(texts, [None] * len(texts), {})
-    familiarity = Blender(index, policy, lambda: labels, UNTUNED).familiarity(found)
+    familiarity = Blender(index, policy, lambda: labels, untuned(None)).familiarity(found)
     similarity = np.array([own.voters[0].similarity for own in found])
     marked = familiarity < options.scope
     print(f"{len(index)} examples, {known.sum()} texts in scope, {len(others)} out of scope\n")

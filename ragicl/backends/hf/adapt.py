@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
+from ragicl.backends.hf.body import blocks_of
 from ragicl.backends.hf.packed import States
 
 BLOCKS = 4  # last ones that `partial` trains
@@ -104,8 +105,7 @@ def _begin_as(model: PreTrainedModel, ids: Sequence[int]) -> None:
 
 def _last(model: PreTrainedModel) -> list[nn.Module]:
     """Return the last blocks, and what follows them before the output layer."""
-    lists = [m for m in model.base_model.modules() if isinstance(m, nn.ModuleList)]
-    blocks = max(lists, key=len)
+    _, blocks = blocks_of(model)
     body = next(m for m in model.base_model.modules() if blocks in m.children())
     children = list(body.children())
     return [*blocks[-BLOCKS:], *children[children.index(blocks) + 1 :]]

@@ -1,8 +1,8 @@
-"""The last hidden state after a text: what a model makes of it before it says anything."""
+"""Hidden states: what a model makes of a text before it says anything."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -24,35 +24,49 @@ def last_states(
 
     :param packed: whether several texts can be read in one pass
     """
-    rows: list[Tensor] = []
+    return _stacked(states[-1] for states in _states(model.base_model, texts, packed))
+
+
+def mean_states(body: Any, texts: Sequence[Sequence[int]], *, packed: bool) -> FloatArray:
+    """Return the mean of each text's hidden states, shape (texts, width).
+
+    :param body: a model without its head, or the first blocks of one
+    :param packed: whether several texts can be read in one pass
+    """
+    return _stacked(states.mean(dim=0) for states in _states(body, texts, packed))
+
+
+def _stacked(rows: Iterable[Tensor]) -> FloatArray:
     with torch.inference_mode():
-        for some in _batches(texts) if packed else ([ids] for ids in texts):
-            rows += _packed(model, some) if packed else _alone(model, some[0])
-    return torch.stack(rows).float().cpu().numpy()
+        return torch.stack(list(rows)).cpu().numpy()
 
 
-def _packed(model: PreTrainedModel, texts: Sequence[Sequence[int]]) -> Tensor:
+def _states(body: Any, texts: Sequence[Sequence[int]], packed: bool) -> Iterator[Tensor]:
+    """Yield each text's states, shape (tokens, width), in single precision."""
+    for some in _batches(texts) if packed else ([ids] for ids in texts):
+        yield from _packed(body, some) if packed else _alone(body, some[0])
+
+
+def _packed(body: Any, texts: Sequence[Sequence[int]]) -> Iterator[Tensor]:
+    device = body.device
     spans = spans_of([len(ids) for ids in texts])
-    unread = torch.empty((1, 1, 1, 1), dtype=torch.bool, device=model.device)  # see packed.read
-    states: Tensor = _body(model)(
-        input_ids=torch.tensor([[i for ids in texts for i in ids]], device=model.device),
-        position_ids=torch.tensor([[p for ids in texts for p in range(len(ids))]]).to(model.device),
+    unread = torch.empty((1, 1, 1, 1), dtype=torch.bool, device=device)  # see packed.read
+    states: Tensor = body(
+        input_ids=torch.tensor([[i for ids in texts for i in ids]], device=device),
+        position_ids=torch.tensor([[p for ids in texts for p in range(len(ids))]], device=device),
         attention_mask=unread,
         past_key_values=DynamicCache(),
         use_cache=True,
         segments=[Segment(span, (span,)) for span in spans],
     ).last_hidden_state
-    return states[0, [span.stop - 1 for span in spans]]
+    for span in spans:
+        yield states[0, span.start : span.stop].float()
 
 
-def _alone(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:
-    text = torch.tensor([list(ids)], device=model.device)
-    states: Tensor = _body(model)(input_ids=text, use_cache=False).last_hidden_state
-    return states[0, -1:]
-
-
-def _body(model: PreTrainedModel) -> Any:
-    return model.base_model
+def _alone(body: Any, ids: Sequence[int]) -> Iterator[Tensor]:
+    text = torch.tensor([list(ids)], device=body.device)
+    states: Tensor = body(input_ids=text, use_cache=False).last_hidden_state
+    yield states[0].float()
 
 
 def _batches(texts: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:

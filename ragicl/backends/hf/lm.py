@@ -16,9 +16,10 @@ from transformers import PreTrainedModel
 
 from ragicl.backends.hf.block_store import Block, BlockFolder, BlockStore, Kept, SmallBlock
 from ragicl.backends.hf.blocks import Blocks, Source, identity_of
+from ragicl.backends.hf.body import shallow
 from ragicl.backends.hf.ceilings import matrix_ceiling, memory_ceiling
 from ragicl.backends.hf.generate import stream
-from ragicl.backends.hf.hidden import last_states
+from ragicl.backends.hf.hidden import last_states, mean_states
 from ragicl.backends.hf.load import (
     choose_dtype,
     load_config,
@@ -40,6 +41,7 @@ from ragicl.protocols import FloatArray, Groups, Message, Parts, Writing
 
 BATCH_TOKENS = 4096  # tokens read in one pass, prompts and answers together
 BATCH_LOGITS = 2**26  # logits held at once: 128 MB in bf16
+DEPTH = 0.6  # share of the blocks after which a text's features are taken
 LAST_ONLY: dict[str, Any] = {"logits_to_keep": 1, "use_cache": True}
 NO_LIMIT = 2**20  # window of a model that states none
 
@@ -102,6 +104,10 @@ class HFLM:
     @cached_property
     def _route(self) -> str:
         return choose_route(self.model())
+
+    @cached_property
+    def _shallow(self) -> Any:
+        return shallow(self.model(), DEPTH)
 
     @property
     def packed(self) -> bool:
@@ -182,7 +188,8 @@ class HFLM:
         other = copy(self)
         other.description += f", {what}"
         other._prefixes = Prefixes(PREFIX_BYTES)
-        other.__dict__.pop("_route", None)
+        for made in ("_route", "_shallow"):
+            other.__dict__.pop(made, None)
         other.__dict__["_model"], other._soft = model, soft
         return other
 
@@ -383,11 +390,25 @@ class HFLM:
 
         :raises BudgetError: where a prompt exceeds the window
         """
+        texts = self._read_whole(prompts)
+        with self._scoring:  # finding out whether it packs switches the attention
+            return last_states(self.model(), texts, packed=self.packed)
+
+    def features(self, prompts: Sequence[Parts]) -> FloatArray:
+        """Return the mean state of each prompt's tokens after the first blocks.
+
+        :return: shape (prompts, width)
+        :raises BudgetError: where a prompt exceeds the window
+        """
+        texts = self._read_whole(prompts)
+        with self._scoring:
+            return mean_states(self._shallow, texts, packed=self.packed)
+
+    def _read_whole(self, prompts: Sequence[Parts]) -> list[list[int]]:
         texts = [self.tokens.encode(parts) for parts in prompts]
         for ids in texts:
             self.check(ids, 0)
-        with self._scoring:  # finding out whether it packs switches the attention
-            return last_states(self.model(), texts, packed=self.packed)
+        return texts
 
     def load(self) -> None:
         """Load the weights, unless they are loaded."""

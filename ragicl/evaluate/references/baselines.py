@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from ragicl.blender import UNTUNED
+from ragicl.blender import untuned
 from ragicl.calibrate import SOURCES
 from ragicl.decide import from_votes
 from ragicl.engine import Engine, tuned_for
@@ -58,7 +58,7 @@ def blend(task: Task, seed: int) -> Reference:
     blended = Engine(engine.index, engine.lm, template, policy, tuned)
     start = time.perf_counter()
     made = answering(task, blended)  # its first answer fits the regression
-    weights = tuned.blend if tuned else UNTUNED
+    weights = tuned.blend if tuned else untuned(task.lm)
     return replace(
         made,
         seconds=time.perf_counter() - start,

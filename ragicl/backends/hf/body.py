@@ -1,0 +1,45 @@
+"""A model's body: its stack of blocks, and the same body with fewer of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from typing import cast
+
+from torch import nn
+from transformers import PreTrainedModel
+
+
+def blocks_of(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
+    """Return the stack of blocks, and its name within the body.
+
+    The longest list that is in no other one: the experts of a block may be more than the blocks.
+    """
+    lists: dict[str, nn.ModuleList] = {}
+    for name, module in model.base_model.named_modules():
+        within = any(name.startswith(f"{other}.") for other in lists)
+        if isinstance(module, nn.ModuleList) and not within:
+            lists[name] = module
+    return max(lists.items(), key=lambda pair: len(pair[1]))
+
+
+def shallow(model: PreTrainedModel, share: float) -> nn.Module:
+    """Return the body with the first blocks alone, sharing its weights; the model stays whole.
+
+    What follows the blocks, such as the last norm, follows these.
+
+    :param share: of the blocks
+    """
+    name, blocks = blocks_of(model)
+    first = nn.ModuleList(blocks[: max(1, round(share * len(blocks)))])
+    return _with(model.base_model, name.split("."), first)
+
+
+def _with(module: nn.Module, path: Sequence[str], new: nn.Module) -> nn.Module:
+    """Return a module with another one in a place within; all else is shared."""
+    twin = copy(module)
+    twin._modules = dict(module._modules)
+    name, *rest = path
+    inner = cast(nn.Module, module._modules[name])
+    twin._modules[name] = _with(inner, rest, new) if rest else new
+    return twin

@@ -1,0 +1,41 @@
+"""States of a language model, made comparable: each dimension in its own spread.
+
+A few dimensions of a hidden state are hundreds of times as large as the others, whatever the text
+(Sun et al. 2024, 2402.17762), and would decide what is near by themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from ragicl.protocols import FloatArray
+
+FLAT = 0.1  # of the mean spread: a dimension that varies less counts as if it varied so
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scaling:
+    """How states of some texts are spread.
+
+    :ivar centre: their mean, shape (width,)
+    :ivar spread: each dimension's standard deviation, shape (width,)
+    """
+
+    centre: FloatArray
+    spread: FloatArray
+
+    @classmethod
+    def of(cls, states: FloatArray) -> Self:
+        """Return that of texts, states of shape (texts, width)."""
+        spread = states.std(axis=0)
+        least = FLAT * spread.mean() or 1.0  # a single text has no spread
+        return cls(states.mean(axis=0), np.maximum(spread, least))
+
+    def unit(self, states: FloatArray) -> FloatArray:
+        """Return states about the mean, by their spreads, as unit vectors of the same shape."""
+        scaled = (states - self.centre) / self.spread
+        lengths = np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-9)
+        return np.asarray(scaled / lengths, dtype=np.float32)
