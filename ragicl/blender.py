@@ -8,7 +8,7 @@ import numpy as np
 
 from ragicl.calibrate import USUAL, WITH_FEATURES, Blend, Evidence
 from ragicl.decide import from_votes
-from ragicl.features import Features
+from ragicl.features import Features, Told, unheard
 from ragicl.index import Index
 from ragicl.policy import Policy
 from ragicl.prior import IndexRidge, Prior
@@ -46,11 +46,13 @@ class Blender:
         self._features = features
         self._deep = Prior(index, labels, policy.where, features) if features else None
 
-    def load(self) -> None:
-        """Fit what the first answer needs."""
-        self._prior.get()
-        if self._deep is not None:
-            self._deep.get()
+    def load(self, told: Told = unheard) -> None:
+        """Fit what the first answer needs.
+
+        :param told: hears how far a language model has come with reading the index's examples
+        """
+        for prior in filter(None, (self._prior, self._deep)):
+            prior.get(told)
 
     def answers(
         self, found: Sequence[Found], labels: tuple[str, ...], lm: FloatArray | None = None

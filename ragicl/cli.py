@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,6 +180,8 @@ def predict(
         target = stack.enter_context(ResumableFile(out, settings_of(engine))) if out else None
         if (recall := engine.shortlist_recall) is not None:
             click.echo(ceiling(recall), err=True)
+        with steps() as tell:
+            engine.load(partial(tell, "reading the examples"))
         rows = [_essentials(row) for row in target.rows] if target else []
         answered = predict_rows(
             engine,

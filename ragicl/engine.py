@@ -21,7 +21,7 @@ from ragicl.decide import from_log_probs, likeliest
 from ragicl.early import ExitRule
 from ragicl.errors import BudgetError, TaskError
 from ragicl.explain import of_answer, of_label, taken_apart, without_each
-from ragicl.features import features_of
+from ragicl.features import Told, features_of, unheard
 from ragicl.index import Index
 from ragicl.order import order_of
 from ragicl.policy import DEFAULT, Policy
@@ -144,6 +144,19 @@ class Engine:
     def close(self) -> None:
         """Close the index."""
         self.index.close()
+
+    def load(self, told: Told = unheard) -> None:
+        """Load and learn from the index what the first prediction needs, which else would wait.
+
+        Where nothing else was asked for, a language model reads some thousand examples of an index
+        once; what it made of them is kept there.
+
+        :param told: hears how many examples are read, and of how many
+        """
+        if self.lm is not None and (self._asks or self._looks):
+            self.lm.load()
+        if self._blender is not None:
+            self._blender.load(told)
 
     @property
     def labels(self) -> tuple[str, ...]:

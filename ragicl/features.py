@@ -9,7 +9,7 @@ examples are kept with it.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -24,8 +24,17 @@ from ragicl.protocols import LM, Featuring, FloatArray, Parts
 
 VERSION = 2  # to be raised when the same model gives other features
 FOLDER = "features"
+LONGEST = 256  # tokens read of a text, its prompt included; a whole one may take thousands
 BATCH = 64  # texts read together
 SAVED = 8  # batches that a killed process may lose
+
+
+Told = Callable[[int, int], None]
+"""Told how many texts are read, and of how many."""
+
+
+def unheard(done: int, of: int) -> None:
+    """Tell nobody."""
 
 
 class Features:
@@ -39,7 +48,9 @@ class Features:
     def __init__(self, folder: Path, lm: Featuring) -> None:
         self._template = plain_template("classify")
         rendered = "".join(self._template.render("{query}", []))
-        self._file = folder / FOLDER / f"{_digest(f'{VERSION}|{lm.description}|{rendered}')}.npz"
+        self._file = (
+            folder / FOLDER / f"{_digest(f'{VERSION}|{lm.description}|{rendered}|{LONGEST}')}.npz"
+        )
         self._lm = lm
         self._lock = Lock()
         self._known: dict[str, FloatArray] | None = None
@@ -53,7 +64,7 @@ class Features:
         rows = [read[name] if name in read else known[name] for name in names]
         return np.stack(rows).astype(np.float32)
 
-    def keep(self, texts: Sequence[str]) -> FloatArray:
+    def keep(self, texts: Sequence[str], told: Told = unheard) -> FloatArray:
         """Return the same, and keep them; a disk that does not take them costs time, no more."""
         known = self._kept()
         left = list(dict.fromkeys(text for text in texts if _digest(text) not in known))
@@ -62,6 +73,7 @@ class Features:
             rows = self._read(some)
             with self._lock:
                 known |= {_digest(text): row for text, row in zip(some, rows, strict=True)}
+            told(start + len(some), len(left))
             if start // BATCH % SAVED == SAVED - 1 or start + BATCH >= len(left):
                 self._save(known)
         return self.of(texts)
@@ -75,7 +87,7 @@ class Features:
 
     def _prompt(self, text: str) -> Parts:
         lm = self._lm
-        budget = lm.window
+        budget = min(lm.window, LONGEST)
         bare = compose(
             text, (), self._template, count=lm.count, budget=budget, reserve=0, truncate=True
         )

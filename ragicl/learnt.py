@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -15,12 +15,12 @@ CHANGED = 0.1  # share of the examples that may come or go before it is learnt a
 class Learnt(Generic[T]):
     """A value learnt from an index; safe to share between threads.
 
-    :param learn: learns it, and may take a while
+    :param learn: learns it, and may take a while; is given what :meth:`get` is
     :param holds: whether it is still of use after any change, such as a removal
     """
 
     def __init__(
-        self, index: Index, learn: Callable[[], T], holds: Callable[[T], bool] = lambda _: True
+        self, index: Index, learn: Callable[..., T], holds: Callable[[T], bool] = lambda _: True
     ) -> None:
         self._index = index
         self._learn = learn
@@ -28,18 +28,18 @@ class Learnt(Generic[T]):
         self._lock = Lock()
         self._known: tuple[int, int, T] | None = None  # generation, examples, value
 
-    def get(self) -> T:
+    def get(self, *given: object) -> T:
         """Return the value, learning it where there is none that fits the examples of now."""
         with self._lock:
             generation = self._index.generation
             if self._known is None or self._known[0] != generation:
-                self._known = self._renewed(generation)
+                self._known = self._renewed(generation, given)
             return self._known[2]
 
-    def _renewed(self, generation: int) -> tuple[int, int, T]:
+    def _renewed(self, generation: int, given: Sequence[object]) -> tuple[int, int, T]:
         size = len(self._index)
         if self._known is not None:
             _, then, value = self._known
             if abs(size - then) <= CHANGED * then and self._holds(value):
                 return generation, then, value
-        return generation, size, self._learn()
+        return generation, size, self._learn(*given)

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from ragicl.errors import TaskError
-from ragicl.features import Features
+from ragicl.features import Features, Told, unheard
 from ragicl.index import Index
 from ragicl.learnt import CHANGED, Learnt
 from ragicl.protocols import FloatArray
@@ -121,14 +121,15 @@ class Prior:
         self._where = where
         self._learnt = Learnt(index, self._learn, self._holds)
 
-    def get(self) -> IndexRidge:
+    def get(self, told: Told = unheard) -> IndexRidge:
         """Return the regression on the examples of now, or on nearly all of them.
 
+        :param told: hears how far a language model has come with reading the examples
         :raises TaskError: where no example has one of the labels
         """
-        return self._learnt.get()
+        return self._learnt.get(told)
 
-    def _learn(self) -> IndexRidge:
+    def _learn(self, told: Told) -> IndexRidge:
         labels = self._labels()
         number = self._enough(labels)
         sample = self._index.sample(number, where=self._where)
@@ -142,7 +143,7 @@ class Prior:
                 f"from; ask for other ones"
             )
         columns = np.array([places[example.output] for example in known], dtype=np.int64)
-        vectors, scaling = self._vectors(known, stored)
+        vectors, scaling = self._vectors(known, stored, told)
         ridge = self._fitted(vectors, columns, len(labels))
         rows = {example.id: row for row, example in enumerate(known)}
         if self._features is not None:  # only the encoder's vectors tell what is familiar
@@ -173,11 +174,11 @@ class Prior:
         return math.ceil(self._most / max(share, 1e-9))
 
     def _vectors(
-        self, known: Sequence[Example], stored: Mapping[str, FloatArray]
+        self, known: Sequence[Example], stored: Mapping[str, FloatArray], told: Told
     ) -> tuple[FloatArray, Scaling | None]:
         if self._features is None:
             return np.stack([stored[example.id] for example in known]), None
-        states = self._features.keep([example.input for example in known])
+        states = self._features.keep([example.input for example in known], told)
         scaling = Scaling.of(states)
         return scaling.unit(states), scaling
 

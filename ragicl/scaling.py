@@ -13,7 +13,7 @@ import numpy as np
 
 from ragicl.protocols import FloatArray
 
-FLAT = 0.1  # of the mean spread: a dimension that varies less counts as if it varied so
+FLAT = 0.1  # of the median spread: a dimension that varies less counts as if it varied so
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +31,7 @@ class Scaling:
     def of(cls, states: FloatArray) -> Self:
         """Return that of texts, states of shape (texts, width)."""
         spread = states.std(axis=0)
-        least = FLAT * spread.mean() or 1.0  # a single text has no spread
+        least = FLAT * np.median(spread) or spread.max() or 1.0  # a single text has no spread
         return cls(states.mean(axis=0), np.maximum(spread, least))
 
     def unit(self, states: FloatArray) -> FloatArray:
