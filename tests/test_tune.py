@@ -18,8 +18,10 @@ from ragicl import (
     TaskError,
 )
 from ragicl.blender import untuned
+from ragicl.calibrate import Blend, Fitted
 from ragicl.cli import main
 from ragicl.tune import Candidate, tune
+from ragicl.tune.finish import best_way
 from ragicl.tune.kept import NAME, Kept
 from ragicl.tuned import Tuned
 
@@ -88,6 +90,31 @@ def test_the_quickest_of_those_as_good_as_the_best_is_chosen():
     best, alike, worse = trial(16, 0, 0), trial(4, 0.01, 0.3), trial(2, 0.5, 0.1)
     assert search.cheapest([worse, best, alike]).k == 4
     assert search.cheapest([worse, best]).k == 16
+
+
+def fitted(right):
+    held = np.stack([right, 1 - right], axis=1)
+    return Fitted(Blend(), held, float(-np.log(right).mean()))
+
+
+@pytest.mark.parametrize(
+    ("without", "index", "chosen"),
+    [
+        (0.0, -0.3, "without"),  # as good as the best, as far as 50 rows can tell
+        (-0.3, -0.3, "batch"),
+        (0.0, 0.1, "index"),  # the best, and takes no language model at all
+        (0.1, -0.3, "without"),
+    ],
+)
+def test_demonstrations_are_read_only_where_that_helps(without, index, chosen):
+    draw = np.random.default_rng(0)
+    right = draw.uniform(0.4, 0.6, 50)
+    ways = {
+        "batch": fitted(right + 0.001),
+        "without": fitted(right + without + 0.05 * draw.normal(size=50)),
+        "index": fitted(right + index),
+    }
+    assert best_way(ways, np.zeros(50, dtype=np.int64)) == chosen
 
 
 def test_no_example_is_its_own_evidence(folder):

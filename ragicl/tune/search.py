@@ -21,7 +21,7 @@ from ragicl.records import Example, Prediction
 from ragicl.retrieve import Found, Retriever
 from ragicl.ridge import Columns, Doubles
 from ragicl.tune.candidates import CANDIDATES, Candidate, possible
-from ragicl.tune.finish import content_free, figures, fit_ways, sources
+from ragicl.tune.finish import best_way, content_free, figures, fit_ways, nearly, sources
 from ragicl.tune.kept import Kept
 from ragicl.tuned import Tuned
 
@@ -172,7 +172,7 @@ class _Search:
         prompting = candidate.prompting(self._engine)
         offsets = content_free(prompting, self._rows, self._labels, self._seed)
         ways = fit_ways(evidence, gold, self._labels, offsets, self._usual)
-        name = min(ways, key=lambda way: ways[way].loss)
+        name = best_way(ways, gold)
         best = ways[name]
         if best.blend.lm == 0:  # then all rows are known
             gold = self._gold
@@ -204,15 +204,12 @@ class _Search:
 def cheapest(trials: Sequence[Trial]) -> Candidate:
     """Return the candidate that reads least of those as good as the best, as far as rows can tell.
 
-    That is within one standard error of the difference (Breiman et al. 1984), on the same rows.
     What it reads is counted, not timed: a run that goes on makes the same choice.
     """
     best = min(trials, key=lambda trial: trial.loss)
-    as_good = []
-    for trial in trials:
-        worse = trial.losses[: best.rows] - best.losses[: trial.rows]
-        if worse.mean() <= worse.std() / np.sqrt(len(worse)):
-            as_good.append(trial)
+    as_good = [
+        trial for trial in trials if nearly(trial.losses[: best.rows], best.losses[: trial.rows])
+    ]
     return min(as_good, key=lambda trial: (trial.candidate.read, trial.loss)).candidate
 
 
