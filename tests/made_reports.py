@@ -103,6 +103,7 @@ def distance(name, mean, floor):
         above=None
         if floor is None
         else Interval(mean - floor, mean - floor - 0.02, mean - floor + 0.02),
+        blend=interval(mean / 2, 0.02),
     )
 
 
@@ -166,7 +167,7 @@ def text_set(**changes):
         for name, (rouge, *cost) in TEXT_METHODS.items()
     ]
     gaps = [
-        replace(distance(name, mean, floor), maximum=interval(0.91), clean=None)
+        replace(distance(name, mean, floor), maximum=interval(0.91), clean=None, blend=None)
         for name, mean, floor in (("lora", 0.284, 0.102), ("full", 0.311, None))
     ]
     made = SetReport(

@@ -13,6 +13,7 @@ from ragicl.cli import main
 from ragicl.errors import BackendError, BudgetError, DataError, TaskError
 from ragicl.evaluate import kept
 from ragicl.evaluate.compared import Sample
+from ragicl.evaluate.measures.distances import total_variation
 from ragicl.evaluate.references.table import answers, chosen, seeds_of, standing
 from ragicl.evaluate.report.saved import load_report
 from ragicl.evaluate.results import OURS
@@ -60,6 +61,10 @@ def test_a_study_measures_every_method(task):
     floors = {d.reference: d.floor for d in report.distances}
     assert floors["random-icl"] is not None
     assert floors["probe"] is None
+    blends = {d.reference: d.blend for d in report.distances}
+    assert blends["blend"] is None, "it is at 0 from itself"
+    apart = total_variation(answers(task, "blend").probs, answers(task, "probe").probs)
+    assert blends["probe"].value == pytest.approx(apart.mean(), abs=1e-6)
     assert (report.leaked, report.rows, report.pool, report.labels) == (1, 16, 24, 3)
     assert by_name[OURS].clean is not None
     assert [c.over for c in report.curves] == ["pool", "k", "budget"]

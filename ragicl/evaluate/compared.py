@@ -53,12 +53,14 @@ class Sample:
         same: FloatArray,
         floor: FloatArray | None,
         maximum: FloatArray | None = None,
+        blend: FloatArray | None = None,
     ) -> Distance:
         """Return the distance to a reference.
 
         :param rows: of each test row, as are the others
         :param same: share of answers that are the same
         :param floor: distance between trainings of the reference; None where there is one alone
+        :param blend: distance between the blend and the reference; None for the blend itself
         """
         mean = self.every.mean
         clean = None
@@ -75,6 +77,7 @@ class Sample:
             maximum=None if maximum is None else mean(maximum),
             floor=None if floor is None else mean(floor),
             above=None if floor is None else mean(rows - floor),
+            blend=None if blend is None else mean(blend),
         )
 
     def worst(self, distances: FloatArray, ours: Said, theirs: Said) -> tuple[Item, ...]:

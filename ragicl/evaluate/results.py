@@ -121,6 +121,7 @@ class Distance:
     :ivar floor: mean distance between references trained with different seeds, by the settings
         that were chosen for the first; None for one without randomness, or with one seed
     :ivar above: by how much the mean is above the floor, on the same rows
+    :ivar blend: for labels, the mean distance between the blend's distributions and the reference's
     """
 
     reference: str
@@ -132,6 +133,7 @@ class Distance:
     maximum: Interval | None = None
     floor: Interval | None = None
     above: Interval | None = None
+    blend: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from ragicl.evaluate.curves import curve
 from ragicl.evaluate.kept import Answers
 from ragicl.evaluate.measures.distances import total_variation
 from ragicl.evaluate.measures.scores import correct, label_scores, reliability
-from ragicl.evaluate.references.table import answers, seeds_of
+from ragicl.evaluate.references.table import BLEND, answers, seeds_of
 from ragicl.evaluate.results import OURS, Distance, Method, SetReport
 from ragicl.evaluate.task import Task
 from ragicl.protocols import FloatArray
@@ -40,7 +40,7 @@ def study_labels(
     methods += [_method(sample, name, theirs[name][0], ours) for name in names]
     return sample.report(
         methods,
-        [_distance(sample, name, ours, theirs[name]) for name in order],
+        [_distance(sample, name, ours, theirs[name], theirs[BLEND][0]) for name in order],
         sample.worst(
             total_variation(ours.probs, main.probs),
             _said(task, ours.probs),
@@ -67,13 +67,16 @@ def _method(sample: Sample, name: str, own: Answers, ours: Answers) -> Method:
     )
 
 
-def _distance(sample: Sample, name: str, ours: Answers, theirs: Sequence[Answers]) -> Distance:
+def _distance(
+    sample: Sample, name: str, ours: Answers, theirs: Sequence[Answers], blend: Answers
+) -> Distance:
     first = theirs[0].probs
     same = ours.probs.argmax(axis=1) == first.argmax(axis=1)
     trainings = [total_variation(a.probs, b.probs) for a, b in combinations(theirs, 2)]
     floor = np.mean(trainings, axis=0) if trainings else None
     rows = total_variation(ours.probs, first)
-    return sample.distance(name, rows, same.astype(np.float32), floor)
+    blended = None if name == BLEND else total_variation(blend.probs, first)
+    return sample.distance(name, rows, same.astype(np.float32), floor, blend=blended)
 
 
 def _said(task: Task, probs: FloatArray) -> Said:

@@ -15,6 +15,8 @@ from ragicl.evaluate.task import Reference, Task
 from ragicl.policy import DEFAULT
 from ragicl.records import Kind
 
+BLEND = "blend"
+
 
 class Entry(NamedTuple):
     """How a reference is made.
@@ -38,7 +40,7 @@ def _policy(task: Task) -> object:
 
 
 def _blend(task: Task) -> object:
-    return _policy(task), task.engine.index.manifest.tuned
+    return baselines.BLENDING, _policy(task), task.engine.index.manifest.tuned
 
 
 def _minutes(task: Task) -> tuple[object, ...]:
@@ -51,7 +53,7 @@ def _others(task: Task) -> object:
 
 REFERENCES = {
     OURS: Entry(baselines.ours, depends=_policy),
-    "blend": Entry(baselines.blend, depends=_blend),
+    BLEND: Entry(baselines.blend, depends=_blend),
     "majority": Entry(baselines.majority),
     "knn-1": Entry(baselines.nearest_one),
     "knn": Entry(baselines.vote),
@@ -66,7 +68,7 @@ REFERENCES = {
     "two-stage": Entry(tuned.two_stage, seeded=True, depends=_others),
     "multi-task": Entry(tuned.multi_task, seeded=True, depends=_others),
 }
-ALWAYS = ("blend", "majority", "knn-1", "knn", "random-icl")
+ALWAYS = (BLEND, "majority", "knn-1", "knn", "random-icl")
 """What `ragicl predict` answers, and baselines that may win; in every table."""
 FOR_TEXTS = ("lora", "full")
 USUAL = ("probe", "lora")

@@ -183,7 +183,8 @@ def _cut_short(report: SetReport) -> str:
 
 def _beside_floor(distance: Distance) -> str:
     mean, floor = distance.mean, distance.floor
-    figures = f"{distance.reference} {with_span(mean)}"
+    blend = f" (of the blend {number(distance.blend.value)})" if distance.blend else ""
+    figures = f"{distance.reference} {with_span(mean)}{blend}"
     if floor is None:
         return f"{figures}, floor not known"
     if distance.above is not None and distance.above.low <= 0:

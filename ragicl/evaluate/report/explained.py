@@ -49,6 +49,7 @@ FIGURES = {
         "settings chosen for the first. Fine-tuning is that far from itself; no method can be "
         "asked to come nearer."
     ),
+    "mean of the blend": "the same distance from the blend, which `ragicl predict` answers.",
     "agreement": "the share of rows (for texts, of tokens) with the same likeliest answer.",
     "leaked rows": "test rows whose text also stands in the index, where it can be looked up.",
     "training": "the time of training, the search for its settings included.",

@@ -73,9 +73,19 @@ def distances_table(report: SetReport) -> Table:
     clean = any(distance.clean for distance in nearest)
     longest = any(distance.maximum for distance in nearest)
     columns = ("reference", "mean", "floor", "above it", "median", "90th percentile", "agreement")
-    more = ("mean without leaked rows",) * clean + ("greatest at a token",) * longest
+    blend = any(distance.blend for distance in nearest)
+    more = (
+        *("mean without leaked rows",) * clean,
+        *("greatest at a token",) * longest,
+        *("mean of the blend",) * blend,
+    )
     rows = tuple(
-        (*_distance(d), *(_interval(d.clean),) * clean, *(_interval(d.maximum),) * longest)
+        (
+            *_distance(d),
+            *(_interval(d.clean),) * clean,
+            *(_interval(d.maximum),) * longest,
+            *(_interval(d.blend),) * blend,
+        )
         for d in nearest
     )
     return Table(
