@@ -112,10 +112,8 @@ def test_where_nothing_cheaper_will_do_the_best_for_a_tenth():
 def test_distances_stand_beside_their_floors():
     said = sentence(label_set(), "Distance to fine-tuning (total variation; floor")
     assert "full 0.268 (0.248 to 0.288) (of the blend 0.134), 3.8 times its floor of 0.071" in said
-    assert (
-        "prompt-tuning 0.221 (0.201 to 0.241) (of the blend 0.111), not clearly above its floor of 0.215"
-        in said
-    )
+    assert "prompt-tuning 0.221 (0.201 to 0.241) (of the blend 0.111), not clearly above" in said
+    assert "above its floor of 0.215" in said
     assert "probe" not in said  # it was not fine-tuned
 
 

@@ -48,7 +48,7 @@ HELD_OUT_ROWS = 200
 WARMUP = 0.06  # of the steps; none where that is less than one: its rate would be 0
 SEARCH_SHARE = 0.6  # of the time, where it is limited
 LEAST_EPOCHS = 0.05  # of a training that has no time left
-SHORT = 512  # tokens; up to here plain attention trains faster on a CPU than the fused one does
+SHORT = 128  # tokens; up to here plain attention trains faster on a CPU than the fused one does
 IGNORED = -100  # a token without loss
 WEIGHTS, DONE = "trained.safetensors", "trained.json"
 
