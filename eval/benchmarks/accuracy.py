@@ -5,7 +5,8 @@
 Each set of the suite is indexed, tuned once by `ragicl tune` for so many minutes, and measured on
 its test rows beside 1-NN, the neighbours' vote, a logistic probe, random and nearest
 demonstrations, and kNN-prompting. Also: how often conformal sets hold the right label. Everything
-is kept in OUT as it is made, and not done again; the table so far stands in OUT/accuracy.md.
+is kept in OUT as it is made; a set's figures, once they are whole, in eval/results/accuracy. What
+is there is not done again: --cells FOLDER measures everything anew. The tables are printed.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import ROOT
 
 from ragicl import Engine, Policy
 from ragicl.atomic import write_whole
@@ -34,7 +37,12 @@ from ragicl.tune import tune
 from ragicl.tuned import Tuned
 
 COLUMNS = ("knn-1", "knn", "probe", "random-icl", OURS, "knn-prompting", "blend")
-SCORES = ("accuracy", "macro_f1", "nll", "ece")
+SCORES = {
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro-F1",
+    "nll": "Negative log-likelihood, nats",
+    "ece": "Expected calibration error",
+}
 COVERAGES = (0.9, 0.95)
 
 
@@ -46,12 +54,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--sets", help="names of sets, separated by commas; all without it")
+    parser.add_argument("--cells", type=Path, default=ROOT / "eval" / "results" / "accuracy")
     options = parser.parse_args()
     suite = read_suite(options.suite)
     wanted = options.sets.split(",") if options.sets else [spec.name for spec in suite.sets]
     found = {}
     for spec in suite.sets:
-        file = options.out / f"{spec.name}.json"
+        file = options.cells / f"{spec.name}.json"
         if spec.name in wanted and not file.exists():
             task = suite_tasks(
                 replace(suite, sets=(spec,)),
@@ -62,12 +71,12 @@ def main() -> None:
                 ),
                 Limits(None, None, lambda name, done, total: None),
             )[0]
+            file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, json.dumps(measured(task, options.minutes), indent=1).encode())
             task.engine.close()
         if file.exists():
             found[spec.name] = json.loads(file.read_text())
-            (options.out / "accuracy.md").write_text(table(found, options.minutes))
-    print((options.out / "accuracy.md").read_text())
+    print(tables(found))
 
 
 def measured(task: Task, minutes: float) -> dict[str, Any]:
@@ -87,6 +96,7 @@ def measured(task: Task, minutes: float) -> dict[str, Any]:
     return {
         "rows": len(task.test),
         "pool": len(task.pool),
+        "minutes": minutes,
         "scores": scores,
         "seconds": seconds,
         "sets": sets(tuned.record, answers(task, "blend").probs, task),
@@ -111,36 +121,81 @@ def sets(record: Record, probs: Any, task: Task) -> dict[str, Any]:
     return found
 
 
-def table(found: dict[str, Any], minutes: float) -> str:
-    """Return the table of all sets measured so far."""
-    lines = [f"Tuned by one run of {minutes:g} minutes.", ""]
-    for score in SCORES:
-        lines += [f"## {score}", "", f"| set | rows | {' | '.join(COLUMNS)} |"]
-        lines.append("|---" * (len(COLUMNS) + 2) + "|")
-        for name, own in found.items():
-            cells = [
-                "{value:.3f} ({low:.3f}–{high:.3f})".format(**own["scores"][column][score])
-                for column in COLUMNS
-            ]
-            lines.append(f"| {name} | {own['rows']} | {' | '.join(cells)} |")
-        lines.append("")
-    lines += ["## what was tuned", ""]
-    lines.append(
-        "| set | chosen | calibration | weights lm, vote, ridge, features | examples left out |"
+def tables(found: dict[str, Any]) -> str:
+    """Return the tables of all sets measured so far."""
+    parts = [summary(found), *(scores_table(found, score) for score in SCORES)]
+    return "\n\n".join([*parts, tuned_table(found), sets_table(found)])
+
+
+def summary(found: dict[str, Any]) -> str:
+    """Return the blend beside the best other column of each set."""
+    rows, good = [], {"accuracy": 0, "nll": 0, "ece": 0}
+    for name, own in found.items():
+        scores = {column: own["scores"][column] for column in COLUMNS}
+        blend = {score: scores["blend"][score]["value"] for score in SCORES}
+        others = [column for column in COLUMNS if column != "blend"]
+        best = max(others, key=lambda column: scores[column]["accuracy"]["value"])
+        surest = min(others, key=lambda column: scores[column]["nll"]["value"])
+        accuracy, nll = scores[best]["accuracy"]["value"], scores[surest]["nll"]["value"]
+        good["accuracy"] += blend["accuracy"] >= accuracy
+        good["nll"] += blend["nll"] < nll
+        good["ece"] += blend["ece"] < 0.05
+        rows.append(
+            f"| {name} | {own['pool']} | {blend['accuracy']:.3f} | {accuracy:.3f} ({best}) | "
+            f"{blend['nll']:.3f} | {nll:.3f} ({surest}) | {blend['ece']:.3f} |"
+        )
+    heads = ("set", "examples", "accuracy", "best other", "NLL", "best other", "ECE")
+    said = (
+        f"Of {len(found)}: at least as accurate as every other column on {good['accuracy']}, "
+        f"lowest NLL on {good['nll']}, calibration error below 0.05 on {good['ece']}."
     )
-    lines.append("|---|---|---|---|---|")
+    return "\n".join(
+        ["## The blend beside the best other column", "", *head(heads), *rows, "", said]
+    )
+
+
+def scores_table(found: dict[str, Any], score: str) -> str:
+    """Return a score of every column, with intervals."""
+    rows = []
+    for name, own in found.items():
+        cells = [
+            "{value:.3f} ({low:.3f}–{high:.3f})".format(**own["scores"][column][score])
+            for column in COLUMNS
+        ]
+        rows.append(f"| {name} | {own['rows']} | {' | '.join(cells)} |")
+    return "\n".join([f"## {SCORES[score]}", "", *head(("set", "rows", *COLUMNS)), *rows])
+
+
+def tuned_table(found: dict[str, Any]) -> str:
+    """Return what tuning chose."""
+    rows = []
     for name, own in found.items():
         tuned = own["tuned"]
-        weights = ", ".join(f"{tuned['blend'][source]:.2f}" for source in SOURCES)
+        powers = ", ".join(f"{tuned['blend'][source]:.2f}" for source in SOURCES)
         chosen = tuned["evidence"]["trials"][-1]["candidate"]
-        rows = tuned["evidence"]["rows"]
-        lines.append(f"| {name} | {chosen} | {tuned['calibration']} | {weights} | {rows} |")
-    lines += ["", "## conformal sets", "", "| set | asked | covered | labels in a set |"]
-    lines.append("|---|---|---|---|")
-    for name, own in found.items():
-        for asked, got in own["sets"].items():
-            lines.append(f"| {name} | {asked} | {got['covered']:.3f} | {got['size']} |")
-    return "\n".join(lines) + "\n"
+        rows.append(
+            f"| {name} | {own['minutes']:g} | {chosen if tuned['blend']['lm'] else '–'} | "
+            f"{tuned['calibration']} | {powers} | {tuned['evidence']['rows']} |"
+        )
+    heads = ("set", "minutes", "demonstrations", "calibration",
+             f"powers of {', '.join(SOURCES)}", "examples left out")  # fmt: skip
+    return "\n".join(["## What was tuned", "", *head(heads), *rows])
+
+
+def sets_table(found: dict[str, Any]) -> str:
+    """Return how often conformal sets hold the right label."""
+    rows = [
+        f"| {name} | {asked} | {got['covered']:.3f} | {got['size']} |"
+        for name, own in found.items()
+        for asked, got in own["sets"].items()
+    ]
+    heads = ("set", "asked", "covered", "labels in a set")
+    return "\n".join(["## Conformal sets", "", *head(heads), *rows])
+
+
+def head(columns: Sequence[str]) -> list[str]:
+    """Return the head of a Markdown table."""
+    return [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
 
 
 if __name__ == "__main__":
