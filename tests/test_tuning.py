@@ -202,6 +202,18 @@ def test_time_that_the_search_leaves_goes_to_the_training(tiny, tmp_path, monkey
     assert 60 * 60 - 300 < training < 60 * 60
 
 
+def test_a_step_of_long_rows_is_taken_in_parts(tiny, tmp_path, monkeypatch):  # noqa: F811
+    assert [tuning.at_once(16, tokens) for tokens in (20, 128, 129, 500, 5000)] == [16, 16, 8, 4, 1]
+    trained = []
+    for tokens in (10_000, 32):
+        monkeypatch.setattr(tuning, "TOKENS", tokens)
+        place, recipe = tmp_path / str(tokens), Recipe("full", 1e-3, 2.0)
+        Tuner(lambda: fresh(tiny)).train(recipe, LEARNABLE, place)
+        trained.append(tuning.load_file(place / tuning.WEIGHTS))
+    for name, tensor in trained[0].items():
+        torch.testing.assert_close(tensor, trained[1][name], rtol=0.02, atol=2e-4)
+
+
 def test_half_written_checkpoints_are_passed_over(tiny, tmp_path):  # noqa: F811
     (tmp_path / "rate-0" / "checkpoint-3").mkdir(parents=True)
     (tmp_path / "rate-0" / "checkpoint-3" / "model.safetensors").write_bytes(b"half")

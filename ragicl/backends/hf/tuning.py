@@ -41,6 +41,7 @@ RATES = {  # learning rates tried
 }  # rising: one that is behind a lower one is given up
 SMALL = 1000  # rows; fewer are trained on in smaller steps
 BATCHES = 16, 32  # rows in a step, of few rows and of many
+TOKENS = 2048  # read at once; a step of longer rows is taken in parts, and some 3 GB suffice
 STEPS = 300  # tried, where PASSES allows: few rows need many passes
 PASSES = 4, 24  # over the rows, at least and at most
 HELD_OUT = 0.2  # of the rows, but at most HELD_OUT_ROWS
@@ -199,13 +200,14 @@ class Tuner:
         with quiet():
             trainer = Trainer(
                 model=model,
-                args=self._arguments(recipe, folder, len(rows), judged=bool(held)),
+                args=self._arguments(recipe, folder, rows, judged=bool(held)),
                 train_dataset=dataset(rows),
                 eval_dataset=dataset(held) if held else None,
                 data_collator=collate,
                 compute_loss_func=answer_loss,
                 callbacks=[clock],
             )
+            trainer.loss_is_scaled_for_ga = False  # each part's loss is a mean of its own
             trainer.remove_callback(PrinterCallback)
             _drop_unfinished(folder)
             last = get_last_checkpoint(str(folder))  # type: ignore[no-untyped-call]
@@ -236,23 +238,25 @@ class Tuner:
 
     def _prepared(self, method: str, rows: Sequence[Row]) -> PreTrainedModel:
         model = self._load()
-        longest = max(len(row.prompt) + len(row.answer) for row in rows)
-        if not torch.cuda.is_available() and longest <= SHORT:
+        if not torch.cuda.is_available() and longest(rows) <= SHORT:
             model.set_attn_implementation("eager")
         return prepare(model, method, beginning(rows), self._dtype)
 
     def _arguments(
-        self, recipe: Recipe, folder: Path, rows: int, *, judged: bool
+        self, recipe: Recipe, folder: Path, rows: Sequence[Row], *, judged: bool
     ) -> TrainingArguments:
+        step = batch(len(rows))
+        part = at_once(step, longest(rows))
         return TrainingArguments(
             output_dir=str(folder),
             num_train_epochs=recipe.epochs,
             learning_rate=recipe.rate,
             lr_scheduler_type="linear",
-            warmup_steps=int(WARMUP * recipe.epochs * rows / batch(rows)),
+            warmup_steps=int(WARMUP * recipe.epochs * len(rows) / step),
             weight_decay=0.01,
-            per_device_train_batch_size=batch(rows),
-            per_device_eval_batch_size=BATCHES[1],
+            per_device_train_batch_size=part,
+            gradient_accumulation_steps=step // part,
+            per_device_eval_batch_size=part,
             train_sampling_strategy="group_by_length",
             remove_unused_columns=False,
             bf16=self._dtype == torch.bfloat16,
@@ -271,6 +275,21 @@ class Tuner:
 def batch(rows: int) -> int:
     """Return how many rows are in a step."""
     return BATCHES[rows >= SMALL]
+
+
+def at_once(step: int, tokens: int) -> int:
+    """Return how many of a step's rows are read at once: a half, a quarter … where they are long.
+
+    :param tokens: of the longest row
+    """
+    while step > 1 and step * tokens > TOKENS:
+        step //= 2
+    return step
+
+
+def longest(rows: Sequence[Row]) -> int:
+    """Return the tokens of the longest row, its answer included."""
+    return max(len(row.prompt) + len(row.answer) for row in rows)
 
 
 def passes(rows: int) -> int:
