@@ -1,0 +1,118 @@
+"""Which of a language model's states tell labels apart: by depth, the mean or the last token's.
+
+    python eval/benchmarks/features.py DATA_FOLDER [--sets trec6,sst2] [--pool 500] [--rows 300]
+
+A kernel ridge regression on the states of a pool of examples, alone and together with that on the
+encoder's vectors, judged by the examples left out and by test rows. This is what
+`ragicl.backends.hf.lm.DEPTH` was chosen by: by the examples left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ragicl.backends import open_encoder
+from ragicl.backends.hf.body import shallow
+from ragicl.backends.hf.hidden import last_states, mean_states
+from ragicl.backends.hf.lm import HFLM, open_smollm2
+from ragicl.calibrate import Evidence, fit_blend, mean_surprise
+from ragicl.data import DataFile
+from ragicl.prompt import plain_template
+from ragicl.protocols import FloatArray
+from ragicl.ridge import Columns, Doubles, Ridge, fit_ridge
+from ragicl.scaling import Scaling
+
+DEPTHS = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
+States = Callable[[Sequence[str]], FloatArray]
+
+
+def main() -> None:
+    """Print a table for each set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--sets", default="trec6,sst2,subj")
+    parser.add_argument("--pool", type=int, default=500)
+    parser.add_argument("--rows", type=int, default=300)
+    options = parser.parse_args()
+    lm = open_smollm2(dtype="bfloat16")
+    for name in options.sets.split(","):
+        print(f"## {name}: {options.pool} examples, {options.rows} test rows\n")
+        print(
+            "| states | loss left out | accuracy | NLL | with vectors: left out | accuracy | NLL |"
+        )
+        print("|---" * 7 + "|", flush=True)
+        for row in table(lm, options.data / name, options.pool, options.rows):
+            print(f"| {' | '.join(row)} |", flush=True)
+        print()
+
+
+def table(lm: HFLM, folder: Path, pool: int, rows: int) -> Iterator[list[str]]:
+    """Yield a row for each kind of states."""
+    texts, outputs = drawn(folder / "train.jsonl", pool)
+    queries, golds = drawn(folder / "test.jsonl", rows)
+    labels = sorted(set(outputs))
+    places = {label: place for place, label in enumerate(labels)}
+    known = [i for i, gold in enumerate(golds) if gold in places]
+    queries, gold = [queries[i] for i in known], columns(places, [golds[i] for i in known])
+    own = columns(places, outputs)
+    encode = open_encoder("minilm").encode
+    vectors = fit_ridge(encode(texts), own, len(labels))
+    of_queries = vectors.probs(encode(queries))
+    yield ["encoder's vectors", *alone(vectors, of_queries, own, gold), *["–"] * 3]
+    for kind, states in kinds(lm):
+        read = states(texts)
+        scaling = Scaling.of(read)
+        ridge = fit_ridge(scaling.unit(read), own, len(labels))
+        probs = ridge.probs(scaling.unit(states(queries)))
+        blend = fit_blend(Evidence(ridge=vectors.left_out, features=ridge.left_out), own, labels)
+        both = blend.blend.probs(Evidence(ridge=of_queries, features=probs), labels)
+        yield [kind, *alone(ridge, probs, own, gold), *figures(blend.loss, both, gold)]
+
+
+def kinds(lm: HFLM) -> Iterator[tuple[str, States]]:
+    """Yield ways to get states of texts, by name."""
+    template = plain_template("classify")
+
+    def read(read_ids: Callable[..., FloatArray], texts: Sequence[str]) -> FloatArray:
+        ids = [lm.tokens.encode(template.render(text, [])) for text in texts]
+        states = read_ids(ids, packed=lm.packed)
+        return np.asarray(states / np.linalg.norm(states, axis=1, keepdims=True))
+
+    model = lm.model()
+    for depth in DEPTHS:
+        body = shallow(model, depth)
+        yield f"mean, depth {depth:g}", partial(read, partial(mean_states, body))
+    yield "last token, depth 1", partial(read, partial(last_states, model))
+
+
+def alone(ridge: Ridge, probs: FloatArray, own: Columns, gold: Columns) -> list[str]:
+    """Return a regression's loss on examples left out, accuracy and loss on test rows."""
+    return figures(mean_surprise(ridge.left_out.astype(np.float64), own), probs, gold)
+
+
+def figures(left_out: float, probs: FloatArray | Doubles, gold: Columns) -> list[str]:
+    """Return the same of probabilities."""
+    right = float((probs.argmax(axis=1) == gold).mean())
+    loss = mean_surprise(probs.astype(np.float64), gold)
+    return [f"{left_out:.3f}", f"{right:.3f}", f"{loss:.3f}"]
+
+
+def columns(places: dict[str, int], outputs: Sequence[str]) -> Columns:
+    """Return labels as columns."""
+    return np.array([places[output] for output in outputs], dtype=np.int64)
+
+
+def drawn(file: Path, number: int) -> tuple[list[str], list[str]]:
+    """Return a random sample of a file's texts and labels."""
+    examples = list(DataFile(str(file)).examples())
+    chosen = np.random.default_rng(0).permutation(len(examples))[:number]
+    return [examples[i].input for i in chosen], [examples[i].output for i in chosen]
+
+
+if __name__ == "__main__":
+    main()
