@@ -1,6 +1,6 @@
 """A text's features: what the language model makes of it, on the way to saying something.
 
-The mean of its tokens' states after the first three fifths of the model's blocks, of the text in
+The mean of its tokens' states after the first half of the model's blocks, of the text in
 the plain template, without demonstrations. The last blocks turn to the next word; a state in the
 middle tells labels apart better than the last one does, and costs less. Those of an index's
 examples are kept with it.
@@ -22,7 +22,7 @@ from ragicl.atomic import write_whole
 from ragicl.prompt import compose, plain_template
 from ragicl.protocols import LM, Featuring, FloatArray, Parts
 
-VERSION = 2  # to be raised when the same model gives other features
+VERSION = 3  # to be raised when the same model gives other features
 FOLDER = "features"
 LONGEST = 256  # tokens read of a text, its prompt included; a whole one may take thousands
 BATCH = 64  # texts read together

@@ -41,7 +41,7 @@ from ragicl.protocols import FloatArray, Groups, Message, Parts, Writing
 
 BATCH_TOKENS = 4096  # tokens read in one pass, prompts and answers together
 BATCH_LOGITS = 2**26  # logits held at once: 128 MB in bf16
-DEPTH = 0.6  # share of the blocks after which a text's features are taken
+DEPTH = 0.5  # share of the blocks after which a text's features are taken
 LAST_ONLY: dict[str, Any] = {"logits_to_keep": 1, "use_cache": True}
 NO_LIMIT = 2**20  # window of a model that states none
 
