@@ -70,8 +70,10 @@ def test_candidates_are_halved_and_the_best_sees_all_examples(folder):
         tuned = tune(engine, 5, candidates=FEW, told=lambda *step: seen.append(step))
     trials = tuned.evidence["trials"]
     assert [t["rows"] for t in trials] == [8] * 4 + [16] * 2 + [60]
-    first = sorted(trials[:4], key=lambda t: t["loss"])
-    assert {t["candidate"] for t in trials[4:6]} == {t["candidate"] for t in first[:2]}
+    went_on = {t["candidate"] for t in trials[4:6]}
+    better = [t["loss"] for t in trials[:4] if t["candidate"] in went_on]
+    assert max(better) <= min(t["loss"] for t in trials[:4] if t["candidate"] not in went_on)
+    assert len(better) == 2
     assert trials[-1]["candidate"] in {t["candidate"] for t in trials[4:6]}
     assert tuned.policy["voters"] in search.VOTERS
     assert tuned.evidence["blend"]["accuracy"] > 0.9
