@@ -80,6 +80,18 @@ def test_whether_the_model_is_worth_asking(difference, words):
         assert "6.1 ms by the vote and 152 ms by ragicl" in sentence(report, "The language model")
 
 
+@pytest.mark.parametrize(("accuracy", "told"), [(0.95, True), (0.5, False)])
+def test_a_blend_may_be_worth_more_than_the_model_s_answers(accuracy, told):
+    made = label_set()
+    knn = next(m for m in made.methods if m.name == "knn")
+    better = replace(knn, against=paired(0.1))
+    scores = replace(knn.scores, accuracy=interval(accuracy, 0.01))
+    others = tuple(m for m in made.methods if m.name != "knn")
+    report = replace(made, methods=(*others, better, replace(knn, name="blend", scores=scores)))
+    said = sentence(report, "The language model adds nothing over")
+    assert ("the blend has 0.950 (0.940 to 0.960)" in said) is told
+
+
 def test_the_cheapest_beside_the_engine_goes_by_the_paired_difference():
     report = only(label_set(), "ragicl", "knn", "knn-1")
     report = changed(report, "knn", against=paired(-0.02))

@@ -98,7 +98,18 @@ def _vote(report: SetReport) -> str:
     return (
         f"The language model adds nothing over the neighbours' vote here: {found}, with {figures}; "
         f"an answer takes {duration(knn.cost.query_seconds)} by the vote and "
-        f"{duration(ours.cost.query_seconds)} by {OURS}."
+        f"{duration(ours.cost.query_seconds)} by {OURS}.{_blended(report, knn)}"
+    )
+
+
+def _blended(report: SetReport, knn: Method) -> str:
+    """Return that the model is worth more than its answers are, where it is."""
+    blend = _find(report, "blend")
+    if blend is None or headline(blend.scores).low <= headline(knn.scores).high:
+        return ""
+    return (
+        f" By its answers alone, that is: with what the examples and its own states say, the blend "
+        f"has {with_span(headline(blend.scores))}."
     )
 
 
