@@ -24,7 +24,8 @@ def last_states(
 
     :param packed: whether several texts can be read in one pass
     """
-    return _stacked(states[-1] for states in _states(model.base_model, texts, packed))
+    # A view would keep all of a text's states.
+    return _stacked(states[-1].clone() for states in _states(model.base_model, texts, packed))
 
 
 def mean_states(body: Any, texts: Sequence[Sequence[int]], *, packed: bool) -> FloatArray:
