@@ -180,9 +180,10 @@ def predict(
         target = stack.enter_context(ResumableFile(out, settings_of(engine))) if out else None
         if (recall := engine.shortlist_recall) is not None:
             click.echo(ceiling(recall), err=True)
-        with steps() as tell:
-            engine.load(partial(tell, "reading the examples"))
         rows = [_essentials(row) for row in target.rows] if target else []
+        if total is None or len(rows) < total:  # else there is nothing to predict
+            with steps() as tell:
+                engine.load(partial(tell, "reading the examples"))
         answered = predict_rows(
             engine,
             target.remaining(queries) if target else queries,
