@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import HashEncoder
 
-from ragicl import Example, Index
+from ragicl import Engine, Example, Index
 from ragicl.batch import ResumableFile
 from ragicl.cli import main
 from ragicl.errors import DataError
@@ -152,6 +152,16 @@ def test_out_file_continues_where_it_stopped(index, work):
     assert f"on {len(ROWS)} rows" in result.stderr
     assert run(*arguments, "--out", "part.jsonl").stdout == ""
     assert (work / "part.jsonl").read_text().splitlines() == part
+
+
+def test_a_finished_file_loads_nothing_again(index, work, monkeypatch):
+    arguments = ["predict", index, "--file", "things.jsonl", "--k", 3, *LM, "--out", "done.jsonl"]
+    loaded = []
+    monkeypatch.setattr(Engine, "load", lambda self, told: loaded.append(self))
+    run(*arguments)
+    assert len(loaded) == 1
+    assert f"on {len(ROWS)} rows" in run(*arguments).stderr
+    assert len(loaded) == 1
 
 
 def test_out_file_of_another_run_is_refused(index, work):
