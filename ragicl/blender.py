@@ -1,4 +1,4 @@
-"""The engine's evidence, gathered: the language model's, the vote's, the regression's."""
+"""The engine's evidence, gathered: the language model's, the vote's, the classifiers'."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ragicl.decide import from_votes
 from ragicl.features import Features, Told, unheard
 from ragicl.index import Index
 from ragicl.policy import Policy
-from ragicl.prior import IndexRidge, Prior
+from ragicl.pooling import Doubles
+from ragicl.prior import IndexClassifier, Prior
 from ragicl.protocols import LM, Featuring, FloatArray
 from ragicl.retrieve import Found
-from ragicl.ridge import Doubles
 
 
 def untuned(lm: LM | None) -> Blend:
@@ -29,7 +29,7 @@ class Blender:
 
     :param policy: how many neighbours vote, and of which examples
     :param labels: returns the labels to choose from
-    :param features: the language model's, for a regression on these too
+    :param features: the language model's, for a classifier on these too
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class Blender:
         """
         said = _shortlisted(found, labels) if lm is None else lm
         prior = self._prior.get()
-        values = _values(prior, found)
-        evidence = self._said(found, labels, said, prior.likely(values, labels))
+        by_vectors, values = _asked(prior, found, labels)
+        evidence = self._said(found, labels, said, by_vectors)
         return self.blend.probs(evidence, labels), _familiarity(prior, values, found)
 
     def evidence(self, found: Sequence[Found], labels: tuple[str, ...]) -> Evidence:
         """Return what each source but the language model's answer says of the queries."""
-        prior = self._prior.get()
-        return self._said(found, labels, None, prior.likely(_values(prior, found), labels))
+        by_vectors, _ = _asked(self._prior.get(), found, labels)
+        return self._said(found, labels, None, by_vectors)
 
     def familiarity(self, found: Sequence[Found]) -> Doubles:
         """Return the share of the examples that are less like the others than a query is.
@@ -81,25 +81,25 @@ class Blender:
         :return: shape (queries,); low where a text may be out of scope
         """
         prior = self._prior.get()
-        return _familiarity(prior, _values(prior, found), found)
+        return _familiarity(prior, _asked(prior, found, prior.labels)[1], found)
 
     def _said(
         self,
         found: Sequence[Found],
         labels: tuple[str, ...],
         lm: FloatArray | None,
-        ridge: FloatArray,
+        by_vectors: FloatArray,
     ) -> Evidence:
         votes = [list(from_votes(own.voters[: self._voters], labels).values()) for own in found]
         vote = np.array(votes, dtype=np.float32).reshape(len(found), len(labels))
-        return Evidence(lm, vote, ridge, self._by_features(found, labels))
+        return Evidence(lm, vote, by_vectors, self._by_features(found, labels))
 
     def _by_features(self, found: Sequence[Found], labels: tuple[str, ...]) -> FloatArray | None:
         if self._deep is None or self._features is None:
             return None
         deep = self._deep.get()
         read = self._features.of([own.text for own in found])
-        return deep.likely(deep.values(read, [own.exclude for own in found]), labels)
+        return deep.answers(read, [own.exclude for own in found], labels)[0]
 
 
 def _shortlisted(found: Sequence[Found], labels: Sequence[str]) -> FloatArray | None:
@@ -110,11 +110,13 @@ def _shortlisted(found: Sequence[Found], labels: Sequence[str]) -> FloatArray | 
     return np.where(held, np.float32(0), np.float32(-np.inf))
 
 
-def _values(prior: IndexRidge, found: Sequence[Found]) -> Doubles:
+def _asked(
+    prior: IndexClassifier, found: Sequence[Found], labels: tuple[str, ...]
+) -> tuple[FloatArray, Doubles]:
     vectors = np.stack([own.vector for own in found if own.vector is not None])
-    return prior.values(vectors, [own.exclude for own in found])
+    return prior.answers(vectors, [own.exclude for own in found], labels)
 
 
-def _familiarity(prior: IndexRidge, values: Doubles, found: Sequence[Found]) -> Doubles:
+def _familiarity(prior: IndexClassifier, values: Doubles, found: Sequence[Found]) -> Doubles:
     near = [own.voters[0].similarity if own.voters else -1.0 for own in found]
     return prior.familiarity(values, np.array(near))

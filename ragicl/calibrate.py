@@ -2,9 +2,8 @@
 
 A small model's likelihoods favour some labels whatever the text. Calibration takes an offset off
 each label's log-odds; blending multiplies the result with what the index says by itself: the
-neighbours' vote, and kernel ridge regressions on the stored vectors and on the language model's
-features (a log-linear pool, Genest and Zidek 1986). Offsets and weights are fitted on the index's
-own examples, each left out of its own evidence.
+neighbours' vote, and classifiers on the stored vectors and on the language model's features.
+Offsets and weights are fitted on the index's own examples, each left out of its own evidence.
 """
 
 from __future__ import annotations
@@ -15,19 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from ragicl.pooling import Columns, Doubles, fit_powers, pooled, softmax
 from ragicl.protocols import FloatArray
 from ragicl.records import NOTHING
-from ragicl.ridge import Columns, Doubles, smoothed, softmax
 
-SOURCES = ("lm", "vote", "ridge", "features")
+SOURCES = ("lm", "vote", "vectors", "features")
 Powers = tuple[float, float, float, float]
 USUAL: Powers = (0.2, 0.1, 0.9, 0.0)  # near what was fitted on several public sets
 WITH_FEATURES: Powers = (0.1, 0.05, 0.4, 0.65)
 LEAST = 1e-4  # share that a label without a single vote is given
 FLOOR = -14.0  # log-probabilities below are as good as this: a bound, not a measurement
 FOLDS = 5  # of the evidence, where a blend is judged by rows that it was not fitted on
-SPREAD = 0.3  # of the weights about the usual ones, before anything is known: a prior's deviation
-BINDING = 0.5  # of the offsets' penalty, in nats for all rows together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,13 +33,13 @@ class Evidence:
 
     :ivar lm: log P(label | prompt) in nats, shape (texts, labels)
     :ivar vote: the labels' shares of the vote, shape (texts, labels)
-    :ivar ridge: P(label | vector) by the regression on the encoder's vectors, shape (texts, labels)
-    :ivar features: the same by the regression on the language model's features
+    :ivar vectors: P(label | vector) by the classifier on the stored vectors, shape (texts, labels)
+    :ivar features: the same by the one on the language model's features
     """
 
     lm: FloatArray | None = None
     vote: FloatArray | None = None
-    ridge: FloatArray | None = None
+    vectors: FloatArray | None = None
     features: FloatArray | None = None
 
     def of(self, rows: Any) -> Evidence:
@@ -51,7 +48,7 @@ class Evidence:
 
     @property
     def _all(self) -> tuple[FloatArray | None, ...]:
-        return self.lm, self.vote, self.ridge, self.features
+        return self.lm, self.vote, self.vectors, self.features
 
     @property
     def asked(self) -> list[bool]:
@@ -67,7 +64,7 @@ class Evidence:
             zeros if self.vote is None else np.log(_smoothed(self.vote)),
             *(
                 zeros if own is None else np.log(np.maximum(own, np.exp(FLOOR)))
-                for own in (self.ridge, self.features)
+                for own in (self.vectors, self.features)
             ),
         ]
 
@@ -82,14 +79,14 @@ class Blend:
 
     :ivar lm: power of the language model's distribution; one over its temperature
     :ivar vote: power of the vote's
-    :ivar ridge: power of that of the regression on the encoder's vectors
-    :ivar features: power of that of the regression on the language model's features
+    :ivar vectors: power of that of the classifier on the encoder's vectors
+    :ivar features: power of that of the one on the language model's features
     :ivar offsets: by label, taken off the log-odds that come out, in nats
     """
 
     lm: float = 1.0
     vote: float = 0.0
-    ridge: float = 0.0
+    vectors: float = 0.0
     features: float = 0.0
     offsets: Mapping[str, float] = field(default_factory=lambda: NOTHING, hash=False)
 
@@ -97,13 +94,13 @@ class Blend:
         """Return P(label | all evidence), shape (texts, labels)."""
         impossible = np.isneginf(0.0 if evidence.lm is None else evidence.lm)
         offsets = np.array([self.offsets.get(label, 0.0) for label in labels])
-        values = np.tensordot(self.powers, np.stack(evidence.logs()), axes=1) - offsets
+        values = pooled(np.array(self.powers), np.stack(evidence.logs())) - offsets
         return softmax(np.where(impossible, -np.inf, values))
 
     @property
     def powers(self) -> Powers:
         """The sources' powers, in their order."""
-        return self.lm, self.vote, self.ridge, self.features
+        return self.lm, self.vote, self.vectors, self.features
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,8 +180,6 @@ def _fit(
     start: Blend | None,
 ) -> Blend:
     """Return the weights, and offsets where wanted, under which the right labels are likeliest."""
-    from scipy.optimize import minimize
-
     sources = np.stack(evidence.logs())
     sources[0] -= taken
     asked = np.array(evidence.asked)
@@ -192,35 +187,10 @@ def _fit(
     # A source that stands alone is taken as it is, to begin with.
     first = np.array(start.powers if start else usual) * asked
     first = first if asked.sum() > 1 else asked.astype(np.float64)
-    number = len(SOURCES)
-    free = len(labels) if vector else 0
-    targets = smoothed(gold, len(labels))
-    stiff = 1 / (2 * SPREAD**2 * len(gold))
-
-    def loss(values: Doubles) -> tuple[float, Doubles]:
-        weights, added = values[:number], values[number:]
-        logits = np.tensordot(weights, sources, axes=1)
-        if free:
-            logits = logits + added
-        logits -= logits.max(axis=1, keepdims=True)
-        total = np.exp(logits).sum(axis=1, keepdims=True)
-        wrong = (np.exp(logits) / total - targets) / len(gold)
-        far = weights - first
-        value = float((np.log(total[:, 0]) - (logits * targets).sum(axis=1)).mean())
-        value += stiff * float(far @ far) + BINDING / len(gold) * float(added @ added)
-        slope = np.tensordot(sources, wrong, axes=([1, 2], [0, 1])) + 2 * stiff * far
-        if not free:
-            return value, slope * asked
-        added_slope = wrong.sum(axis=0) + 2 * BINDING / len(gold) * added
-        return value, np.concatenate([slope * asked, added_slope])
-
-    bounds = [(0.0, None)] * number + [(None, None)] * free
-    found = minimize(
-        loss, np.concatenate([first, np.zeros(free)]), jac=True, method="L-BFGS-B", bounds=bounds
-    ).x
-    lm, vote, ridge, features = (float(power) for power in found[:number])
-    offsets = lm * taken - (found[number:] if free else 0.0)
-    return Blend(lm, vote, ridge, features, dict(zip(labels, offsets.tolist(), strict=True)))
+    powers, added = fit_powers(sources, gold, first, offsets=vector)
+    offsets = powers[0] * taken - added
+    lm, vote, vectors, features = powers.tolist()
+    return Blend(lm, vote, vectors, features, dict(zip(labels, offsets.tolist(), strict=True)))
 
 
 def _normalised(logs: Doubles) -> Doubles:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ragicl.errors import TaskError
-from ragicl.ridge import Columns, Doubles
+from ragicl.pooling import Columns, Doubles
 
 DIGITS = 1e9  # of a probability that is kept
 

@@ -1,4 +1,4 @@
-"""The regression on an index's vectors: what the examples say of a text without any model."""
+"""The classifier on an index's vectors: what the examples say of a text without any model."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from functools import partial
 
 import numpy as np
 
+from ragicl.classifier import (
+    VectorClassifier,
+    content_key,
+    fit_classifier,
+    likely,
+    load_classifier,
+    save_classifier,
+)
 from ragicl.errors import TaskError
 from ragicl.features import Features, Told, unheard
 from ragicl.index import Index
 from ragicl.learnt import CHANGED, Learnt
+from ragicl.pooling import Columns, Doubles
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Where
-from ragicl.ridge import (
-    Columns,
-    Doubles,
-    Ridge,
-    content_key,
-    fit_ridge,
-    load_ridge,
-    save_ridge,
-)
 from ragicl.scaling import Scaling
 from ragicl.select import nearest
 
 LEARN_FROM = 10_000  # examples that it is fitted on
-FOLDER = "regression"  # in the index's folder
+FOLDER = "classifier"  # in the index's folder
 READ = 4000  # examples that it is fitted on where a language model has to read them
 SMALL = 2000  # examples; a smaller index is fitted anew whenever it has changed
 COMPARED = 2000  # examples, each left out, that a text's familiarity is held against
@@ -38,8 +38,8 @@ SAME = 0.999  # cosine of a text with itself, embedded again
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class IndexRidge:
-    """A regression on an index's examples.
+class IndexClassifier:
+    """A classifier on an index's examples.
 
     :ivar labels: of its columns
     :ivar examples: that it was fitted on
@@ -50,7 +50,7 @@ class IndexRidge:
     :ivar scaling: of such features; None for the encoder's vectors, which are units
     """
 
-    ridge: Ridge
+    classifier: VectorClassifier
     labels: tuple[str, ...]
     examples: Sequence[Example]
     vectors: FloatArray
@@ -58,32 +58,36 @@ class IndexRidge:
     known: Doubles
     scaling: Scaling | None = None
 
-    def values(self, vectors: FloatArray, excluded: Sequence[str | None]) -> Doubles:
-        """Return what is regressed for vectors, shape (len(vectors), labels).
+    def answers(
+        self, vectors: FloatArray, excluded: Sequence[str | None], labels: tuple[str, ...]
+    ) -> tuple[FloatArray, Doubles]:
+        """Return P(label | vector), shape (len(vectors), len(labels)), and what is regressed.
 
         :param vectors: the encoder's, or a language model's features as they are read
         :param excluded: for each vector the id of an example to be left out; only that of its own
-            is: another one is one of many, and stays in the regression
+            is: another one is one of many, and stays in the classifier
+        :param labels: nearly those of its columns: one that was taught since is as likely as a
+            label without examples
+        :return: the second of shape (len(vectors), its columns)
         """
         if self.scaling is not None:
             vectors = self.scaling.unit(vectors)
-        values = self.ridge.values(vectors)
-        for i, own in enumerate(excluded):
-            row = None if own is None else self.rows.get(own)
-            if row is not None and vectors[i] @ self.vectors[row] > SAME:
-                values[i] = self.ridge.left_values[row]
-        return values
+        values = self.classifier.ridge.values(vectors)
+        logits = self.classifier.logits(vectors, values)
+        own = [(i, self.rows.get(name or "", -1)) for i, name in enumerate(excluded)]
+        own = [(i, row) for i, row in own if row >= 0 and vectors[i] @ self.vectors[row] > SAME]
+        if own:
+            places, rows = map(np.array, zip(*own, strict=True))
+            values[places] = self.classifier.ridge.left_values[rows]
+            logits[places] = self.classifier.left_logits(rows)
+        return likely(self._of(labels, logits)), values
 
-    def likely(self, values: Doubles, labels: tuple[str, ...]) -> FloatArray:
-        """Return regressed values as P(label | vector), shape (rows, len(labels)).
-
-        :param labels: nearly those of its columns: a label that was taught since has the value 0
-        """
-        if labels != self.labels:
-            columns = dict(zip(self.labels, values.T, strict=True))
-            nothing = np.zeros(len(values))
-            values = np.stack([columns.get(label, nothing) for label in labels], axis=1)
-        return self.ridge.likely(values)
+    def _of(self, labels: tuple[str, ...], logits: Doubles) -> Doubles:
+        if labels == self.labels:
+            return logits
+        columns = dict(zip(self.labels, logits.T, strict=True))
+        unseen = np.full(len(logits), self.classifier.unseen)
+        return np.stack([columns.get(label, unseen) for label in labels], axis=1)
 
     def familiarity(self, values: Doubles, similarities: Doubles) -> Doubles:
         """Return the share of the examples that are less like the others than a text is.
@@ -91,7 +95,7 @@ class IndexRidge:
         How near a text is, is the cosine of its nearest example and the highest value regressed.
         On clinc150 the two together tell texts of other intents apart better than each.
 
-        :param values: as :meth:`values` returns them
+        :param values: as :meth:`answers` returns them
         :param similarities: of each text's nearest example, shape (texts,)
         :return: shape (texts,); low where a text may be out of scope
         """
@@ -100,11 +104,11 @@ class IndexRidge:
 
 
 class Prior:
-    """An index's regression, fitted when first needed; safe to share between threads.
+    """An index's classifier, fitted when first needed; safe to share between threads.
 
     :param labels: returns the labels to choose from
     :param where: metadata that the examples must have
-    :param features: regress on these, in place of the encoder's vectors
+    :param features: classify by these, in place of the encoder's vectors
     """
 
     def __init__(
@@ -121,15 +125,15 @@ class Prior:
         self._where = where
         self._learnt = Learnt(index, self._learn, self._holds)
 
-    def get(self, told: Told = unheard) -> IndexRidge:
-        """Return the regression on the examples of now, or on nearly all of them.
+    def get(self, told: Told = unheard) -> IndexClassifier:
+        """Return the classifier on the examples of now, or on nearly all of them.
 
         :param told: hears how far a language model has come with reading the examples
         :raises TaskError: where no example has one of the labels
         """
         return self._learnt.get(told)
 
-    def _learn(self, told: Told) -> IndexRidge:
+    def _learn(self, told: Told) -> IndexClassifier:
         labels = self._labels()
         number = self._enough(labels)
         sample = self._index.sample(number, where=self._where)
@@ -144,28 +148,28 @@ class Prior:
             )
         columns = np.array([places[example.output] for example in known], dtype=np.int64)
         vectors, scaling = self._vectors(known, stored, told)
-        ridge = self._fitted(vectors, columns, len(labels))
+        fitted = self._fitted(vectors, columns, len(labels))
         rows = {example.id: row for row, example in enumerate(known)}
         if self._features is not None:  # only the encoder's vectors tell what is familiar
-            return IndexRidge(ridge, labels, known, vectors, rows, np.empty(0), scaling)
+            return IndexClassifier(fitted, labels, known, vectors, rows, np.empty(0), scaling)
         some = np.random.default_rng(0).permutation(len(known))[:COMPARED]
         if len(sample) < number:  # there are no others
             similar = _similarities(vectors, some)
         else:
             similar = self._similarities(vectors[some], [known[row].id for row in some], labels)
-        near = np.sort(similar + ridge.left_values[some].max(axis=1).astype(float))
-        return IndexRidge(ridge, labels, known, vectors, rows, near)
+        near = np.sort(similar + fitted.ridge.left_values[some].max(axis=1).astype(float))
+        return IndexClassifier(fitted, labels, known, vectors, rows, near)
 
-    def _fitted(self, vectors: FloatArray, columns: Columns, labels: int) -> Ridge:
-        """Return the regression; of many examples it is kept, for the next process."""
+    def _fitted(self, vectors: FloatArray, columns: Columns, labels: int) -> VectorClassifier:
+        """Return the classifier; of many examples it is kept, for the next process."""
         if len(vectors) <= SMALL:
-            return fit_ridge(vectors, columns, labels)
+            return fit_classifier(vectors, columns, labels)
         name = "vectors" if self._features is None else "features"
         file, key = self._index.path / FOLDER / f"{name}.npz", content_key(vectors, columns, labels)
-        if (ridge := load_ridge(file, key)) is None:
-            ridge = fit_ridge(vectors, columns, labels)
-            save_ridge(file, ridge, key)
-        return ridge
+        if (fitted := load_classifier(file, key)) is None:
+            fitted = fit_classifier(vectors, columns, labels)
+            save_classifier(file, fitted, key)
+        return fitted
 
     def _enough(self, labels: tuple[str, ...]) -> int:
         """Return how many examples to draw, so that enough of them have one of the labels."""
@@ -193,7 +197,7 @@ class Prior:
             found += nearest(near, vectors[own], 1, exclude=ids[own], labels=labels)
         return np.array([others[0].similarity if others else -1.0 for others in found])
 
-    def _holds(self, fitted: IndexRidge) -> bool:
+    def _holds(self, fitted: IndexClassifier) -> bool:
         """Whether it is large, and nearly all examples and the labels are as they were."""
         if len(self._index) <= SMALL or fitted.labels != self._labels():
             return False

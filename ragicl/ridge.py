@@ -9,31 +9,23 @@ training anything twice.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from hashlib import blake2b
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragicl.atomic import write_whole
+from ragicl.pooling import Columns, Doubles, smoothed
 from ragicl.protocols import FloatArray
 
-VERSION = 2  # to be raised when the same examples give another regression
 LANDMARKS = 1500  # examples that the kernel is approximated by
 PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # tried
 SHARPNESS = np.geomspace(0.5, 100, 60)  # tried: factors from regressed values to log-odds
 SHARPEN_ON = 4000  # examples that the sharpness is chosen on, at most
 JITTER = 1e-5  # keeps the kernel of near copies invertible
 
-Doubles = NDArray[np.float64]
 AnyFloats = NDArray[np.floating[Any]]
-Columns = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,19 +47,6 @@ class Ridge:
     penalty: float
     sharpness: float
     left_values: FloatArray
-
-    @property
-    def left_out(self) -> FloatArray:
-        """P(label | example), had the example not been there; shape (examples, labels)."""
-        return self.likely(self.left_values)
-
-    def probs(self, vectors: FloatArray) -> FloatArray:
-        """Return P(label | vector), shape (len(vectors), labels), for unit vectors."""
-        return self.likely(self.values(vectors))
-
-    def likely(self, values: AnyFloats) -> FloatArray:
-        """Return regressed values as probabilities, shape (rows, labels)."""
-        return softmax(self.sharpness * values.astype(np.float64)).astype(np.float32)
 
     def values(self, vectors: FloatArray) -> Doubles:
         """Return what is regressed for unit vectors: near 1 for a label that surely is right.
@@ -114,59 +93,9 @@ def fit_ridge(vectors: FloatArray, columns: Columns, labels: int, seed: int = 0)
     return Ridge(landmarks, weights, base - middle @ own, penalty, sharpness, kept)
 
 
-def content_key(vectors: FloatArray, columns: Columns, labels: int) -> str:
-    """Return what tells one regression from another: a digest of all that it is fitted on."""
-    digest = blake2b(f"{VERSION} {vectors.shape} {labels}".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(vectors).tobytes())
-    digest.update(columns.tobytes())
-    return digest.hexdigest()
-
-
-def save_ridge(file: Path, ridge: Ridge, key: str) -> None:
-    """Write a regression as a whole; a disk that does not take it costs a fit, no more."""
-    buffer = io.BytesIO()
-    np.savez(buffer, key=np.array(key), **asdict(ridge))
-    with suppress(OSError):
-        file.parent.mkdir(exist_ok=True)
-        write_whole(file, buffer.getvalue())
-
-
-def load_ridge(file: Path, key: str) -> Ridge | None:
-    """Read a regression; None where it was fitted on something else, or cannot be read."""
-    with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return _loaded(file, key)
-    return None
-
-
-def _loaded(file: Path, key: str) -> Ridge | None:
-    with file.open("rb") as raw, np.load(raw) as saved:
-        if str(saved["key"]) != key:
-            return None
-        arrays = {name: saved[name] for name in saved.files if name != "key"}
-    penalty, sharpness = float(arrays.pop("penalty")), float(arrays.pop("sharpness"))
-    return Ridge(penalty=penalty, sharpness=sharpness, **arrays)
-
-
 def kernel(vectors: AnyFloats, others: AnyFloats) -> AnyFloats:
     """Return exp(cosine - 1) of each pair of unit vectors, shape (vectors, others)."""
     return np.asarray(np.exp(vectors @ others.T - 1))
-
-
-def softmax(values: Doubles) -> Doubles:
-    """Return each row as probabilities that sum to 1."""
-    shifted = np.exp(values - values.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-
-
-def smoothed(columns: Columns, labels: int) -> Doubles:
-    """Return labels one-hot, but that each may be any label once in so many examples and one.
-
-    A few examples that all turned out right do not make the next one certain.
-
-    :return: shape (examples, labels)
-    """
-    doubt = 1 / (len(columns) + 1)
-    return np.asarray(np.eye(labels)[columns] * (1 - doubt) + doubt / labels)
 
 
 def _regressed(features: Doubles, targets: Doubles) -> Iterator[tuple[float, Doubles, Doubles]]:

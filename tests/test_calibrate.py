@@ -17,16 +17,18 @@ def drawn(rows=400, *, bias=(0.0, 0.0, 0.0), noise=1.0, seed=0):
 
 def test_a_blend_multiplies_powers():
     lm = np.log([[0.7, 0.2, 0.1]]).astype(np.float32)
-    ridge = np.array([[0.1, 0.6, 0.3]], dtype=np.float32)
-    probs = Blend(2.0, 0.0, 1.0, offsets={"b": np.log(2)}).probs(Evidence(lm, None, ridge), LABELS)
+    vectors = np.array([[0.1, 0.6, 0.3]], dtype=np.float32)
+    probs = Blend(2.0, 0.0, 1.0, offsets={"b": np.log(2)}).probs(
+        Evidence(lm, None, vectors), LABELS
+    )
     by_hand = np.array([0.7**2 * 0.1, 0.2**2 * 0.6 / 2, 0.1**2 * 0.3])
     assert probs[0] == pytest.approx(by_hand / by_hand.sum(), abs=1e-5)
 
 
 def test_a_label_that_is_out_of_the_question_stays_out():
     lm = np.array([[0.0, -np.inf, -1.0]], dtype=np.float32)
-    ridge = np.array([[0.1, 0.8, 0.1]], dtype=np.float32)
-    probs = Blend(0.2, 0.0, 1.0).probs(Evidence(lm, None, ridge), LABELS)
+    vectors = np.array([[0.1, 0.8, 0.1]], dtype=np.float32)
+    probs = Blend(0.2, 0.0, 1.0).probs(Evidence(lm, None, vectors), LABELS)
     assert probs[0, 1] == 0
     assert probs[0].sum() == pytest.approx(1)
 
@@ -35,9 +37,9 @@ def test_the_better_source_gets_the_weight():
     good, gold = drawn(noise=0.5)
     noise = np.random.default_rng(5).dirichlet(np.ones(3), len(gold)).astype(np.float32)
     fitted = fit_blend(Evidence(good, None, noise), gold, LABELS)
-    assert fitted.blend.lm > 5 * fitted.blend.ridge
+    assert fitted.blend.lm > 5 * fitted.blend.vectors
     reverse = fit_blend(Evidence(np.log(noise), None, np.exp(good)), gold, LABELS)
-    assert reverse.blend.ridge > 5 * reverse.blend.lm
+    assert reverse.blend.vectors > 5 * reverse.blend.lm
 
 
 def test_two_sources_are_better_than_each():

@@ -14,7 +14,10 @@ LAYERS = [
         *(
             "select",
             "decide",
+            "pooling",
             "ridge",
+            "discriminant",
+            "classifier",
             "scaling",
             "calibrate",
             "conformal",

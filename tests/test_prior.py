@@ -23,8 +23,8 @@ def labels_of(index):
 
 def asked(prior, text, own=None):
     fitted = prior.get()
-    values = fitted.values(HashEncoder().encode([text]), [own])
-    return dict(zip(fitted.labels, fitted.ridge.likely(values)[0], strict=True))
+    probs, _ = fitted.answers(HashEncoder().encode([text]), [own], fitted.labels)
+    return dict(zip(fitted.labels, probs[0], strict=True))
 
 
 def test_a_taught_label_counts_at_once(index):
@@ -54,7 +54,8 @@ def test_familiarity_ranks_a_text_among_the_examples(index):
     fitted = Prior(index, labels_of(index)).get()
     vectors = HashEncoder().encode(["sweet apple 3", "sweet thing", "neutrino flux"])
     others = index.vectors()[1]
-    shares = fitted.familiarity(fitted.values(vectors, [None] * 3), (vectors @ others.T).max(1))
+    _, values = fitted.answers(vectors, [None] * 3, fitted.labels)
+    shares = fitted.familiarity(values, (vectors @ others.T).max(1))
     assert shares[0] > 0.5 > shares[1] >= shares[2] == 0
     assert np.all((shares >= 0) & (shares <= 1))
 
@@ -91,10 +92,10 @@ def test_corrected_examples_are_learnt_anew(index, monkeypatch):
     assert asked(prior, "steel saw 3")["tool"] < 0.5
 
 
-def test_a_label_taught_since_has_a_value_of_nothing(index):
+def test_a_label_taught_since_is_as_likely_as_one_without_examples(index):
     fitted = Prior(index, labels_of(index)).get()
-    values = fitted.values(HashEncoder().encode(["sweet apple"]), [None])
-    probs = fitted.likely(values, ("animal", "fruit", "tool"))[0]
+    vectors = HashEncoder().encode(["sweet apple"])
+    probs = fitted.answers(vectors, [None], ("animal", "fruit", "tool"))[0][0]
     assert probs.sum() == pytest.approx(1)
     assert probs[1] > 2 * probs[0]
 
@@ -106,14 +107,14 @@ def test_a_sample_is_as_familiar_as_the_whole_index_makes_it(index, monkeypatch)
     sampled = Prior(index, labels_of(index)).get()
     assert len(sampled.known) == len(sampled.examples) == 20
     alone = sampled.vectors @ sampled.vectors.T - 2 * np.eye(20)
-    own = np.sort(alone.max(axis=1) + sampled.ridge.left_values.max(axis=1))
+    own = np.sort(alone.max(axis=1) + sampled.classifier.ridge.left_values.max(axis=1))
     assert sampled.known.mean() > own.mean() + 0.005
     assert len(whole.known) == 68
 
 
-def test_the_regression_of_a_large_index_is_kept(index, monkeypatch):
+def test_the_classifier_of_a_large_index_is_kept(index, monkeypatch):
     monkeypatch.setattr(ragicl.prior, "SMALL", 0)
     first = Prior(index, labels_of(index)).get()
-    monkeypatch.setattr(ragicl.prior, "fit_ridge", None)
+    monkeypatch.setattr(ragicl.prior, "fit_classifier", None)
     again = Prior(index, labels_of(index)).get()
-    assert again.ridge.left_values.tolist() == first.ridge.left_values.tolist()
+    assert again.classifier.left_out.tolist() == first.classifier.left_out.tolist()

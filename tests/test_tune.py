@@ -221,7 +221,7 @@ def test_promises_hold_for_what_was_tuned_alone(folder):
         with opened(folder, sets=0.9, **chosen) as engine:
             with pytest.raises(TaskError, match=f"another {next(iter(chosen))}"):
                 engine.predict("sweet apple")
-            assert engine.tuned.blend.ridge > 0, "the blend itself is used"
+            assert engine.tuned.blend.vectors > 0, "the blend itself is used"
     with opened(folder, answer=0.9) as engine:
         engine.add([Example("a new sweet plum", "fruit")])
         assert engine.predict("sweet apple").output == "fruit"

@@ -2,7 +2,7 @@
 
     python eval/benchmarks/features.py DATA_FOLDER [--sets trec6,sst2] [--pool 500] [--rows 300]
 
-A kernel ridge regression on the states of a pool of examples, alone and together with that on the
+A classifier on the states of a pool of examples, alone and together with that on the
 encoder's vectors, judged by the examples left out and by test rows. This is what
 `ragicl.backends.hf.lm.DEPTH` was chosen by: by the examples left out.
 """
@@ -21,10 +21,11 @@ from ragicl.backends.hf.body import shallow
 from ragicl.backends.hf.hidden import last_states, mean_states
 from ragicl.backends.hf.lm import HFLM, open_smollm2
 from ragicl.calibrate import Evidence, fit_blend, mean_surprise
+from ragicl.classifier import VectorClassifier, fit_classifier
 from ragicl.data import DataFile
+from ragicl.pooling import Columns, Doubles
 from ragicl.prompt import plain_template
 from ragicl.protocols import FloatArray
-from ragicl.ridge import Columns, Doubles, Ridge, fit_ridge
 from ragicl.scaling import Scaling
 
 DEPTHS = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
@@ -61,17 +62,19 @@ def table(lm: HFLM, folder: Path, pool: int, rows: int) -> Iterator[list[str]]:
     queries, gold = [queries[i] for i in known], columns(places, [golds[i] for i in known])
     own = columns(places, outputs)
     encode = open_encoder("minilm").encode
-    vectors = fit_ridge(encode(texts), own, len(labels))
+    vectors = fit_classifier(encode(texts), own, len(labels))
     of_queries = vectors.probs(encode(queries))
     yield ["encoder's vectors", *alone(vectors, of_queries, own, gold), *["–"] * 3]
     for kind, states in kinds(lm):
         read = states(texts)
         scaling = Scaling.of(read)
-        ridge = fit_ridge(scaling.unit(read), own, len(labels))
-        probs = ridge.probs(scaling.unit(states(queries)))
-        blend = fit_blend(Evidence(ridge=vectors.left_out, features=ridge.left_out), own, labels)
-        both = blend.blend.probs(Evidence(ridge=of_queries, features=probs), labels)
-        yield [kind, *alone(ridge, probs, own, gold), *figures(blend.loss, both, gold)]
+        classifier = fit_classifier(scaling.unit(read), own, len(labels))
+        probs = classifier.probs(scaling.unit(states(queries)))
+        blend = fit_blend(
+            Evidence(vectors=vectors.left_out, features=classifier.left_out), own, labels
+        )
+        both = blend.blend.probs(Evidence(vectors=of_queries, features=probs), labels)
+        yield [kind, *alone(classifier, probs, own, gold), *figures(blend.loss, both, gold)]
 
 
 def kinds(lm: HFLM) -> Iterator[tuple[str, States]]:
@@ -90,9 +93,11 @@ def kinds(lm: HFLM) -> Iterator[tuple[str, States]]:
     yield "last token, depth 1", partial(read, partial(last_states, model))
 
 
-def alone(ridge: Ridge, probs: FloatArray, own: Columns, gold: Columns) -> list[str]:
-    """Return a regression's loss on examples left out, accuracy and loss on test rows."""
-    return figures(mean_surprise(ridge.left_out.astype(np.float64), own), probs, gold)
+def alone(
+    classifier: VectorClassifier, probs: FloatArray, own: Columns, gold: Columns
+) -> list[str]:
+    """Return a classifier's loss on examples left out, accuracy and loss on test rows."""
+    return figures(mean_surprise(classifier.left_out.astype(np.float64), own), probs, gold)
 
 
 def figures(left_out: float, probs: FloatArray | Doubles, gold: Columns) -> list[str]:

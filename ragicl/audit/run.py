@@ -21,12 +21,12 @@ from ragicl.audit.records import (
     Copies,
     Finding,
 )
+from ragicl.classifier import fit_classifier
 from ragicl.decide import from_votes
 from ragicl.errors import TaskError
 from ragicl.index import Index
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Neighbor
-from ragicl.ridge import fit_ridge
 
 ROWS = 200_000  # examples audited at most, drawn at random from more
 CELLS = 50_000_000  # and at most this many numbers of examples times labels
@@ -105,7 +105,7 @@ def _regressed(vectors: FloatArray, columns: Columns, labels: int) -> FloatArray
     order = np.random.default_rng(0).permutation(len(vectors))
     probs = np.empty((len(vectors), labels), dtype=np.float32)
     for part in np.array_split(order, ceil(len(order) / PART)):
-        probs[part] = fit_ridge(vectors[part], columns[part], labels).left_out
+        probs[part] = fit_classifier(vectors[part], columns[part], labels).left_out
     return probs
 
 

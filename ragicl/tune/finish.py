@@ -21,10 +21,10 @@ from ragicl.calibrate import (
 )
 from ragicl.engine import Engine
 from ragicl.errors import BudgetError
+from ragicl.pooling import Columns, Doubles
 from ragicl.protocols import FloatArray
 from ragicl.records import Example
 from ragicl.retrieve import Retriever
-from ragicl.ridge import Columns, Doubles
 
 EMPTY = ("N/A", "[MASK]")  # texts without content (Zhao et al. 2021)
 QUERIES = 12  # whose demonstrations are followed by such texts

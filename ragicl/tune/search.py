@@ -16,10 +16,10 @@ from ragicl.decide import from_votes
 from ragicl.engine import CHUNK, Engine
 from ragicl.errors import TaskError
 from ragicl.features import features_of
+from ragicl.pooling import Columns, Doubles
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Prediction
 from ragicl.retrieve import Found, Retriever
-from ragicl.ridge import Columns, Doubles
 from ragicl.tune.candidates import CANDIDATES, Candidate, possible
 from ragicl.tune.finish import best_way, content_free, figures, fit_ways, nearly, sources
 from ragicl.tune.kept import Kept

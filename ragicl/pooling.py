@@ -1,0 +1,80 @@
+"""Log-linear pools: several distributions multiplied, each to its power (Genest and Zidek 1986)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Doubles = NDArray[np.float64]
+Columns = NDArray[np.int64]
+
+SPREAD = 0.3  # of the powers about the usual ones, before anything is known: a prior's deviation
+BINDING = 0.5  # of the offsets' penalty, in nats for all rows together
+
+
+def softmax(values: Doubles) -> Doubles:
+    """Return each row as probabilities that sum to 1."""
+    shifted = np.exp(values - values.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def smoothed(columns: Columns, labels: int) -> Doubles:
+    """Return labels one-hot, but that each may be any label once in so many examples and one.
+
+    A few examples that all turned out right do not make the next one certain.
+
+    :return: shape (examples, labels)
+    """
+    doubt = 1 / (len(columns) + 1)
+    return np.asarray(np.eye(labels)[columns] * (1 - doubt) + doubt / labels)
+
+
+def pooled(powers: Doubles, sources: Doubles) -> Doubles:
+    """Return the sources' log-odds, each to its power, as those of the pool.
+
+    :param powers: shape (sources,)
+    :param sources: shape (sources, rows, labels)
+    :return: shape (rows, labels)
+    """
+    return np.asarray(np.tensordot(powers, sources, axes=1))
+
+
+def fit_powers(
+    sources: Doubles, gold: Columns, usual: Doubles, *, offsets: bool = False
+) -> tuple[Doubles, Doubles]:
+    """Return the powers, none below 0, under which the right labels are likeliest.
+
+    :param sources: log-odds, shape (sources, rows, labels)
+    :param gold: each row's right label as a column
+    :param usual: powers that the fit is drawn to, the less the more rows there are; a source
+        that is 0 throughout keeps its own
+    :param offsets: also learn what to add to each label, drawn towards 0
+    :return: the powers and what is added, shapes (sources,) and (labels,)
+    """
+    from scipy.optimize import minimize
+
+    number, rows, labels = sources.shape
+    free = labels if offsets else 0
+    targets = smoothed(gold, labels)
+    stiff, bound = 1 / (2 * SPREAD**2 * rows), BINDING / rows
+
+    def loss(values: Doubles) -> tuple[float, Doubles]:
+        powers, added = values[:number], values[number:]
+        logits = pooled(powers, sources)
+        if free:
+            logits = logits + added
+        logits -= logits.max(axis=1, keepdims=True)
+        total = np.exp(logits).sum(axis=1, keepdims=True)
+        wrong = (np.exp(logits) / total - targets) / rows
+        far = powers - usual
+        value = float((np.log(total[:, 0]) - (logits * targets).sum(axis=1)).mean())
+        value += stiff * float(far @ far) + bound * float(added @ added)
+        slope = np.tensordot(sources, wrong, axes=([1, 2], [0, 1])) + 2 * stiff * far
+        if not free:
+            return value, slope
+        return value, np.concatenate([slope, wrong.sum(axis=0) + 2 * bound * added])
+
+    bounds = [(0.0, None)] * number + [(None, None)] * free
+    start = np.concatenate([usual, np.zeros(free)])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return found[:number], found[number:] if free else np.zeros(labels)

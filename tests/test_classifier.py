@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from ragicl.classifier import (
+    content_key,
+    fit_classifier,
+    likely,
+    load_classifier,
+    save_classifier,
+)
+from ragicl.discriminant import fit_discriminant
+from ragicl.pooling import softmax
+from ragicl.ridge import fit_ridge
+
+
+def drawn(labels, each, dim, noise, seed=0):
+    """Unit vectors of groups, a little mixed up."""
+    draw = np.random.default_rng(seed)
+    columns = np.arange(labels * each) % labels
+    vectors = draw.normal(size=(labels, dim))[columns]
+    vectors += noise * draw.normal(size=(labels * each, dim))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit.astype(np.float32), columns.astype(np.int64)
+
+
+@pytest.fixture
+def groups():
+    return drawn(3, 20, 8, 1.2)
+
+
+def loss(probs, columns):
+    return -np.log(probs[np.arange(len(columns)), columns]).mean()
+
+
+def test_it_is_as_good_as_the_better_of_its_two():
+    for labels, each in ((2, 150), (40, 8)):
+        vectors, columns = drawn(labels, each, 16, 1.0)
+        both = loss(fit_classifier(vectors, columns, labels).left_out, columns)
+        ridge = fit_ridge(vectors, columns, labels)
+        one = loss(softmax(ridge.sharpness * ridge.left_values.astype(float)), columns)
+        other = fit_discriminant(vectors, columns, labels).left_logits.astype(float)
+        assert both < min(one, loss(softmax(other), columns)) + 0.01
+
+
+def test_probabilities_are_the_product_of_the_powers(groups):
+    vectors, columns = groups
+    both = fit_classifier(vectors, columns, 3)
+    one = softmax(both.ridge.sharpness * both.ridge.values(vectors))
+    other = softmax(both.discriminant.logits(vectors))
+    expected = one ** both.powers[0] * other ** both.powers[1]
+    expected /= expected.sum(axis=1, keepdims=True)
+    assert both.probs(vectors) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_label_without_examples_is_as_one_that_is_not_known(groups):
+    vectors, columns = groups
+    with_empty = fit_classifier(vectors, columns, 4)
+    known = with_empty.logits(vectors)
+    lone = np.where(np.arange(4) == 3, with_empty.unseen, known)
+    probs = likely(known)
+    assert probs[:, 3].max() < 0.2
+    assert likely(lone)[:, 3].mean() == pytest.approx(probs[:, 3].mean(), abs=0.1)
+
+
+def test_what_is_saved_is_read_back_for_the_same_examples_alone(groups, tmp_path):
+    vectors, columns = groups
+    file, key = tmp_path / "folder" / "vectors.npz", content_key(vectors, columns, 3)
+    assert load_classifier(file, key) is None
+    fitted = fit_classifier(vectors, columns, 3)
+    save_classifier(file, fitted, key)
+    again = load_classifier(file, key)
+    assert again.probs(vectors).tolist() == fitted.probs(vectors).tolist()
+    assert again.left_out.tolist() == fitted.left_out.tolist()
+    assert again.ridge.penalty == fitted.ridge.penalty
+    assert again.discriminant.shrinkage == fitted.discriminant.shrinkage
+    changed = columns.copy()
+    changed[0] = 2
+    assert load_classifier(file, content_key(vectors, changed, 3)) is None
+    file.write_bytes(file.read_bytes()[:50])
+    assert load_classifier(file, key) is None
