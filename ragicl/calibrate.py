@@ -21,7 +21,7 @@ from ragicl.records import NOTHING
 SOURCES = ("lm", "vote", "vectors", "features")
 Powers = tuple[float, float, float, float]
 USUAL: Powers = (0.2, 0.1, 0.9, 0.0)  # near what was fitted on several public sets
-WITH_FEATURES: Powers = (0.1, 0.05, 0.4, 0.65)
+WITH_FEATURES: Powers = (0.1, 0.05, 0.5, 0.55)
 LEAST = 1e-4  # share that a label without a single vote is given
 FLOOR = -14.0  # log-probabilities below are as good as this: a bound, not a measurement
 FOLDS = 5  # of the evidence, where a blend is judged by rows that it was not fitted on

@@ -269,7 +269,7 @@ class Engine:
         takes its place. Fixed demonstrations are one piece with the instruction and are not taken
         apart, and an ensemble is explained by its first prompt. The language model is asked even
         where neighbours that agree would answer. In a blend, a demonstration that is left out does
-        not vote either; the regression stays what it is.
+        not vote either; the classifiers stay what they are.
 
         :param label: the label to explain, None the predicted one; where texts are written, any
             text, None the one that is written

@@ -169,7 +169,7 @@ decide_option = click.option(
     type=click.Choice(DECISIONS),
     default="blend",
     show_default=True,
-    help="Blend the language model with the neighbours' vote and a regression on the vectors; "
+    help="Blend the language model with the neighbours' vote and classifiers on vectors; "
     "or take the model alone, or the vote alone.",
 )
 

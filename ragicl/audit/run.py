@@ -30,8 +30,8 @@ from ragicl.records import Example, Neighbor
 
 ROWS = 200_000  # examples audited at most, drawn at random from more
 CELLS = 50_000_000  # and at most this many numbers of examples times labels
-PART = 20_000  # examples in one regression, which keeps 1,500 numbers of each
-VOTE = 0.5  # weight of the neighbours' vote beside the regression
+PART = 20_000  # examples classified together, which keeps 1,500 numbers of each
+VOTE = 0.5  # weight of the neighbours' vote beside the classifier
 
 
 def audit(
@@ -43,8 +43,8 @@ def audit(
 ) -> Audit:
     """Look for near copies, likely label errors, confused labels and rare ones.
 
-    Each example's label is predicted from all the others: by kernel ridge regression on the stored
-    vectors (:mod:`ragicl.ridge`) and the vote of the ten nearest, in equal parts. Labels that these
+    Each example's label is predicted from all the others: by the classifier on the stored vectors
+    (:mod:`ragicl.classifier`) and the vote of the ten nearest, in equal parts. Labels that these
     predictions speak against are found by confident learning (:mod:`ragicl.audit.confident`). The
     index is not changed. Up to 200,000 examples are audited (fewer where there are more than 250
     labels); of a larger index a random sample, compared with the whole of it.
@@ -61,7 +61,7 @@ def audit(
     place = {label: column for column, label in enumerate(labels)}
     columns = np.array([place[example.output] for example in examples], dtype=np.int64)
     vectors = index.vectors_of([example.id for example in examples])
-    probs = _regressed(vectors, columns, len(labels))
+    probs = _classified(vectors, columns, len(labels))
     copies = NearCopies(near)
     nearest: list[Neighbor | None] = []
     for row, others in enumerate(around(index, examples, vectors, near)):
@@ -100,7 +100,7 @@ def _check(index: Index, labels: int, near: float) -> None:
         raise TaskError(f"near is {near}; give a cosine above 0 and up to 1, such as 0.95")
 
 
-def _regressed(vectors: FloatArray, columns: Columns, labels: int) -> FloatArray:
+def _classified(vectors: FloatArray, columns: Columns, labels: int) -> FloatArray:
     """Return P(label | row) by the other rows, shape (rows, labels); of many rows, part by part."""
     order = np.random.default_rng(0).permutation(len(vectors))
     probs = np.empty((len(vectors), labels), dtype=np.float32)

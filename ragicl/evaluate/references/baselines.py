@@ -24,7 +24,7 @@ from ragicl.select import nearest
 
 VOTERS = (1, 3, 5, 9, 15, 25)  # numbers of neighbours tried
 LEFT_OUT = 2000  # pool examples tried, each left out, to choose among settings
-BLENDING = 4  # to be raised when the blend's answers change
+BLENDING = 5  # to be raised when the blend's answers change
 ANCHORS = 1000  # pool examples that kNN-prompting compares with, at most
 
 
@@ -58,7 +58,7 @@ def blend(task: Task, seed: int) -> Reference:
         template = named_template(tuned.template, engine.index.kind, said, task.lm.chat)
     blended = Engine(engine.index, engine.lm, template, policy, tuned)
     start = time.perf_counter()
-    made = answering(task, blended)  # its first answer fits the regression
+    made = answering(task, blended)  # its first answer fits the classifiers
     weights = tuned.blend if tuned else untuned(task.lm)
     return replace(
         made,

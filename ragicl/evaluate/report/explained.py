@@ -3,7 +3,7 @@
 METHODS = {
     "ragicl": "the engine: a frozen language model reads the nearest examples, then the question",
     "blend": (
-        "what `ragicl predict` answers: the engine, the neighbours' vote and a regression on the "
+        "what `ragicl predict` answers: the engine, the neighbours' vote and a classifier on the "
         "encoder's vectors together"
     ),
     "majority": "always the most frequent label",
