@@ -352,6 +352,7 @@ def explain_command(
     show_default=True,
     help="Folder that a suite's files are in.",
 )
+@click.option("--only", help="Sets of a suite to measure, separated by commas.  [all]")
 @engine_options
 @column_options
 def evaluate_command(
@@ -365,6 +366,7 @@ def evaluate_command(
     curves: str | None,
     tasks: tuple[str, ...],
     data: Path,
+    only: str | None,
     **options: Any,
 ) -> None:
     """Measure the engine beside fine-tuned references: accuracy, distance, cost, what to choose.
@@ -379,6 +381,7 @@ def evaluate_command(
     ragicl evaluate indexes/support --test test.jsonl --reference probe,head,lora,full \\
       --minutes 10 --curves pool,k --out reports/support
     ragicl evaluate eval/suites/questions.toml --data data --out reports/questions
+    ragicl evaluate eval/suites/tables.toml --only sst2 --data data --out reports/tables
     """
     from ragicl.evaluate.prepare import Limits, held, suite_tasks, task_of
     from ragicl.evaluate.report.files import REPORTS, write_report
@@ -395,7 +398,8 @@ def evaluate_command(
         limits = Limits(rows, minutes, told)
         if target.suffix == ".toml":
             suite = read_suite(target)
-            measured = suite_tasks(suite, data, out, opened, limits)
+            some = listed_names(only) if only else ()
+            measured = suite_tasks(suite, data, out, opened, limits, only=some)
         elif test is None:
             raise click.UsageError("Give the test rows: --test FILE.")
         else:

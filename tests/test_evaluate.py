@@ -14,6 +14,7 @@ from ragicl.errors import BackendError, BudgetError, DataError, TaskError
 from ragicl.evaluate import kept
 from ragicl.evaluate.compared import Sample
 from ragicl.evaluate.measures.distances import total_variation
+from ragicl.evaluate.prepare import Limits, suite_tasks
 from ragicl.evaluate.references.table import answers, chosen, seeds_of, standing
 from ragicl.evaluate.report.saved import load_report
 from ragicl.evaluate.results import OURS
@@ -347,6 +348,28 @@ def test_the_command_runs_a_suite(files, monkeypatch):
     assert (one.name, one.pool, one.rows) == ("one", 12, 16)
     assert (two.name, two.pool, two.rows) == ("two", 20, 10)
     assert one.policy["k"] == 2
+
+
+def test_some_sets_of_a_suite_alone(files, monkeypatch):
+    monkeypatch.setattr("ragicl.evaluate.prepare.build", _with_stand_in)
+    (files / "suite.toml").write_text(SUITE)
+    suite = ["evaluate", files / "suite.toml", "--data", files, "--out", files / "report"]
+    told = run(*suite, "--only", "two")
+    assert told.exit_code == 0, told.output
+    (two,) = load_report(files / "report" / "report.json").sets
+    assert two.name == "two"
+    told = run(*suite, "--only", "three")
+    assert told.exit_code == 2
+    assert "no set 'three'; it has one, two" in told.output
+    lent = suite_tasks(
+        read_suite(files / "suite.toml"),
+        files,
+        files / "report",
+        lambda path, own: Engine.open(path, encoder=HashEncoder(), lm=EchoLM()),
+        Limits(None, None, lambda name, done, of: None),
+        only=("two",),
+    )[0]
+    assert [(name, len(pool)) for name, pool in lent.others.items()] == [("one", 12)]
 
 
 def _with_stand_in(data, path, **options):

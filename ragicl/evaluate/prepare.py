@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,13 +78,26 @@ def task_of(
     return Task(name, engine, tuple(queries), out / KEPT, limits.minutes, others, limits.steps)
 
 
-def suite_tasks(suite: Suite, data: Path, out: Path, opener: Opener, limits: Limits) -> list[Task]:
+def suite_tasks(
+    suite: Suite,
+    data: Path,
+    out: Path,
+    opener: Opener,
+    limits: Limits,
+    *,
+    only: Collection[str] = (),
+) -> list[Task]:
     """Return the tasks of a suite; indexes that are missing are built.
 
     References trained on several sets learn from the suite's other sets of the same kind.
 
     :param data: the folder that the suite's files are in
+    :param only: names of the sets to measure; all without one
+    :raises TaskError: where the suite has no set of such a name
     """
+    names = [spec.name for spec in suite.sets]
+    if unknown := sorted(set(only) - set(names)):
+        raise TaskError(f"the suite has no set {unknown[0]!r}; it has {', '.join(names)}")
     engines = [_engine(spec, suite, data, out, opener, limits.steps) for spec in suite.sets]
     pools = {
         spec.name: (engine.generates, engine.index.vectors()[0])
@@ -92,6 +105,8 @@ def suite_tasks(suite: Suite, data: Path, out: Path, opener: Opener, limits: Lim
     }
     tasks = []
     for spec, engine in zip(suite.sets, engines, strict=True):
+        if only and spec.name not in only:
+            continue
         others = {
             name: pool
             for name, (generates, pool) in pools.items()
