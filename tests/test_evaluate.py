@@ -365,7 +365,9 @@ def test_some_sets_of_a_suite_alone(files, monkeypatch):
         read_suite(files / "suite.toml"),
         files,
         files / "report",
-        lambda path, own: Engine.open(path, encoder=HashEncoder(), lm=EchoLM()),
+        lambda path, own: Engine(
+            Index.open(path, encoder=HashEncoder()), EchoLM(), plain_template("classify"), Policy()
+        ),
         Limits(None, None, lambda name, done, of: None),
         only=("two",),
     )[0]
