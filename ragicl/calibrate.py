@@ -22,6 +22,8 @@ SOURCES = ("lm", "vote", "vectors", "features")
 Powers = tuple[float, float, float, float]
 USUAL: Powers = (0.2, 0.1, 0.9, 0.0)  # near what was fitted on several public sets
 WITH_FEATURES: Powers = (0.1, 0.05, 0.5, 0.55)
+SPREAD = 0.3  # of powers about the usual ones
+KNOWN = 0.1  # of those about powers that were fitted on many rows, but for the language model's
 LEAST = 1e-4  # share that a label without a single vote is given
 FLOOR = -14.0  # log-probabilities below are as good as this: a bound, not a measurement
 FOLDS = 5  # of the evidence, where a blend is judged by rows that it was not fitted on
@@ -133,8 +135,8 @@ def fit_blend(
     :param offsets: of the language model's log-probabilities, shape (labels,); None takes none off
     :param vector: learn an offset for each label beside those (vector scaling, Guo et al. 2017,
         with a common scale); drawn towards 0
-    :param start: powers that the fit is drawn to, the less the more rows there are; None takes
-        usual ones
+    :param start: powers that the fit is drawn to, the less the more rows there are: fitted on
+        more rows, without the language model's answers; None takes usual ones
     """
     taken = np.zeros(len(labels)) if offsets is None else np.asarray(offsets, dtype=np.float64)
     places = np.random.default_rng(seed).permutation(len(gold)) % min(FOLDS, len(gold))
@@ -187,7 +189,8 @@ def _fit(
     # A source that stands alone is taken as it is, to begin with.
     first = np.array(start.powers if start else usual) * asked
     first = first if asked.sum() > 1 else asked.astype(np.float64)
-    powers, added = fit_powers(sources, gold, first, offsets=vector)
+    spread = np.array([SPREAD, *[SPREAD if start is None else KNOWN] * (len(SOURCES) - 1)])
+    powers, added = fit_powers(sources, gold, first, spread, offsets=vector)
     offsets = powers[0] * taken - added
     lm, vote, vectors, features = powers.tolist()
     return Blend(lm, vote, vectors, features, dict(zip(labels, offsets.tolist(), strict=True)))

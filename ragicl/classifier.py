@@ -24,6 +24,7 @@ from ragicl.ridge import Ridge, fit_ridge
 
 VERSION = 3  # to be raised when the same examples give another classifier
 EVENLY = np.array([0.5, 0.5])  # powers that the fit is drawn to
+SPREAD = np.array([0.3, 0.3])  # about these
 CHOSEN_ON = 4000  # examples that the powers are fitted on, at most
 
 
@@ -88,7 +89,7 @@ def fit_classifier(
     left_out = np.stack(
         [ridge.sharpness * ridge.left_values[some], discriminant.left_logits[some]], dtype=float
     )
-    powers, _ = fit_powers(left_out, columns[some], EVENLY)
+    powers, _ = fit_powers(left_out, columns[some], EVENLY, SPREAD)
     return VectorClassifier(ridge, discriminant, powers)
 
 

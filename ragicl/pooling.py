@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 Doubles = NDArray[np.float64]
 Columns = NDArray[np.int64]
 
-SPREAD = 0.3  # of the powers about the usual ones, before anything is known: a prior's deviation
 BINDING = 0.5  # of the offsets' penalty, in nats for all rows together
 
 
@@ -40,7 +39,7 @@ def pooled(powers: Doubles, sources: Doubles) -> Doubles:
 
 
 def fit_powers(
-    sources: Doubles, gold: Columns, usual: Doubles, *, offsets: bool = False
+    sources: Doubles, gold: Columns, usual: Doubles, spread: Doubles, *, offsets: bool = False
 ) -> tuple[Doubles, Doubles]:
     """Return the powers, none below 0, under which the right labels are likeliest.
 
@@ -48,6 +47,7 @@ def fit_powers(
     :param gold: each row's right label as a column
     :param usual: powers that the fit is drawn to, the less the more rows there are; a source
         that is 0 throughout keeps its own
+    :param spread: how far from these each may well be: the standard deviation of a prior
     :param offsets: also learn what to add to each label, drawn towards 0
     :return: the powers and what is added, shapes (sources,) and (labels,)
     """
@@ -56,7 +56,7 @@ def fit_powers(
     number, rows, labels = sources.shape
     free = labels if offsets else 0
     targets = smoothed(gold, labels)
-    stiff, bound = 1 / (2 * SPREAD**2 * rows), BINDING / rows
+    stiff, bound = 1 / (2 * spread**2 * rows), BINDING / rows
 
     def loss(values: Doubles) -> tuple[float, Doubles]:
         powers, added = values[:number], values[number:]
@@ -68,7 +68,7 @@ def fit_powers(
         wrong = (np.exp(logits) / total - targets) / rows
         far = powers - usual
         value = float((np.log(total[:, 0]) - (logits * targets).sum(axis=1)).mean())
-        value += stiff * float(far @ far) + bound * float(added @ added)
+        value += float(stiff @ far**2) + bound * float(added @ added)
         slope = np.tensordot(sources, wrong, axes=([1, 2], [0, 1])) + 2 * stiff * far
         if not free:
             return value, slope

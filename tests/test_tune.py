@@ -358,7 +358,7 @@ def test_another_seed_goes_on_from_what_is_known(folder):
         tune(engine, 1e-9, candidates=FEW[:1], seed=0)
     with opened(folder) as engine:
         tuned = tune(engine, 1e-9, candidates=FEW[:1], seed=1)
-    assert 8 <= tuned.evidence["rows"] < 60
+    assert 8 <= tuned.evidence["trials"][-1]["rows"] < 60
 
 
 def test_a_model_without_a_chat_format_is_tuned_without(folder):

@@ -11,6 +11,7 @@ import numpy as np
 
 from ragicl.calibrate import (
     SOURCES,
+    WITH_FEATURES,
     Blend,
     Evidence,
     Fitted,
@@ -64,22 +65,42 @@ def fit_ways(
     gold: Columns,
     labels: Sequence[str],
     offsets: Mapping[str, FloatArray],
-    start: Blend,
+    silent: Mapping[str, Fitted],
 ) -> dict[str, Fitted]:
     """Return the blend by each way of calibrating the language model, on the same rows.
 
-    ``without`` leaves out what it says after demonstrations, ``index`` its features too.
+    :param silent: blends without its answers, fitted on these rows and on more
     """
     assert evidence.lm is not None
     taken = {"none": None, "batch": batch_offsets(evidence.lm), **offsets}
-    fit = partial(fit_blend, gold=gold, labels=labels, start=start)
+    fit = partial(fit_blend, gold=gold, labels=labels, start=usual(silent))
     ways = {name: fit(evidence, offsets=own) for name, own in taken.items()}
     ways["vector"] = fit(evidence, vector=True)
-    silent = replace(evidence, lm=None)
-    ways["without"] = fit(silent)
+    return ways | {name: _cut(own, gold) for name, own in silent.items()}
+
+
+def fit_silent(evidence: Evidence, gold: Columns, labels: Sequence[str]) -> dict[str, Fitted]:
+    """Return blends without what the language model says after demonstrations.
+
+    ``without`` is asked for no more than its features, ``index`` not even for these.
+
+    :param evidence: of all rows: what the model does not take part in is known of them
+    """
+    ways = {"without": fit_blend(evidence, gold, labels)}
     if evidence.features is not None:
-        ways["index"] = fit_blend(replace(silent, features=None), gold, labels)
+        ways["index"] = fit_blend(replace(evidence, features=None), gold, labels)
     return ways
+
+
+def usual(silent: Mapping[str, Fitted]) -> Blend:
+    """Return what a blend with the language model's answers is drawn to, given one without."""
+    return replace(silent["without"].blend, lm=WITH_FEATURES[0])
+
+
+def _cut(fitted: Fitted, gold: Columns) -> Fitted:
+    """Return a blend as it does on the first rows alone, whose labels are given."""
+    held_out = fitted.held_out[: len(gold)]
+    return Fitted(fitted.blend, held_out, mean_surprise(held_out, gold))
 
 
 def best_way(ways: Mapping[str, Fitted], gold: Columns) -> str:
@@ -90,7 +111,10 @@ def best_way(ways: Mapping[str, Fitted], gold: Columns) -> str:
     """
     losses = {name: surprises(way.held_out, gold) for name, way in ways.items()}
     best = min(ways, key=lambda name: ways[name].loss)
-    return "without" if best != "index" and nearly(losses["without"], losses[best]) else best
+    if best == "index":
+        return best
+    silent = ways[best].blend.lm == 0 or nearly(losses["without"], losses[best])
+    return "without" if silent else best
 
 
 def nearly(losses: Doubles, least: Doubles) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ragicl.blender import Blender
-from ragicl.calibrate import WITH_FEATURES, Blend, Evidence, fit_blend, surprises
+from ragicl.calibrate import Blend, Evidence, fit_blend, surprises
 from ragicl.conformal import Record
 from ragicl.decide import from_votes
 from ragicl.engine import CHUNK, Engine
@@ -21,7 +21,16 @@ from ragicl.protocols import FloatArray
 from ragicl.records import Example, Prediction
 from ragicl.retrieve import Found, Retriever
 from ragicl.tune.candidates import CANDIDATES, Candidate, possible
-from ragicl.tune.finish import best_way, content_free, figures, fit_ways, nearly, sources
+from ragicl.tune.finish import (
+    best_way,
+    content_free,
+    figures,
+    fit_silent,
+    fit_ways,
+    nearly,
+    sources,
+    usual,
+)
 from ragicl.tune.kept import Kept
 from ragicl.tuned import Tuned
 
@@ -97,9 +106,8 @@ class _Search:
         places = {label: place for place, label in enumerate(self._labels)}
         self._gold = np.array([places[row.output] for row in self._rows], dtype=np.int64)
         self._voters, self._index_says = self._without_model()
-        silent = fit_blend(self._index_says, self._gold, self._labels).blend
         # All examples tell what the other sources are worth; few are shown to the model.
-        self._usual = replace(silent, lm=WITH_FEATURES[0])
+        self._silent = fit_silent(self._index_says, self._gold, self._labels)
         self._trials: list[Trial] = []
 
     def run(self, candidates: Sequence[Candidate]) -> Tuned:
@@ -141,7 +149,7 @@ class _Search:
             done = self._kept.first(candidate, ids)
             self._told(f"tuning: {candidate.name}", done, size)
         evidence, gold = self._evidence(candidate, size)
-        held_out = fit_blend(evidence, gold, self._labels, start=self._usual).held_out
+        held_out = fit_blend(evidence, gold, self._labels, start=usual(self._silent)).held_out
         return Trial(candidate, surprises(held_out, gold), self._kept.seconds(candidate))
 
     def _evidence(self, candidate: Candidate, size: int) -> tuple[Evidence, Columns]:
@@ -171,15 +179,11 @@ class _Search:
         gold = asked
         prompting = candidate.prompting(self._engine)
         offsets = content_free(prompting, self._rows, self._labels, self._seed)
-        ways = fit_ways(evidence, gold, self._labels, offsets, self._usual)
+        ways = fit_ways(evidence, gold, self._labels, offsets, self._silent)
         name = best_way(ways, gold)
         best = ways[name]
-        if best.blend.lm == 0:  # then all rows are known
-            gold = self._gold
-            known = (
-                self._index_says if name != "index" else replace(self._index_says, features=None)
-            )
-            best = fit_blend(known, gold, self._labels)
+        if name in self._silent:  # then all rows are known
+            gold, best = self._gold, self._silent[name]
         report: dict[str, Any] = {
             "rows": len(gold),
             "seconds": round(time.monotonic() - self._start, 1),
