@@ -36,6 +36,7 @@ LAYERS = [
     },
     {"evaluate"},
     {"options"},
+    {"commands"},
     {"cli", "__main__", "__init__"},
 ]
 HOMES = {
@@ -51,7 +52,7 @@ HOMES = {
     "peft": {"backends/hf/adapt.py"},
     "rouge_score": {"evaluate/measures/texts.py"},
     "sacrebleu": {"evaluate/measures/texts.py"},
-    "click": {"cli.py", "options.py"},
+    "click": {"cli.py", "commands", "options.py"},
     "matplotlib": {"evaluate/report/plots"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
