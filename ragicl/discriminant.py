@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ragicl.pooling import Columns, Doubles, smoothed
+from ragicl.pooling import Columns, Doubles, sharpened
 from ragicl.protocols import FloatArray
 
 SHRINKAGE = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # tried: shares of the ball
-SHARPNESS = np.geomspace(0.01, 2, 40)  # tried: factors of the distances
+SHARPNESS = 0.01, 2.0  # least and largest factor of the distances
 CHOSEN_ON = 4000  # examples that both are chosen on, at most
 UNSEEN = 0.5  # examples that a label without any counts as
 
@@ -148,18 +148,10 @@ def _clouds(vectors: Doubles, columns: Columns, labels: int) -> tuple[_Clouds, D
 def _chosen(clouds: _Clouds, rows: Columns) -> tuple[float, float]:
     """Return the shrinkage and the sharpness under which the right labels are likeliest."""
     columns, prior = clouds.columns[rows], clouds.left_prior(rows)
-    targets = smoothed(columns, prior.shape[1])
-    best, least = (SHRINKAGE[0], float(SHARPNESS[0])), np.inf
+    best, least = (SHRINKAGE[0], SHARPNESS[0]), np.inf
     for shrinkage in SHRINKAGE:
         closeness = clouds.left_closeness(shrinkage, rows)
-        for sharpness in SHARPNESS:
-            loss = _loss(sharpness * closeness + prior, targets)
-            if loss < least:
-                best, least = (shrinkage, float(sharpness)), loss
+        sharpness, loss = sharpened(closeness, columns, SHARPNESS, prior)
+        if loss < least:
+            best, least = (shrinkage, sharpness), loss
     return best
-
-
-def _loss(logits: Doubles, targets: Doubles) -> float:
-    """Return the mean cross-entropy, in nats."""
-    below = logits - logits.max(axis=1, keepdims=True)
-    return float((np.log(np.exp(below).sum(axis=1)) - (below * targets).sum(axis=1)).mean())

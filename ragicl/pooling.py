@@ -28,6 +28,40 @@ def smoothed(columns: Columns, labels: int) -> Doubles:
     return np.asarray(np.eye(labels)[columns] * (1 - doubt) + doubt / labels)
 
 
+def cross_entropy(logits: Doubles, targets: Doubles) -> float:
+    """Return the mean cross-entropy of rows, in nats.
+
+    :param logits: log-odds, shape (rows, labels)
+    :param targets: the right labels' shares, of the same shape
+    """
+    below = logits - logits.max(axis=1, keepdims=True)
+    return float((np.log(np.exp(below).sum(axis=1)) - (below * targets).sum(axis=1)).mean())
+
+
+def sharpened(
+    values: Doubles, columns: Columns, within: tuple[float, float], base: Doubles | float = 0.0
+) -> tuple[float, float]:
+    """Return the factor of values under which the right labels are likeliest, and their loss.
+
+    The loss is convex in the factor, so that a search by sections finds it.
+
+    :param values: shape (rows, labels)
+    :param columns: each row's right label
+    :param within: the least and the largest factor
+    :param base: log-odds that are added to the values
+    """
+    from scipy.optimize import minimize_scalar
+
+    targets = smoothed(columns, values.shape[1])
+    found = minimize_scalar(
+        lambda log: cross_entropy(np.exp(log) * values + base, targets),
+        bounds=np.log(within),
+        method="bounded",
+        options={"xatol": 0.02},
+    )
+    return float(np.exp(found.x)), float(found.fun)
+
+
 def pooled(powers: Doubles, sources: Doubles) -> Doubles:
     """Return the sources' log-odds, each to its power, as those of the pool.
 

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragicl.pooling import Columns, Doubles, smoothed
+from ragicl.pooling import Columns, Doubles, sharpened
 from ragicl.protocols import FloatArray
 
 LANDMARKS = 1500  # examples that the kernel is approximated by
 PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # tried
-SHARPNESS = np.geomspace(0.5, 100, 60)  # tried: factors from regressed values to log-odds
+SHARPNESS = 0.5, 100.0  # least and largest factor from regressed values to log-odds
 SHARPEN_ON = 4000  # examples that the sharpness is chosen on, at most
 JITTER = 1e-5  # keeps the kernel of near copies invertible
 
@@ -84,7 +84,7 @@ def fit_ridge(vectors: FloatArray, columns: Columns, labels: int, seed: int = 0)
     best, least = None, np.inf
     for penalty, own, wrong in _regressed(features - middle, targets - base):
         left_out = targets - wrong
-        sharpness, loss = _sharpness(left_out[some], columns[some])
+        sharpness, loss = sharpened(left_out[some], columns[some], SHARPNESS)
         if loss < least:
             best, least = (penalty, sharpness, own, left_out.astype(np.float32)), loss
     assert best is not None
@@ -112,16 +112,3 @@ def _regressed(features: Doubles, targets: Doubles) -> Iterator[tuple[float, Dou
         leverage = squares @ shrunk + 1 / len(features)  # the mean takes part of each example too
         wrong = (targets - turned @ own) / np.maximum(1 - leverage, 1e-6)[:, None]
         yield penalty, axes @ own, wrong
-
-
-def _sharpness(values: Doubles, columns: Columns) -> tuple[float, float]:
-    """Return the factor under which the right labels are likeliest, and their loss under it."""
-    targets = smoothed(columns, values.shape[1])
-    below = values - values.max(axis=1, keepdims=True)
-    meant = (below * targets).sum(axis=1).mean()
-    losses = [
-        float(np.log(np.exp(factor * below).sum(axis=1)).mean() - factor * meant)
-        for factor in SHARPNESS
-    ]
-    best = int(np.argmin(losses))
-    return float(SHARPNESS[best]), losses[best]
