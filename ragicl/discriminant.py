@@ -16,9 +16,10 @@ import numpy as np
 from ragicl.pooling import Columns, Doubles, sharpened
 from ragicl.protocols import FloatArray
 
-SHRINKAGE = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # tried: shares of the ball
+SHRINKAGE = (0.03, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # tried: shares of the ball
 SHARPNESS = 0.01, 2.0  # least and largest factor of the distances
 CHOSEN_ON = 4000  # examples that both are chosen on, at most
+ROUNDING = 1e-9  # of the variance about the centre of all: less is none
 UNSEEN = 0.5  # examples that a label without any counts as
 
 
@@ -137,8 +138,9 @@ def _clouds(vectors: Doubles, columns: Columns, labels: int) -> tuple[_Clouds, D
     apart = vectors - centres[columns]
     strengths, axes = np.linalg.eigh(apart.T @ apart / len(vectors))
     strengths = np.maximum(strengths, 0)
-    # Where no label has two different examples, their spread about the centre of all tells as much.
-    level = float(strengths.mean()) or float((vectors**2).mean()) or 1.0
+    level, widest = float(strengths.mean()), float((vectors**2).mean())
+    if level <= ROUNDING * widest:  # no label has two different examples: all tell as much
+        level = widest or 1.0
     clouds = _Clouds(
         vectors @ axes, apart @ axes, centres @ axes, strengths, level, counts, columns
     )

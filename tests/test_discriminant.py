@@ -71,6 +71,14 @@ def test_many_near_copies_are_no_trouble(apart):
     assert np.isfinite(fitted.logits(vectors.astype(np.float32))).all()
 
 
+def test_labels_whose_examples_are_all_the_same_do_no_harm():
+    draw = np.random.default_rng(0)
+    vectors = draw.normal(size=(5, 8)).astype(np.float32)[np.arange(15) % 5]
+    fitted = fit_discriminant(vectors, np.arange(15) % 5, 5)
+    assert fitted.left_logits.argmax(axis=1).tolist() == (np.arange(15) % 5).tolist()
+    assert np.abs(fitted.logits(vectors + 0.1)).max() < 1e3
+
+
 def test_labels_seen_once_and_a_single_label_do_no_harm():
     vectors = np.eye(6, dtype=np.float32)
     fitted = fit_discriminant(vectors, np.arange(6), 6)
