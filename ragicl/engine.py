@@ -16,6 +16,7 @@ import numpy as np
 from ragicl.backends import open_lm
 from ragicl.blender import Blender, untuned
 from ragicl.calibrate import Blend
+from ragicl.composer import Composer
 from ragicl.conformal import Record, label_set
 from ragicl.decide import from_log_probs, likeliest
 from ragicl.early import ExitRule
@@ -23,10 +24,9 @@ from ragicl.errors import BudgetError, TaskError
 from ragicl.explain import of_answer, of_label, taken_apart, without_each
 from ragicl.features import Told, features_of, unheard
 from ragicl.index import Index
-from ragicl.order import order_of
 from ragicl.policy import DEFAULT, Policy
-from ragicl.prompt import Template, compose, named_template
-from ragicl.protocols import LM, FloatArray, Writing
+from ragicl.prompt import Template, named_template
+from ragicl.protocols import LM, FloatArray
 from ragicl.records import (
     NOTHING,
     Example,
@@ -45,7 +45,6 @@ from ragicl.tuned import Tuned
 
 CHUNK = 16  # queries scored together, and retrieved together unless they are sorted first
 WINDOW = 256  # queries sorted by the fixed demonstrations that their prompts begin with
-ANSWER_SHARE = 4  # a generated answer gets at most this fraction of the budget, unless asked
 
 
 class Engine:
@@ -79,7 +78,6 @@ class Engine:
             check_blocks(template, generates=self.generates)
         self._retriever = Retriever(index, policy)
         self._shortcuts = Shortcuts(index, policy, self._retriever, lambda: self.labels)
-        self._reserved: tuple[tuple[str, ...], int] | None = None
 
     @classmethod
     def open(
@@ -249,7 +247,7 @@ class Engine:
         :raises BudgetError: where the text does not fit into the budget
         """
         prompt, lm = self.prompt(text, exclude=exclude), self._lm()
-        return lm.generate(prompt.parts, **self._writing(lm))
+        return lm.generate(prompt.parts, **self._composer.writing)
 
     def prompt(self, text: str, *, exclude: str | None = None) -> Prompt:
         """Return the prompt that a prediction would use; the model itself is not run.
@@ -258,7 +256,7 @@ class Engine:
 
         :raises BudgetError: where the text does not fit into the budget
         """
-        return self._composed(text, *self._retriever.find([text], [exclude], {}))[0]
+        return self._composer.prompts(text, *self._retriever.find([text], [exclude], {}))[0]
 
     def explain(
         self, text: str, *, label: str | None = None, exclude: str | None = None
@@ -284,7 +282,7 @@ class Engine:
             )
         lm = self._lm()
         (found,) = self._retriever.find([text], [exclude], {})
-        prompt = self._composed(text, found)[0]
+        prompt = self._composer.prompts(text, found)[0]
         shots = taken_apart(prompt, found)
         shorter = without_each(text, prompt, found, self.template, lm.count)
         prompts, founds = [prompt, *(p for p, _ in shorter)], [found, *(f for _, f in shorter)]
@@ -304,16 +302,7 @@ class Engine:
 
         :raises BudgetError: where the text does not fit into the model's window
         """
-        lm = self._lm()
-        return compose(
-            text,
-            (),
-            self.template,
-            count=lm.count,
-            budget=lm.window,
-            reserve=self._reserve(lm),
-            truncate=self.policy.truncate,
-        )
+        return self._composer.bare(text)
 
     def probs(self, texts: Sequence[str]) -> FloatArray:
         """Return P(label | text), shape (len(texts), len(labels)), columns as in `labels`."""
@@ -388,7 +377,7 @@ class Engine:
         with timed(spent, "compose"):
             for text, own in zip(texts, found, strict=True):
                 try:
-                    prompts.append(self._composed(text, own))
+                    prompts.append(self._composer.prompts(text, own))
                 except BudgetError as error:
                     prompts.append(error)
         timings = timings | shared(spent, len(texts))
@@ -404,26 +393,6 @@ class Engine:
                 ask = answer([good[j] for j in batch], [found[j] for j in batch], timings)
                 answers |= zip(batch, ask, strict=True)
             yield prompt if isinstance(prompt, BudgetError) else answers.pop(i)
-
-    def _composed(self, text: str, found: Found) -> tuple[Prompt, ...]:
-        """Return the prompts of an ensemble, each with a share of the demonstrations."""
-        number = 1 if self.generates else self.policy.ensemble
-        shares = (found.neighbors[place::number] for place in range(number))
-        return tuple(self._compose(text, replace(found, neighbors=share)) for share in shares)
-
-    def _compose(self, text: str, found: Found) -> Prompt:
-        lm = self._lm()
-        return compose(
-            text,
-            found.neighbors,
-            self.template,
-            count=lm.count,
-            budget=self._budget(lm),
-            reserve=self._reserve(lm),
-            fixed=found.fixed,
-            truncate=self.policy.truncate,
-            order=order_of(self.policy.order, self.policy.seed, text),
-        )
 
     def _check_choice(self, label: str | None, found: Found) -> None:
         choices = self.labels if found.shortlist is None else found.shortlist
@@ -510,7 +479,7 @@ class Engine:
         spent: Timings = {}
         lm.load()
         with timed(spent, "generate"):
-            texts = lm.write([own[0].parts for own in prompts], **self._writing(lm))
+            texts = lm.write([own[0].parts for own in prompts], **self._composer.writing)
         timings = timings | shared(spent, len(prompts))
         for (prompt,), own, text in zip(prompts, found, texts, strict=True):
             output = text.strip()
@@ -524,38 +493,15 @@ class Engine:
                 known_label=output in known if self.index.kind == "classify" else None,
             )
 
-    def _writing(self, lm: LM) -> Writing:
-        return {
-            "max_tokens": self._reserve(lm),
-            "stop": self.template.stops,
-            "temperature": self.policy.temperature,
-            "seed": self.policy.seed,
-        }
-
     @property
     def longest_answer(self) -> int:
         """The most tokens that a written answer may have."""
-        return self._reserve(self._lm())
+        return self._composer.reserve
 
-    def _budget(self, lm: LM) -> int:
-        return min(self.policy.budget or lm.window, lm.window)
-
-    def _reserve(self, lm: LM) -> int:
-        """Return the tokens to keep free for an answer."""
-        if self.generates and self.policy.max_tokens is not None:
-            return self.policy.max_tokens
-        # New examples may bring longer texts, or other labels.
-        answers = (str(self.index.generation),) if self.generates else self.labels
-        reserved = self._reserved
-        if reserved is None or reserved[0] != answers:
-            reserved = self._reserved = answers, self._longest_answer(lm)
-        return reserved[1]
-
-    def _longest_answer(self, lm: LM) -> int:
-        outputs = self.index.longest_outputs() if self.generates else self.labels
-        longest = max((lm.count([self.template.answer(o)]) for o in outputs), default=0)
-        share = self._budget(lm) // ANSWER_SHARE
-        return max(1, min(longest or share, share)) if self.generates else longest
+    @cached_property
+    def _composer(self) -> Composer:
+        labels = None if self.generates else lambda: self.labels
+        return Composer(self.index, self._lm(), self.template, self.policy, labels)
 
     @cached_property
     def _scorer(self) -> Scorer:

@@ -28,7 +28,17 @@ LAYERS = [
         *("tuned", "index", "groups", "features"),
     },
     {
-        *("learnt", "retrieve", "prior", "blender", "scoring", "shortcuts", "explain", "engine"),
+        *(
+            "composer",
+            "learnt",
+            "retrieve",
+            "prior",
+            "blender",
+            "scoring",
+            "shortcuts",
+            "explain",
+            "engine",
+        ),
     },
     {
         *("agreement", "audit", "batch", "bench", "correct", "estimator", "show", "suggest"),

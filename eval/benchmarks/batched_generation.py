@@ -43,7 +43,7 @@ class Job:
         self.parts = [engine.prompt(text).parts for text in texts]
         self.ids = [self.lm.tokens.encode("".join(parts)) for parts in self.parts]
         self.stop = engine.template.stops
-        self.max_tokens = engine._reserve(engine.lm)
+        self.max_tokens = engine.longest_answer
         self.config = GenerationConfig(  # type: ignore[no-untyped-call]
             max_new_tokens=self.max_tokens,
             do_sample=False,
