@@ -183,7 +183,8 @@ def _fit(
 ) -> Blend:
     """Return the weights, and offsets where wanted, under which the right labels are likeliest."""
     sources = np.stack(evidence.logs())
-    sources[0] -= taken
+    if evidence.lm is not None:
+        sources[0] -= taken
     asked = np.array(evidence.asked)
     usual = WITH_FEATURES if evidence.features is not None else USUAL
     # A source that stands alone is taken as it is, to begin with.

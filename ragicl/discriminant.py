@@ -12,9 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ragicl.pooling import Columns, Doubles, sharpened
 from ragicl.protocols import FloatArray
+
+Flags = NDArray[np.bool_]
 
 SHRINKAGE = (0.03, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # tried: shares of the ball
 SHARPNESS = 0.01, 2.0  # least and largest factor of the distances
@@ -34,6 +37,7 @@ class Discriminant:
     :ivar sharpness: factor of the distances
     :ivar left_logits: its log-odds for each example, had that one not been there; shape
         (examples, labels)
+    :ivar seen: which labels have examples, shape (labels,)
     """
 
     centre: Doubles
@@ -42,13 +46,19 @@ class Discriminant:
     shrinkage: float
     sharpness: float
     left_logits: FloatArray
+    seen: Flags
 
     def logits(self, vectors: FloatArray) -> Doubles:
-        """Return the labels' log-odds, shape (len(vectors), labels); those of UNSEEN have its log.
+        """Return the labels' log-odds, shape (len(vectors), labels).
 
-        In double precision, so that an answer does not depend on the batch it is in.
+        A label without examples is as far from every text as the farthest of the others. In double
+        precision, so that an answer does not depend on the batch it is in.
         """
-        return np.asarray((vectors.astype(np.float64) - self.centre) @ self.weights + self.base)
+        logits = (vectors.astype(np.float64) - self.centre) @ self.weights + self.base
+        if not self.seen.all():
+            least = logits[:, self.seen].min(axis=1, keepdims=True)
+            logits[:, ~self.seen] = least + np.log(UNSEEN)
+        return np.asarray(logits)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +69,8 @@ class _Clouds:
     :ivar centres: of the labels, shape (labels, dim); 0, the centre of all, without examples
     :ivar strengths: variances along the axes
     :ivar level: of the ball
+    :ivar counts: examples of each label, shape (labels,)
+    :ivar columns: each example's label, shape (examples,)
     """
 
     own: Doubles
@@ -73,12 +85,15 @@ class _Clouds:
         """Return the variances along the axes, shrunk; shape (dim,)."""
         return np.asarray((1 - shrinkage) * self.strengths + shrinkage * self.level)
 
-    def prior(self, counts: Doubles) -> Doubles:
-        """Return log-odds by the labels' numbers of examples alone."""
-        return np.log(np.maximum(counts, UNSEEN))
+    @property
+    def prior(self) -> Doubles:
+        """Log-odds by the labels' numbers of examples alone, shape (labels,)."""
+        return np.asarray(np.log(np.maximum(self.counts, UNSEEN)))
 
     def left_closeness(self, shrinkage: float, rows: Columns) -> Doubles:
         """Return how much closer examples are to the labels than to the centre of all, left out.
+
+        Without its only example a label is as far off as the farthest of the others.
 
         :return: in halves of squared distances, shape (rows, labels)
         """
@@ -97,14 +112,19 @@ class _Clouds:
         distance = (own**2).sum(axis=1)[:, None] - 2 * own @ centres.T + (centres**2).sum(axis=1)
         distance += steeper[:, None] * (along[:, None] - apart @ centres.T) ** 2
         to_own = further**2 * (length + steeper * length**2)
-        distance[np.arange(len(rows)), columns] = np.where(number > 1, to_own, far)
+        own_cells = np.arange(len(rows)), columns
+        distance[:, self.counts == 0] = -np.inf
+        distance[own_cells] = np.where(number > 1, to_own, -np.inf)
+        farthest = np.maximum(distance.max(axis=1, keepdims=True), 0)
+        distance = np.where(np.isneginf(distance), farthest, distance)
         return np.asarray((far[:, None] - distance) / 2)
 
     def left_prior(self, rows: Columns) -> Doubles:
         """Return log-odds by the labels' numbers of examples, each left out."""
-        counts = np.tile(self.counts, (len(rows), 1))
-        counts[np.arange(len(rows)), self.columns[rows]] -= 1
-        return self.prior(counts)
+        prior, columns = np.tile(self.prior, (len(rows), 1)), self.columns[rows]
+        left = np.maximum(self.counts[columns] - 1, UNSEEN)
+        prior[np.arange(len(rows)), columns] = np.log(left)
+        return prior
 
 
 def fit_discriminant(
@@ -118,15 +138,27 @@ def fit_discriminant(
     """
     centre = vectors.mean(axis=0, dtype=np.float64)
     clouds, axes = _clouds(vectors - centre, columns, labels)
-    some = np.random.default_rng(seed).permutation(len(vectors))[:CHOSEN_ON]
-    shrinkage, sharpness = _chosen(clouds, some)
+    shrinkage, sharpness = _chosen(clouds, telling(columns, labels, CHOSEN_ON, seed))
     every = np.arange(len(vectors))
     left = sharpness * clouds.left_closeness(shrinkage, every) + clouds.left_prior(every)
     spread = clouds.spreads(shrinkage)
     reached = clouds.centres / spread
-    base = clouds.prior(clouds.counts) - sharpness * (reached * clouds.centres).sum(axis=1) / 2
+    base = clouds.prior - sharpness * (reached * clouds.centres).sum(axis=1) / 2
     weights = sharpness * axes @ reached.T
-    return Discriminant(centre, weights, base, shrinkage, sharpness, left.astype(np.float32))
+    left_logits, seen = left.astype(np.float32), clouds.counts > 0
+    return Discriminant(centre, weights, base, shrinkage, sharpness, left_logits, seen)
+
+
+def telling(columns: Columns, labels: int, most: int, seed: int) -> Columns:
+    """Return some examples that tell how good a classifier is without them, drawn at random.
+
+    One that is alone with its label does not: without it nothing can know of the label.
+
+    :return: their rows; at most `most` of them, maybe none
+    """
+    order = np.random.default_rng(seed).permutation(len(columns))
+    counts = np.bincount(columns, minlength=labels)
+    return np.asarray(order[counts[columns[order]] > 1][:most])
 
 
 def _clouds(vectors: Doubles, columns: Columns, labels: int) -> tuple[_Clouds, Doubles]:
@@ -148,7 +180,12 @@ def _clouds(vectors: Doubles, columns: Columns, labels: int) -> tuple[_Clouds, D
 
 
 def _chosen(clouds: _Clouds, rows: Columns) -> tuple[float, float]:
-    """Return the shrinkage and the sharpness under which the right labels are likeliest."""
+    """Return the shrinkage and the sharpness under which the right labels are likeliest.
+
+    Where no example can tell, the most cautious ones.
+    """
+    if not len(rows):
+        return SHRINKAGE[-1], SHARPNESS[0]
     columns, prior = clouds.columns[rows], clouds.left_prior(rows)
     best, least = (SHRINKAGE[0], SHARPNESS[0]), np.inf
     for shrinkage in SHRINKAGE:

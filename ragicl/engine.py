@@ -532,8 +532,9 @@ class Engine:
 def tuned_for(index: Index, lm: LM) -> Tuned | None:
     """Return what tuning found for an index with this language model, if it was tuned with it."""
     found = index.manifest.tuned
-    tuned = None if found is None else Tuned.from_json(found)
-    return tuned if tuned is not None and tuned.lm == lm.description else None
+    if found is None or found.get("lm") != lm.description:
+        return None
+    return Tuned.from_json(found)
 
 
 def _template(

@@ -66,8 +66,8 @@ class IndexClassifier:
         :param vectors: the encoder's, or a language model's features as they are read
         :param excluded: for each vector the id of an example to be left out; only that of its own
             is: another one is one of many, and stays in the classifier
-        :param labels: nearly those of its columns: one that was taught since is as likely as a
-            label without examples
+        :param labels: nearly those of its columns: one that was taught since is as likely as the
+            least likely of these
         :return: the second of shape (len(vectors), its columns)
         """
         if self.scaling is not None:
@@ -86,8 +86,8 @@ class IndexClassifier:
         if labels == self.labels:
             return logits
         columns = dict(zip(self.labels, logits.T, strict=True))
-        unseen = np.full(len(logits), self.classifier.unseen)
-        return np.stack([columns.get(label, unseen) for label in labels], axis=1)
+        least = logits.min(axis=1)
+        return np.stack([columns.get(label, least) for label in labels], axis=1)
 
     def familiarity(self, values: Doubles, similarities: Doubles) -> Doubles:
         """Return the share of the examples that are less like the others than a text is.

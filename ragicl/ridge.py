@@ -1,4 +1,4 @@
-"""Kernel ridge regression on the stored vectors: a classifier that needs no language model.
+"""Kernel ridge regression of labels on vectors.
 
 With unit vectors the kernel exp(cosine - 1) is a Gaussian one. The labels, one-hot, are regressed
 on it, through the Nyström approximation where there are many examples (Williams and Seeger 2001).

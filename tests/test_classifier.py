@@ -4,7 +4,6 @@ import pytest
 from ragicl.classifier import (
     content_key,
     fit_classifier,
-    likely,
     load_classifier,
     save_classifier,
 )
@@ -52,14 +51,28 @@ def test_probabilities_are_the_product_of_the_powers(groups):
     assert both.probs(vectors) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_label_without_examples_is_as_one_that_is_not_known(groups):
+def test_a_label_without_examples_is_never_the_likeliest(groups):
     vectors, columns = groups
-    with_empty = fit_classifier(vectors, columns, 4)
-    known = with_empty.logits(vectors)
-    lone = np.where(np.arange(4) == 3, with_empty.unseen, known)
-    probs = likely(known)
-    assert probs[:, 3].max() < 0.2
-    assert likely(lone)[:, 3].mean() == pytest.approx(probs[:, 3].mean(), abs=0.1)
+    fitted = fit_classifier(vectors, columns, 4)
+    strange = drawn(1, 50, 8, 1.0, seed=9)[0]
+    for some in (vectors, strange):
+        assert (fitted.probs(some).argmin(axis=1) == 3).mean() > 0.9
+    assert (fitted.left_out.argmin(axis=1) == 3).mean() > 0.9
+
+
+def test_noise_whose_labels_are_seen_once_is_not_known_when_left_out():
+    vectors, _ = drawn(60, 1, 16, 1.0)
+    fitted = fit_classifier(vectors, np.arange(60), 60)
+    assert fitted.left_out[np.arange(60), np.arange(60)].max() <= 1 / 60 + 1e-3
+    assert fitted.probs(vectors).argmax(axis=1).tolist() == list(range(60))
+
+
+def test_examples_alone_with_their_label_do_not_decide_how_sure_it_is():
+    vectors, columns = drawn(20, 8, 16, 0.8)
+    alone = drawn(20, 1, 16, 0.8, seed=5)[0]
+    both = np.concatenate([vectors, alone]), np.concatenate([columns, np.arange(20, 40)])
+    fitted = fit_discriminant(*both, 40)
+    assert fitted.sharpness > 0.5 * fit_discriminant(vectors, columns, 20).sharpness
 
 
 def test_what_is_saved_is_read_back_for_the_same_examples_alone(groups, tmp_path):

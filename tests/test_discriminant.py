@@ -32,7 +32,8 @@ def test_what_is_left_out_is_what_a_discriminant_without_it_says(clouds):
         off = x[i] - means
         distances = (off @ np.linalg.inv(shape) * off).sum(1)
         counts = np.maximum(np.bincount(labels, minlength=5), UNSEEN)
-        expected = (distances[4] - distances) * fitted.sharpness / 2 + np.log(counts)
+        middle, distances[4] = distances[4], distances[:4].max()
+        expected = (middle - distances) * fitted.sharpness / 2 + np.log(counts)
         assert fitted.left_logits[i] == pytest.approx(expected, abs=1e-4)
 
 
@@ -49,6 +50,7 @@ def test_the_log_odds_are_those_of_distances_to_the_centres(clouds):
     distances = np.einsum("tlc,cd,tld->tl", off, np.linalg.inv(shape), off)
     counts = np.array([20, 20, 20, 20, UNSEEN])
     expected = (distances[:, 4:] - distances) * fitted.sharpness / 2 + np.log(counts)
+    expected[:, 4] = expected[:, :4].min(axis=1) + np.log(UNSEEN)
     assert fitted.logits(vectors[:3] + 0.5) == pytest.approx(expected, abs=1e-4)
 
 

@@ -361,6 +361,10 @@ def test_some_sets_of_a_suite_alone(files, monkeypatch):
     told = run(*suite, "--only", "three")
     assert told.exit_code == 2
     assert "no set 'three'; it has one, two" in told.output
+    for target, only in ((files / "suite.toml", ","), (files / "index", "two")):
+        told = run("evaluate", target, "--test", "x", "--out", files / "report", "--only", only)
+        assert told.exit_code == 2
+        assert "--only takes the names of sets" in told.output
     lent = suite_tasks(
         read_suite(files / "suite.toml"),
         files,

@@ -92,7 +92,7 @@ def test_corrected_examples_are_learnt_anew(index, monkeypatch):
     assert asked(prior, "steel saw 3")["tool"] < 0.5
 
 
-def test_a_label_taught_since_is_as_likely_as_one_without_examples(index):
+def test_a_label_taught_since_is_as_likely_as_the_least_likely_one(index):
     fitted = Prior(index, labels_of(index)).get()
     vectors = HashEncoder().encode(["sweet apple"])
     probs = fitted.answers(vectors, [None], ("animal", "fruit", "tool"))[0][0]

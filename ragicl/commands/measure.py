@@ -21,7 +21,7 @@ from ragicl.options import (
 from ragicl.show import steps
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ragicl.engine import Engine
     from ragicl.evaluate.results import Report
@@ -67,7 +67,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder that a suite's files are in.",
 )
-@click.option("--only", help="Sets of a suite to measure, separated by commas.  [all]")
+@click.option(
+    "--only",
+    help="Sets of a suite to measure, separated by commas; the report is of these alone.  [all]",
+)
 @engine_options
 @column_options
 def evaluate_command(
@@ -96,12 +99,14 @@ def evaluate_command(
     ragicl evaluate indexes/support --test test.jsonl --reference probe,head,lora,full \\
       --minutes 10 --curves pool,k --out reports/support
     ragicl evaluate eval/suites/questions.toml --data data --out reports/questions
-    ragicl evaluate eval/suites/tables.toml --only sst2 --data data --out reports/tables
+    ragicl evaluate eval/suites/tables.toml --only sst2 --data data --out reports/sst2
     """
     from ragicl.evaluate.prepare import Limits, held, suite_tasks, task_of
     from ragicl.evaluate.report.files import REPORTS, write_report
     from ragicl.evaluate.run import evaluate
     from ragicl.evaluate.suite import Suite, read_suite, rows_of
+
+    some = _sets(target, only)
 
     def written(report: Report) -> None:
         write_report(report, out)
@@ -113,7 +118,6 @@ def evaluate_command(
         limits = Limits(rows, minutes, told)
         if target.suffix == ".toml":
             suite = read_suite(target)
-            some = listed_names(only) if only else ()
             measured = suite_tasks(suite, data, out, opened, limits, only=some)
         elif test is None:
             raise click.UsageError("Give the test rows: --test FILE.")
@@ -202,3 +206,11 @@ def plan_command(
 
     found = plan(Figures(**figures), index=index, report=report, lm=lm)
     click.echo(json.dumps(asdict(found), indent=2) if as_json else table(found))
+
+
+def _sets(target: Path, only: str | None) -> Sequence[str]:
+    """Return the names of the sets to measure, none for all of them."""
+    names = () if only is None else listed_names(only)
+    if only is not None and (target.suffix != ".toml" or not names):
+        raise click.UsageError("--only takes the names of sets of a suite, separated by commas.")
+    return names

@@ -11,6 +11,7 @@ import numpy as np
 
 from ragicl.calibrate import (
     SOURCES,
+    USUAL,
     WITH_FEATURES,
     Blend,
     Evidence,
@@ -94,7 +95,8 @@ def fit_silent(evidence: Evidence, gold: Columns, labels: Sequence[str]) -> dict
 
 def usual(silent: Mapping[str, Fitted]) -> Blend:
     """Return what a blend with the language model's answers is drawn to, given one without."""
-    return replace(silent["without"].blend, lm=WITH_FEATURES[0])
+    powers = WITH_FEATURES if "index" in silent else USUAL
+    return replace(silent["without"].blend, lm=powers[0])
 
 
 def _cut(fitted: Fitted, gold: Columns) -> Fitted:
@@ -111,10 +113,7 @@ def best_way(ways: Mapping[str, Fitted], gold: Columns) -> str:
     """
     losses = {name: surprises(way.held_out, gold) for name, way in ways.items()}
     best = min(ways, key=lambda name: ways[name].loss)
-    if best == "index":
-        return best
-    silent = ways[best].blend.lm == 0 or nearly(losses["without"], losses[best])
-    return "without" if silent else best
+    return "without" if best != "index" and nearly(losses["without"], losses[best]) else best
 
 
 def nearly(losses: Doubles, least: Doubles) -> bool:
