@@ -25,7 +25,6 @@ from ragicl.ridge import Ridge, fit_ridge
 VERSION = 5  # to be raised when the same examples give another classifier
 EVENLY = np.array([0.5, 0.5])  # powers that the fit is drawn to
 SPREAD = np.array([0.3, 0.3])  # about these
-CHOSEN_ON = 4000  # examples that the powers are fitted on, at most
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,18 +68,16 @@ def likely(logits: Doubles) -> FloatArray:
     return softmax(logits).astype(np.float32)
 
 
-def fit_classifier(
-    vectors: FloatArray, columns: Columns, labels: int, seed: int = 0
-) -> VectorClassifier:
+def fit_classifier(vectors: FloatArray, columns: Columns, labels: int) -> VectorClassifier:
     """Fit the classifier.
 
     :param vectors: unit vectors of the examples, shape (examples, dim)
     :param columns: each example's label as a column, shape (examples,)
     :param labels: number of columns
     """
-    ridge = fit_ridge(vectors, columns, labels, seed)
-    discriminant = fit_discriminant(vectors, columns, labels, seed)
-    some = telling(columns, labels, CHOSEN_ON, seed)
+    ridge = fit_ridge(vectors, columns, labels)
+    discriminant = fit_discriminant(vectors, columns, labels)
+    some = telling(columns, labels)
     left_out = np.stack(
         [ridge.sharpness * ridge.left_values[some], discriminant.left_logits[some]], dtype=float
     )

@@ -21,7 +21,7 @@ Flags = NDArray[np.bool_]
 
 SHRINKAGE = (0.03, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # tried: shares of the ball
 SHARPNESS = 0.01, 2.0  # least and largest factor of the distances
-CHOSEN_ON = 4000  # examples that both are chosen on, at most
+CHOSEN_ON = 4000  # examples that a classifier's settings are chosen on, at most
 ROUNDING = 1e-9  # of the variance about the centre of all: less is none
 UNSEEN = 0.5  # examples that a label without any counts as
 
@@ -85,11 +85,6 @@ class _Clouds:
         """Return the variances along the axes, shrunk; shape (dim,)."""
         return np.asarray((1 - shrinkage) * self.strengths + shrinkage * self.level)
 
-    @property
-    def prior(self) -> Doubles:
-        """Log-odds by the labels' numbers of examples alone, shape (labels,)."""
-        return np.asarray(np.log(np.maximum(self.counts, UNSEEN)))
-
     def left_closeness(self, shrinkage: float, rows: Columns) -> Doubles:
         """Return how much closer examples are to the labels than to the centre of all, left out.
 
@@ -100,10 +95,10 @@ class _Clouds:
         scale = np.sqrt(self.spreads(shrinkage))
         own, apart, centres = self.own[rows] / scale, self.apart[rows] / scale, self.centres / scale
         columns = self.columns[rows]
-        number = self.counts[columns]
-        others = np.maximum(number - 1, 1)
+        left, own_cells = self.left_counts(rows), (np.arange(len(rows)), columns)
+        others = left[own_cells]
         # Without the example its centre is further off, and the cloud narrower in its direction.
-        further = np.where(number > 1, number / others, 0.0)
+        further = np.where(others > 0, (others + 1) / np.maximum(others, 1), 0.0)
         length = (apart**2).sum(axis=1)
         narrowed = (1 - shrinkage) * further / len(self.own)
         steeper = narrowed / np.maximum(1 - narrowed * length, 1e-9)
@@ -111,25 +106,27 @@ class _Clouds:
         far = (own**2).sum(axis=1) + steeper * along**2
         distance = (own**2).sum(axis=1)[:, None] - 2 * own @ centres.T + (centres**2).sum(axis=1)
         distance += steeper[:, None] * (along[:, None] - apart @ centres.T) ** 2
-        to_own = further**2 * (length + steeper * length**2)
-        own_cells = np.arange(len(rows)), columns
-        distance[:, self.counts == 0] = -np.inf
-        distance[own_cells] = np.where(number > 1, to_own, -np.inf)
-        farthest = np.maximum(distance.max(axis=1, keepdims=True), 0)
-        distance = np.where(np.isneginf(distance), farthest, distance)
-        return np.asarray((far[:, None] - distance) / 2)
+        distance[own_cells] = further**2 * (length + steeper * length**2)
+        farthest = np.where(left > 0, distance, 0.0).max(axis=1, keepdims=True)
+        return np.asarray((far[:, None] - np.where(left > 0, distance, farthest)) / 2)
+
+    def left_counts(self, rows: Columns) -> Doubles:
+        """Return the labels' numbers of examples without each row, shape (rows, labels)."""
+        counts = np.tile(self.counts, (len(rows), 1))
+        counts[np.arange(len(rows)), self.columns[rows]] -= 1
+        return counts
 
     def left_prior(self, rows: Columns) -> Doubles:
-        """Return log-odds by the labels' numbers of examples, each left out."""
-        prior, columns = np.tile(self.prior, (len(rows), 1)), self.columns[rows]
-        left = np.maximum(self.counts[columns] - 1, UNSEEN)
-        prior[np.arange(len(rows)), columns] = np.log(left)
-        return prior
+        """Return log-odds by these numbers."""
+        return by_number(self.left_counts(rows))
 
 
-def fit_discriminant(
-    vectors: FloatArray, columns: Columns, labels: int, seed: int = 0
-) -> Discriminant:
+def by_number(counts: Doubles) -> Doubles:
+    """Return labels' log-odds by their numbers of examples alone."""
+    return np.asarray(np.log(np.maximum(counts, UNSEEN)))
+
+
+def fit_discriminant(vectors: FloatArray, columns: Columns, labels: int) -> Discriminant:
     """Fit the discriminant; its shrinkage and sharpness by what it says of examples left out.
 
     :param vectors: of the examples, shape (examples, dim)
@@ -138,27 +135,27 @@ def fit_discriminant(
     """
     centre = vectors.mean(axis=0, dtype=np.float64)
     clouds, axes = _clouds(vectors - centre, columns, labels)
-    shrinkage, sharpness = _chosen(clouds, telling(columns, labels, CHOSEN_ON, seed))
+    shrinkage, sharpness = _chosen(clouds, telling(columns, labels))
     every = np.arange(len(vectors))
     left = sharpness * clouds.left_closeness(shrinkage, every) + clouds.left_prior(every)
     spread = clouds.spreads(shrinkage)
     reached = clouds.centres / spread
-    base = clouds.prior - sharpness * (reached * clouds.centres).sum(axis=1) / 2
+    base = by_number(clouds.counts) - sharpness * (reached * clouds.centres).sum(axis=1) / 2
     weights = sharpness * axes @ reached.T
     left_logits, seen = left.astype(np.float32), clouds.counts > 0
     return Discriminant(centre, weights, base, shrinkage, sharpness, left_logits, seen)
 
 
-def telling(columns: Columns, labels: int, most: int, seed: int) -> Columns:
+def telling(columns: Columns, labels: int) -> Columns:
     """Return some examples that tell how good a classifier is without them, drawn at random.
 
     One that is alone with its label does not: without it nothing can know of the label.
 
-    :return: their rows; at most `most` of them, maybe none
+    :return: their rows, maybe none
     """
-    order = np.random.default_rng(seed).permutation(len(columns))
+    order = np.random.default_rng(0).permutation(len(columns))
     counts = np.bincount(columns, minlength=labels)
-    return np.asarray(order[counts[columns[order]] > 1][:most])
+    return np.asarray(order[counts[columns[order]] > 1][:CHOSEN_ON])
 
 
 def _clouds(vectors: Doubles, columns: Columns, labels: int) -> tuple[_Clouds, Doubles]:

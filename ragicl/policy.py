@@ -24,10 +24,10 @@ class Policy:
 
     :ivar k: demonstrations to retrieve; as many of them as fit are used; 0 uses none
     :ivar budget: the most tokens of a prompt and its answer; None takes the model's window
-    :ivar decide: ``blend`` multiplies what the language model, the neighbours' vote and a
-        classifier on the stored vectors say, each to a power (found by ``ragicl tune``, or a usual
-        one); ``lm`` asks the language model alone, ``knn`` takes the vote of the k neighbours;
-        where text is written, it is always the language model's
+    :ivar decide: ``blend`` multiplies what the language model, the neighbours' vote and
+        classifiers (on the stored vectors, on the model's states) say, each to a power (found by
+        ``ragicl tune``, or a usual one); ``lm`` asks the language model alone, ``knn`` takes the
+        vote of the k neighbours; where text is written, it is always the language model's
     :ivar voters: nearest examples that vote in a blend
     :ivar ensemble: prompts for each query, whose log-probabilities are averaged; each shows k other
         demonstrations of the best k x ensemble

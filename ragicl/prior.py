@@ -74,8 +74,13 @@ class IndexClassifier:
             vectors = self.scaling.unit(vectors)
         values = self.classifier.ridge.values(vectors)
         logits = self.classifier.logits(vectors, values)
-        own = [(i, self.rows.get(name or "", -1)) for i, name in enumerate(excluded)]
-        own = [(i, row) for i, row in own if row >= 0 and vectors[i] @ self.vectors[row] > SAME]
+        own = [
+            (i, self.rows[name])
+            for i, name in enumerate(excluded)
+            if name is not None
+            and name in self.rows
+            and vectors[i] @ self.vectors[self.rows[name]] > SAME
+        ]
         if own:
             places, rows = map(np.array, zip(*own, strict=True))
             values[places] = self.classifier.ridge.left_values[rows]

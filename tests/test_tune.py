@@ -18,10 +18,11 @@ from ragicl import (
     TaskError,
 )
 from ragicl.blender import untuned
-from ragicl.calibrate import Blend, Fitted
+from ragicl.calibrate import Blend, Evidence, Fitted, fit_blend
 from ragicl.cli import main
+from ragicl.engine import tuned_for
 from ragicl.tune import Candidate, tune
-from ragicl.tune.finish import best_way
+from ragicl.tune.finish import best_way, fit_silent, fit_ways
 from ragicl.tune.kept import NAME, Kept
 from ragicl.tuned import Tuned
 
@@ -117,6 +118,34 @@ def test_demonstrations_are_read_only_where_that_helps(without, index, chosen):
         "index": fitted(right + index),
     }
     assert best_way(ways, np.zeros(50, dtype=np.int64)) == chosen
+
+
+def test_what_all_rows_tell_is_kept_where_the_model_saw_few():
+    draw = np.random.default_rng(0)
+    gold = draw.integers(0, 2, 400)
+    right = np.where(draw.random(400) < 0.9, 0.8, 0.2)
+    vectors = np.where(np.eye(2)[gold] == 1, right[:, None], 1 - right[:, None])
+    known = Evidence(vectors=vectors.astype(np.float32))
+    silent = fit_silent(known, gold, ("a", "b"))
+    noise = np.log(draw.dirichlet([1, 1], 20)).astype(np.float32)
+    shown = replace(known.of(slice(20)), lm=noise)
+    ways = fit_ways(shown, gold[:20], ("a", "b"), {}, silent)
+    assert ways["without"].blend == silent["without"].blend
+    np.testing.assert_array_equal(ways["without"].held_out, silent["without"].held_out[:20])
+    usual = silent["without"].blend.vectors
+    assert abs(ways["none"].blend.vectors - usual) < 0.1, "20 rows do not outweigh 400"
+    alone = fit_blend(shown, gold[:20], ("a", "b")).blend.vectors
+    assert abs(alone - usual) > 0.3
+
+
+def test_an_index_tuned_by_another_version_opens_with_another_model(folder):
+    with opened(folder) as engine:
+        engine.index.keep_tuned({"lm": engine.lm.description, "blend": {"ridge": 1.0}})
+        other = EchoLM()
+        other.description = "another model"
+        assert tuned_for(engine.index, other) is None
+        with pytest.raises(CorruptError, match="--forget"):
+            tuned_for(engine.index, engine.lm)
 
 
 def test_no_example_is_its_own_evidence(folder):

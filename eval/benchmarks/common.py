@@ -12,6 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ragicl.data import DataFile
+from ragicl.pooling import Columns
+
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("RAGICL_DATA", ROOT.parent / "shared" / "data"))
 Row = dict[str, Any]
@@ -34,6 +39,18 @@ def sample(data_set: str, number: int, seed: int = 0) -> list[Row]:
     rows = read_rows(DATA / data_set / "test.jsonl")
     chosen = random.Random(seed).sample(rows, min(number, len(rows)))
     return [{"id": str(n), **row} for n, row in enumerate(chosen, 1)]
+
+
+def drawn(file: Path, number: int) -> tuple[list[str], list[str]]:
+    """Return a random sample of a file's texts and labels."""
+    examples = list(DataFile(str(file)).examples())
+    chosen = np.random.default_rng(0).permutation(len(examples))[:number]
+    return [examples[i].input for i in chosen], [examples[i].output for i in chosen]
+
+
+def columns(places: dict[str, int], outputs: Sequence[str]) -> Columns:
+    """Return labels as columns."""
+    return np.array([places[output] for output in outputs], dtype=np.int64)
 
 
 def ragicl(*arguments: object) -> float:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from common import columns, drawn
 
 from ragicl.backends import open_encoder
 from ragicl.backends.hf.body import shallow
@@ -22,7 +23,6 @@ from ragicl.backends.hf.hidden import last_states, mean_states
 from ragicl.backends.hf.lm import HFLM, open_smollm2
 from ragicl.calibrate import Evidence, fit_blend, mean_surprise
 from ragicl.classifier import VectorClassifier, fit_classifier
-from ragicl.data import DataFile
 from ragicl.pooling import Columns, Doubles
 from ragicl.prompt import plain_template
 from ragicl.protocols import FloatArray
@@ -105,18 +105,6 @@ def figures(left_out: float, probs: FloatArray | Doubles, gold: Columns) -> list
     right = float((probs.argmax(axis=1) == gold).mean())
     loss = mean_surprise(probs.astype(np.float64), gold)
     return [f"{left_out:.3f}", f"{right:.3f}", f"{loss:.3f}"]
-
-
-def columns(places: dict[str, int], outputs: Sequence[str]) -> Columns:
-    """Return labels as columns."""
-    return np.array([places[output] for output in outputs], dtype=np.int64)
-
-
-def drawn(file: Path, number: int) -> tuple[list[str], list[str]]:
-    """Return a random sample of a file's texts and labels."""
-    examples = list(DataFile(str(file)).examples())
-    chosen = np.random.default_rng(0).permutation(len(examples))[:number]
-    return [examples[i].input for i in chosen], [examples[i].output for i in chosen]
 
 
 if __name__ == "__main__":

@@ -1,32 +1,36 @@
-"""Do label sets hold what they promise, on train rows outside the pool and on test rows: measured.
+"""The classifier on vectors: what its two parts are worth, and whether label sets hold: measured.
 
-    python eval/benchmarks/promises.py DATA_FOLDER [--sets subj,trec6] [--pool 500] [--rows 2000]
+    python eval/benchmarks/promises.py DATA_FOLDER [--sets subj,trec6] [--pool 500] [--rows 1000]
 
-The classifier on the encoder's vectors learns from a pool of train rows; its record is of these,
-each left out. How often sets then hold the right label is counted on train rows that are not in the
-pool, which are like it by construction, and on the test rows, which may not be. No language model
-is asked. Prints a Markdown table.
+It learns from a pool of train rows; what label sets go by is told by these, each left out. How
+often sets then hold the right label is counted on train rows that are not in the pool, which are
+like it by construction, and on the test rows, which may not be. Rows of labels that the pool has
+not are left out. No language model is asked. Prints a Markdown table; losses are in nats.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from common import columns, drawn
 
 from ragicl.backends import open_encoder
 from ragicl.calibrate import mean_surprise
-from ragicl.classifier import fit_classifier
+from ragicl.classifier import VectorClassifier, fit_classifier
 from ragicl.conformal import Record
-from ragicl.data import DataFile
-from ragicl.pooling import Columns, Doubles
-from ragicl.protocols import Encoder
+from ragicl.pooling import Columns, Doubles, softmax
+from ragicl.protocols import Encoder, FloatArray
 
 SETS = "trec6,sst2,subj,unfair_tos_type,banking77,clinc150"
 COVERAGES = (0.9, 0.95)
+HEADS = (
+    *("set", "rows", "number", "accuracy", "loss", "regression alone", "discriminant alone"),
+    *(f"{coverage:g} asked" for coverage in COVERAGES),
+    "labels in a set",
+)
 
 
 def main() -> None:
@@ -35,12 +39,10 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--sets", default=SETS)
     parser.add_argument("--pool", type=int, default=500)
-    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--rows", type=int, default=1000)
     options = parser.parse_args()
     encoder = open_encoder("minilm")
-    asked = " | ".join(f"{coverage:g} asked" for coverage in COVERAGES)
-    print(f"| set | rows | number | accuracy | loss | {asked} | labels in a set |")
-    print("|---" * (6 + len(COVERAGES)) + "|")
+    print(f"| {' | '.join(HEADS)} |\n{'|---' * len(HEADS)}|")
     for name in options.sets.split(","):
         for row in measured(encoder, options.data / name, options.pool, options.rows):
             print(f"| {name} | {' | '.join(row)} |", flush=True)
@@ -48,44 +50,53 @@ def main() -> None:
 
 def measured(encoder: Encoder, folder: Path, size: int, most: int) -> Iterator[list[str]]:
     """Yield a row for the pool left out, for train rows outside it, and for the test rows."""
-    train, test = drawn(folder / "train.jsonl"), drawn(folder / "test.jsonl")
-    pool, fresh = train[:size], train[size : size + most]
-    labels = sorted({label for _, label in pool})
+    texts, outputs = drawn(folder / "train.jsonl", size + most)
+    labels = sorted(set(outputs[:size]))
     places = {label: place for place, label in enumerate(labels)}
-    vectors, columns = encoder.encode([text for text, _ in pool]), gold(pool, places)
-    fitted = fit_classifier(vectors, columns, len(labels))
-    left_out = fitted.left_out.astype(np.float64)
-    record = Record.of(left_out, columns)
-    yield ["pool, left out", *figures(record, left_out, columns)]
-    for kind, rows in (("train, not in the pool", fresh), ("test", test[:most])):
-        known = [row for row in rows if row[1] in places]
-        probs = fitted.probs(encoder.encode([text for text, _ in known])).astype(np.float64)
-        yield [kind, *figures(record, probs, gold(known, places))]
+    gold = columns(places, outputs[:size])
+    fitted = fit_classifier(encoder.encode(texts[:size]), gold, len(labels))
+    left_out = (
+        fitted.left_out,
+        softmax(fitted.ridge.sharpness * fitted.ridge.left_values.astype(np.float64)),
+        softmax(fitted.discriminant.left_logits.astype(np.float64)),
+    )
+    record = Record.of(left_out[0].astype(np.float64), gold)
+    yield ["pool, left out", *figures(record, left_out, gold)]
+    others = {
+        "train, not in the pool": (texts[size:], outputs[size:]),
+        "test": drawn(folder / "test.jsonl", most),
+    }
+    for kind, rows in others.items():
+        known = [(text, label) for text, label in zip(*rows, strict=True) if label in places]
+        vectors = encoder.encode([text for text, _ in known])
+        gold = columns(places, [label for _, label in known])
+        yield [kind, *figures(record, parts(fitted, vectors), gold)]
 
 
-def drawn(file: Path) -> list[tuple[str, str]]:
-    """Return a file's texts and labels, in random order."""
-    rows = [(example.input, example.output) for example in DataFile(str(file)).examples()]
-    random.Random(0).shuffle(rows)
-    return rows
+def parts(fitted: VectorClassifier, vectors: FloatArray) -> tuple[FloatArray, Doubles, Doubles]:
+    """Return the probabilities of the classifier, of its regression and of its discriminant."""
+    return (
+        fitted.probs(vectors),
+        softmax(fitted.ridge.sharpness * fitted.ridge.values(vectors)),
+        softmax(fitted.discriminant.logits(vectors)),
+    )
 
 
-def gold(rows: list[tuple[str, str]], places: dict[str, int]) -> Columns:
-    """Return the labels as columns."""
-    return np.array([places[label] for _, label in rows], dtype=np.int64)
+def figures(record: Record, said: Sequence[FloatArray | Doubles], gold: Columns) -> list[str]:
+    """Return the number of rows, accuracy, losses, how often sets hold the label, and their size.
 
-
-def figures(record: Record, probs: Doubles, columns: Columns) -> list[str]:
-    """Return the number of rows, accuracy, loss, how often sets hold the label, and their size."""
-    own, best = probs[np.arange(len(columns)), columns], probs.max(axis=1)
+    :param said: probabilities by the whole classifier, and by its parts
+    """
+    probs = said[0].astype(np.float64)
+    own, best = probs[np.arange(len(gold)), gold], probs.max(axis=1)
     held, sizes = [], []
     for coverage in COVERAGES:
         least = np.minimum(record.least(coverage), best)
         held.append(f"{(own >= least).mean():.3f}")
         sizes.append(f"{(probs >= least[:, None]).sum(axis=1).mean():.2f}")
-    right = float((probs.argmax(axis=1) == columns).mean())
-    loss = mean_surprise(probs, columns)
-    return [str(len(columns)), f"{right:.3f}", f"{loss:.3f}", *held, " and ".join(sizes)]
+    right = float((probs.argmax(axis=1) == gold).mean())
+    losses = [f"{mean_surprise(each.astype(np.float64), gold):.3f}" for each in said]
+    return [str(len(gold)), f"{right:.3f}", *losses, *held, " and ".join(sizes)]
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 METHODS = {
     "ragicl": "the engine: a frozen language model reads the nearest examples, then the question",
     "blend": (
-        "what `ragicl predict` answers: the engine, the neighbours' vote and a classifier on the "
-        "encoder's vectors together"
+        "what `ragicl predict` answers: the engine, the neighbours' vote and classifiers on the "
+        "encoder's vectors and on the language model's states together"
     ),
     "majority": "always the most frequent label",
     "knn-1": "the label of the nearest example; no language model",
