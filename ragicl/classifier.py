@@ -1,7 +1,8 @@
-"""A classifier on vectors that needs no training: a regression and a discriminant, pooled.
+"""A classifier on vectors: a kernel regression, a discriminant and a logistic regression, pooled.
 
-Each in a fitted share. Both tell in closed form what they would say of an example had it not been
-there; the shares are fitted on that.
+Each in a fitted share. All tell what they would say of an example had it not been there, the first
+two in closed form; the shares are fitted on that. The logistic regression takes part where labels
+have many examples.
 """
 
 from __future__ import annotations
@@ -18,24 +19,27 @@ import numpy as np
 
 from ragicl.atomic import write_whole
 from ragicl.discriminant import Discriminant, fit_discriminant, telling
+from ragicl.logistic import PER_LABEL, Logistic, fit_logistic
 from ragicl.pooling import Columns, Doubles, fit_powers, pooled, softmax
 from ragicl.protocols import FloatArray
 from ragicl.ridge import Ridge, fit_ridge
 
-VERSION = 5  # to be raised when the same examples give another classifier
-EVENLY = np.array([0.5, 0.5])  # powers that the fit is drawn to
-SPREAD = np.array([0.3, 0.3])  # about these
+VERSION = 6  # to be raised when the same examples give another classifier
+PARTS: dict[str, Any] = {"ridge": Ridge, "discriminant": Discriminant, "logistic": Logistic}
+SPREAD = 0.3  # of the powers, about even ones
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VectorClassifier:
     """A fitted classifier.
 
-    :ivar powers: of the regression's and the discriminant's odds, shape (2,)
+    :ivar logistic: None where labels have few examples each
+    :ivar powers: of each part's odds, shape (2 or 3,)
     """
 
     ridge: Ridge
     discriminant: Discriminant
+    logistic: Logistic | None
     powers: Doubles
 
     @property
@@ -50,17 +54,28 @@ class VectorClassifier:
     def logits(self, vectors: FloatArray, values: Doubles | None = None) -> Doubles:
         """Return the labels' log-odds, shape (len(vectors), labels), for unit vectors.
 
-        :param values: what the regression gives for them, where that is known
+        :param values: what the kernel regression gives for them, where that is known
         """
         values = self.ridge.values(vectors) if values is None else values
-        return self._pooled(values, self.discriminant.logits(vectors))
+        parts = [self.ridge.sharpness * values, self.discriminant.logits(vectors)]
+        if self.logistic is not None:
+            parts.append(self.logistic.logits(vectors))
+        return pooled(self.powers, np.stack(parts))
 
     def left_logits(self, rows: Columns) -> Doubles:
         """Return those of examples, had each not been there; shape (len(rows), labels)."""
-        return self._pooled(self.ridge.left_values[rows], self.discriminant.left_logits[rows])
+        parts = _left_parts(self.ridge, self.discriminant, self.logistic, rows)
+        return pooled(self.powers, parts)
 
-    def _pooled(self, values: Doubles | FloatArray, logits: Doubles | FloatArray) -> Doubles:
-        return pooled(self.powers, np.stack([self.ridge.sharpness * values, logits]))
+
+def _left_parts(
+    ridge: Ridge, discriminant: Discriminant, logistic: Logistic | None, rows: Columns
+) -> Doubles:
+    """Return each part's log-odds of examples left out, shape (parts, len(rows), labels)."""
+    parts = [ridge.sharpness * ridge.left_values[rows], discriminant.left_logits[rows]]
+    if logistic is not None:
+        parts.append(logistic.left_logits[rows])
+    return np.stack(parts, dtype=float)
 
 
 def likely(logits: Doubles) -> FloatArray:
@@ -77,12 +92,15 @@ def fit_classifier(vectors: FloatArray, columns: Columns, labels: int) -> Vector
     """
     ridge = fit_ridge(vectors, columns, labels)
     discriminant = fit_discriminant(vectors, columns, labels)
+    many = len(columns) >= PER_LABEL * labels
+    logistic = fit_logistic(vectors, columns, labels) if many else None
     some = telling(columns, labels)
-    left_out = np.stack(
-        [ridge.sharpness * ridge.left_values[some], discriminant.left_logits[some]], dtype=float
-    )
-    powers = fit_powers(left_out, columns[some], EVENLY, SPREAD)[0] if len(some) else EVENLY
-    return VectorClassifier(ridge, discriminant, powers)
+    left_out = _left_parts(ridge, discriminant, logistic, some)
+    evenly = np.full(len(left_out), 1 / len(left_out))
+    powers = evenly
+    if len(some):
+        powers, _ = fit_powers(left_out, columns[some], evenly, np.full_like(evenly, SPREAD))
+    return VectorClassifier(ridge, discriminant, logistic, powers)
 
 
 def content_key(vectors: FloatArray, columns: Columns, labels: int) -> str:
@@ -98,7 +116,8 @@ def save_classifier(file: Path, classifier: VectorClassifier, key: str) -> None:
     buffer = io.BytesIO()
     parts = {
         f"{part}.{name}": value
-        for part, own in (("ridge", classifier.ridge), ("discriminant", classifier.discriminant))
+        for part in PARTS
+        if (own := getattr(classifier, part)) is not None
         for name, value in asdict(own).items()
     }
     np.savez(buffer, key=np.array(key), powers=classifier.powers, **parts)
@@ -119,11 +138,10 @@ def _loaded(file: Path, key: str) -> VectorClassifier | None:
         if str(saved["key"]) != key:
             return None
         arrays = {name: saved[name] for name in saved.files}
-    return VectorClassifier(
-        Ridge(**_part(arrays, "ridge")),
-        Discriminant(**_part(arrays, "discriminant")),
-        arrays["powers"],
-    )
+    found: dict[str, Any] = {
+        part: kind(**own) if (own := _part(arrays, part)) else None for part, kind in PARTS.items()
+    }
+    return VectorClassifier(**found, powers=arrays["powers"])
 
 
 def _part(arrays: dict[str, Any], part: str) -> dict[str, Any]:

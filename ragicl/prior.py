@@ -27,7 +27,7 @@ from ragicl.records import Example, Where
 from ragicl.scaling import Scaling
 from ragicl.select import nearest
 
-LEARN_FROM = 10_000  # examples that it is fitted on
+LEARN_FROM = 20_000  # examples that it is fitted on
 FOLDER = "classifier"  # in the index's folder
 READ = 4000  # examples that it is fitted on where a language model has to read them
 SMALL = 2000  # examples; a smaller index is fitted anew whenever it has changed

@@ -78,11 +78,12 @@ def fit_ridge(vectors: FloatArray, columns: Columns, labels: int) -> Ridge:
     similar = kernel(vectors, landmarks).T.astype(np.float64)
     features = solve_triangular(spread, similar, lower=True, overwrite_b=True).T
     middle = features.mean(axis=0)
+    features -= middle
     targets = np.eye(labels)[columns]
     base = targets.mean(axis=0)
     some = draw.permutation(len(vectors))[:SHARPEN_ON]
     best, least = None, np.inf
-    for penalty, own, wrong in _regressed(features - middle, targets - base):
+    for penalty, own, wrong in _regressed(features, targets - base):
         left_out = targets - wrong
         sharpness, loss = sharpened(left_out[some], columns[some], SHARPNESS)
         if loss < least:
@@ -105,10 +106,11 @@ def _regressed(features: Doubles, targets: Doubles) -> Iterator[tuple[float, Dou
     """
     strengths, axes = np.linalg.eigh(features.T @ features)
     turned = features @ axes
-    squares, reached = turned**2, turned.T @ targets
+    reached = turned.T @ targets
     for penalty in PENALTIES:
         shrunk = 1 / (np.maximum(strengths, 0) + penalty)
         own = reached * shrunk[:, None]
-        leverage = squares @ shrunk + 1 / len(features)  # the mean takes part of each example too
+        # The mean takes part of each example too.
+        leverage = np.einsum("ij,ij,j->i", turned, turned, shrunk) + 1 / len(features)
         wrong = (targets - turned @ own) / np.maximum(1 - leverage, 1e-6)[:, None]
         yield penalty, axes @ own, wrong

@@ -65,7 +65,7 @@ def test_turned_keys_are_those_of_reading_further_on(tiny, shift):  # noqa: F811
     lm = tiny("llama").lm
     assert lm.packed
     model = lm.model()
-    by = torch.full((len(IDS),), shift)
+    by = torch.full((len(IDS),), shift, device=model.device)
     with torch.inference_mode():
         pairs = zip(states(model, 0), states(model, shift), strict=True)
         for (key, value), (moved_key, moved_value) in pairs:

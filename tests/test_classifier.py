@@ -8,6 +8,7 @@ from ragicl.classifier import (
     save_classifier,
 )
 from ragicl.discriminant import fit_discriminant
+from ragicl.logistic import PER_LABEL
 from ragicl.pooling import softmax
 from ragicl.ridge import fit_ridge
 
@@ -75,8 +76,9 @@ def test_examples_alone_with_their_label_do_not_decide_how_sure_it_is():
     assert fitted.sharpness > 0.5 * fit_discriminant(vectors, columns, 20).sharpness
 
 
-def test_what_is_saved_is_read_back_for_the_same_examples_alone(groups, tmp_path):
-    vectors, columns = groups
+@pytest.mark.parametrize("each", [20, 100])  # without and with the logistic regression
+def test_what_is_saved_is_read_back_for_the_same_examples_alone(each, tmp_path):
+    vectors, columns = drawn(3, each, 8, 1.2)
     file, key = tmp_path / "folder" / "vectors.npz", content_key(vectors, columns, 3)
     assert load_classifier(file, key) is None
     fitted = fit_classifier(vectors, columns, 3)
@@ -86,6 +88,7 @@ def test_what_is_saved_is_read_back_for_the_same_examples_alone(groups, tmp_path
     assert again.left_out.tolist() == fitted.left_out.tolist()
     assert again.ridge.penalty == fitted.ridge.penalty
     assert again.discriminant.shrinkage == fitted.discriminant.shrinkage
+    assert (again.logistic is None) == (fitted.logistic is None) == (each < PER_LABEL)
     changed = columns.copy()
     changed[0] = 2
     assert load_classifier(file, content_key(vectors, changed, 3)) is None

@@ -1,5 +1,6 @@
 """Beginnings that prompts share are read once; attention gives the same wherever it begins."""
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from ragicl.backends.hf import attention, prefixes
 from ragicl.backends.hf.attention import _blocked
 from ragicl.backends.hf.lm import HFLM
-from ragicl.backends.hf.packed import States
+from ragicl.backends.hf.packed import States, spans_of
 from ragicl.backends.hf.prefixes import Prefixes
 
 BLOCK = PROMPT.removesuffix("\nText: will it rain?\nLabel:")
@@ -105,11 +106,13 @@ def test_blocked_attention_is_the_fused_kernels(rows, past):
         torch.testing.assert_close(_blocked(query, key, value, shown), expected, rtol=0, atol=1e-5)
 
 
-def test_one_kernel_for_all_texts_is_called_as_documented(monkeypatch):
+@pytest.mark.parametrize("shared", [True, False])
+def test_one_kernel_for_all_texts_is_called_as_documented(monkeypatch, shared):
     """torch's kernel needs a GPU: here its documentation, in plain operations."""
 
-    def documented(query, key, value, q, k, max_q, max_k, *, scale, window_size, enable_gqa):
-        assert (window_size, enable_gqa) == ((-1, 0), True)
+    def documented(query, key, value, q, k, max_q, max_k, *, scale, window_size, enable_gqa=False):
+        assert window_size == (-1, 0)
+        assert enable_gqa or query.shape[1] == key.shape[1] == value.shape[1]
         assert (max_q, max_k) == (int(q.diff().max()), int(k.diff().max()))
         texts = zip(pairwise(q.tolist()), pairwise(k.tolist()), strict=True)
         return torch.cat(
@@ -124,7 +127,12 @@ def test_one_kernel_for_all_texts_is_called_as_documented(monkeypatch):
             ]
         )
 
-    monkeypatch.setattr(attention, "varlen_attn", documented)
+    def older(query, key, value, q, k, max_q, max_k, *, scale, window_size):
+        return documented(
+            query, key, value, q, k, max_q, max_k, scale=scale, window_size=window_size
+        )
+
+    monkeypatch.setattr(attention, "varlen_attn", documented if shared else older)
     torch.manual_seed(0)
     rows, lengths = [3, 5], [7, 5]
     query = torch.randn(1, 4, 8, 16)
@@ -139,6 +147,23 @@ def test_one_kernel_for_all_texts_is_called_as_documented(monkeypatch):
         )
         expected.append(attended.transpose(1, 2))
     torch.testing.assert_close(out, torch.cat(expected, dim=1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch's kernel runs on a GPU alone")
+@pytest.mark.parametrize("lengths", [[7, 5], [3, 200, 64, 131]])
+def test_one_kernel_for_all_texts_does_as_documented(lengths):
+    torch.manual_seed(0)
+    rows = [min(n, 3 + 40 * i) for i, n in enumerate(lengths)]
+    made = partial(torch.randn, device="cuda", dtype=torch.bfloat16)
+    query, spans = made(1, 6, sum(rows), 64), spans_of(rows)
+    keys, values = ([made(1, 2, n, 64) for n in lengths] for _ in range(2))
+    assert attention.fusible(query)
+    out = attention.attend_fused(query, keys, values, rows, 0.125)
+    plain = [
+        _blocked(query[0, :, span].float() * 0.125, key[0].float(), value[0].float(), None)
+        for span, key, value in zip(spans, keys, values, strict=True)
+    ]
+    torch.testing.assert_close(out[0].float(), torch.cat(plain), rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -8,8 +8,10 @@ Everywhere else the fused kernel is the faster one; a GPU has one for several te
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
+from inspect import signature
 from itertools import accumulate
 from typing import Any
 
@@ -70,7 +72,7 @@ def open_mask(query: Tensor, key: Tensor) -> Tensor | None:
 def fusible(query: Tensor) -> bool:
     """Return whether a GPU can attend for texts of several lengths in one kernel."""
     half = query.dtype in (torch.bfloat16, torch.float16)
-    return varlen_attn is not None and query.device.type == "cuda" and half
+    return query.device.type == "cuda" and half and "window_size" in _options(varlen_attn)
 
 
 def attend_fused(
@@ -93,6 +95,10 @@ def attend_fused(
         for some in (rows, lengths)
     ]
     joined = [torch.cat(list(some), dim=2)[0].transpose(0, 1) for some in (keys, values)]
+    sharing = {"enable_gqa": True} if "enable_gqa" in _options(varlen_attn) else {}
+    if not sharing:  # an older torch: each head needs keys of its own
+        times = query.shape[1] // joined[0].shape[1]
+        joined = [some.repeat_interleave(times, dim=1) for some in joined]
     out: Tensor = varlen_attn(
         query[0].transpose(0, 1),
         *joined,
@@ -101,9 +107,15 @@ def attend_fused(
         max(lengths),
         scale=scaling,
         window_size=(-1, 0),  # causal, aligned to the end of the keys
-        enable_gqa=True,
+        **sharing,
     )
     return out[None]
+
+
+@cache
+def _options(kernel: Callable[..., Any] | None) -> frozenset[str]:
+    """Return what a kernel can be told: it differs between versions of torch."""
+    return frozenset(() if kernel is None else signature(kernel).parameters)
 
 
 def _blocked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:

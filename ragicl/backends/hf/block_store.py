@@ -184,5 +184,5 @@ def _digest(text: str) -> str:
 def _checksum(block: Kept) -> str:
     checksum = 0
     for tensor in block:
-        checksum = zlib.crc32(tensor.contiguous().view(torch.uint8).numpy().data, checksum)
+        checksum = zlib.crc32(tensor.cpu().contiguous().view(torch.uint8).numpy().data, checksum)
     return str(checksum)

@@ -97,10 +97,11 @@ class Blocks:
         """Return the kept states of all prompts end to end, keys turned to their positions."""
         blocks = self._store.get(list(sources), lambda keys: self._compute(keys, sources))
         used = [(blocks[key], start, n) for layout in layouts for key, start, n in layout.kept]
-        by = torch.cat([torch.full((n,), start) for _, start, n in used]).to(self._model.device)
+        device = self._model.device  # what was kept on disk is not there yet
+        by = torch.cat([torch.full((n,), start) for _, start, n in used]).to(device)
         sharper = torch.where(by > 0, 1 / TEMPERATURE, 1.0)
-        keys = torch.cat([block.keys[:, :, :n] for block, _, n in used], dim=2)
-        values = torch.cat([block.values[:, :, :n] for block, _, n in used], dim=2)
+        keys = torch.cat([block.keys[:, :, :n].to(device) for block, _, n in used], dim=2)
+        values = torch.cat([block.values[:, :, :n].to(device) for block, _, n in used], dim=2)
         turned = turn(keys, by, self._frequencies, sharper)
         return States(tuple((k[None], v[None]) for k, v in zip(turned, values, strict=True)))
 

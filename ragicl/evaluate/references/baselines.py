@@ -24,7 +24,7 @@ from ragicl.select import nearest
 
 VOTERS = (1, 3, 5, 9, 15, 25)  # numbers of neighbours tried
 LEFT_OUT = 2000  # pool examples tried, each left out, to choose among settings
-BLENDING = 5  # to be raised when the blend's answers change
+BLENDING = 6  # to be raised when the blend's answers change
 ANCHORS = 1000  # pool examples that kNN-prompting compares with, at most
 
 
