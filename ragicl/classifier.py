@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -56,26 +56,27 @@ class VectorClassifier:
 
         :param values: what the kernel regression gives for them, where that is known
         """
-        values = self.ridge.values(vectors) if values is None else values
-        parts = [self.ridge.sharpness * values, self.discriminant.logits(vectors)]
-        if self.logistic is not None:
-            parts.append(self.logistic.logits(vectors))
-        return pooled(self.powers, np.stack(parts))
+        return pooled(self.powers, self.parts(vectors, values))
 
     def left_logits(self, rows: Columns) -> Doubles:
         """Return those of examples, had each not been there; shape (len(rows), labels)."""
-        parts = _left_parts(self.ridge, self.discriminant, self.logistic, rows)
-        return pooled(self.powers, parts)
+        return pooled(self.powers, self.left_parts(rows))
 
+    def parts(self, vectors: FloatArray, values: Doubles | None = None) -> Doubles:
+        """Return each part's log-odds, shape (parts, len(vectors), labels)."""
+        values = self.ridge.values(vectors) if values is None else values
+        said = [self.ridge.sharpness * values, self.discriminant.logits(vectors)]
+        if self.logistic is not None:
+            said.append(self.logistic.logits(vectors))
+        return np.stack(said)
 
-def _left_parts(
-    ridge: Ridge, discriminant: Discriminant, logistic: Logistic | None, rows: Columns
-) -> Doubles:
-    """Return each part's log-odds of examples left out, shape (parts, len(rows), labels)."""
-    parts = [ridge.sharpness * ridge.left_values[rows], discriminant.left_logits[rows]]
-    if logistic is not None:
-        parts.append(logistic.left_logits[rows])
-    return np.stack(parts, dtype=float)
+    def left_parts(self, rows: Columns) -> Doubles:
+        """Return those of examples, had each not been there; shape (parts, len(rows), labels)."""
+        said = [self.ridge.sharpness * self.ridge.left_values[rows]]
+        said.append(self.discriminant.left_logits[rows])
+        if self.logistic is not None:
+            said.append(self.logistic.left_logits[rows])
+        return np.stack(said, dtype=float)
 
 
 def likely(logits: Doubles) -> FloatArray:
@@ -94,13 +95,15 @@ def fit_classifier(vectors: FloatArray, columns: Columns, labels: int) -> Vector
     discriminant = fit_discriminant(vectors, columns, labels)
     many = len(columns) >= PER_LABEL * labels
     logistic = fit_logistic(vectors, columns, labels) if many else None
+    number = 3 if many else 2
+    evenly = np.full(number, 1 / number)
+    fitted = VectorClassifier(ridge, discriminant, logistic, evenly)
     some = telling(columns, labels)
-    left_out = _left_parts(ridge, discriminant, logistic, some)
-    evenly = np.full(len(left_out), 1 / len(left_out))
-    powers = evenly
-    if len(some):
-        powers, _ = fit_powers(left_out, columns[some], evenly, np.full_like(evenly, SPREAD))
-    return VectorClassifier(ridge, discriminant, logistic, powers)
+    if not len(some):
+        return fitted
+    spread = np.full(number, SPREAD)
+    powers, _ = fit_powers(fitted.left_parts(some), columns[some], evenly, spread)
+    return replace(fitted, powers=powers)
 
 
 def content_key(vectors: FloatArray, columns: Columns, labels: int) -> str:

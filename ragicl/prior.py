@@ -133,7 +133,7 @@ class Prior:
     def get(self, told: Told = unheard) -> IndexClassifier:
         """Return the classifier on the examples of now, or on nearly all of them.
 
-        :param told: hears how far a language model has come with reading the examples
+        :param told: hears how far reading the examples has come
         :raises TaskError: where no example has one of the labels
         """
         return self._learnt.get(told)
@@ -153,7 +153,7 @@ class Prior:
             )
         columns = np.array([places[example.output] for example in known], dtype=np.int64)
         vectors, scaling = self._vectors(known, stored, told)
-        fitted = self._fitted(vectors, columns, len(labels))
+        fitted = self._fitted(vectors, columns, len(labels), told)
         rows = {example.id: row for row, example in enumerate(known)}
         if self._features is not None:  # only the encoder's vectors tell what is familiar
             return IndexClassifier(fitted, labels, known, vectors, rows, np.empty(0), scaling)
@@ -165,14 +165,18 @@ class Prior:
         near = np.sort(similar + fitted.ridge.left_values[some].max(axis=1).astype(float))
         return IndexClassifier(fitted, labels, known, vectors, rows, near)
 
-    def _fitted(self, vectors: FloatArray, columns: Columns, labels: int) -> VectorClassifier:
+    def _fitted(
+        self, vectors: FloatArray, columns: Columns, labels: int, told: Told
+    ) -> VectorClassifier:
         """Return the classifier; of many examples it is kept, for the next process."""
         if len(vectors) <= SMALL:
             return fit_classifier(vectors, columns, labels)
         name = "vectors" if self._features is None else "features"
         file, key = self._index.path / FOLDER / f"{name}.npz", content_key(vectors, columns, labels)
         if (fitted := load_classifier(file, key)) is None:
+            told(0, len(vectors))  # it takes a while
             fitted = fit_classifier(vectors, columns, labels)
+            told(len(vectors), len(vectors))
             save_classifier(file, fitted, key)
         return fitted
 

@@ -114,7 +114,10 @@ def test_a_sample_is_as_familiar_as_the_whole_index_makes_it(index, monkeypatch)
 
 def test_the_classifier_of_a_large_index_is_kept(index, monkeypatch):
     monkeypatch.setattr(ragicl.prior, "SMALL", 0)
-    first = Prior(index, labels_of(index)).get()
+    heard = []
+    tell = lambda done, of: heard.append((done, of))  # noqa: E731
+    first = Prior(index, labels_of(index)).get(tell)
     monkeypatch.setattr(ragicl.prior, "fit_classifier", None)
-    again = Prior(index, labels_of(index)).get()
+    again = Prior(index, labels_of(index)).get(tell)
+    assert heard == [(0, len(index)), (len(index), len(index))], "of what takes a while alone"
     assert again.classifier.left_out.tolist() == first.classifier.left_out.tolist()

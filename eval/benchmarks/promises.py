@@ -1,4 +1,4 @@
-"""The classifier on vectors: what its two parts are worth, and whether label sets hold: measured.
+"""The classifier on vectors: what its parts are worth, and whether label sets hold: measured.
 
     python eval/benchmarks/promises.py DATA_FOLDER [--sets subj,trec6] [--pool 500] [--rows 1000]
 
@@ -11,7 +11,7 @@ not are left out. No language model is asked. Prints a Markdown table; losses ar
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from common import columns, drawn
 
 from ragicl.backends import open_encoder
 from ragicl.calibrate import mean_surprise
-from ragicl.classifier import VectorClassifier, fit_classifier
+from ragicl.classifier import fit_classifier
 from ragicl.conformal import Record
 from ragicl.pooling import Columns, Doubles, softmax
 from ragicl.protocols import Encoder, FloatArray
@@ -27,7 +27,8 @@ from ragicl.protocols import Encoder, FloatArray
 SETS = "trec6,sst2,subj,unfair_tos_type,banking77,clinc150"
 COVERAGES = (0.9, 0.95)
 HEADS = (
-    *("set", "rows", "number", "accuracy", "loss", "regression alone", "discriminant alone"),
+    *("set", "rows", "number", "accuracy", "loss"),
+    *("kernel regression alone", "discriminant alone", "logistic regression alone"),
     *(f"{coverage:g} asked" for coverage in COVERAGES),
     "labels in a set",
 )
@@ -55,13 +56,9 @@ def measured(encoder: Encoder, folder: Path, size: int, most: int) -> Iterator[l
     places = {label: place for place, label in enumerate(labels)}
     gold = columns(places, outputs[:size])
     fitted = fit_classifier(encoder.encode(texts[:size]), gold, len(labels))
-    left_out = (
-        fitted.left_out,
-        softmax(fitted.ridge.sharpness * fitted.ridge.left_values.astype(np.float64)),
-        softmax(fitted.discriminant.left_logits.astype(np.float64)),
-    )
-    record = Record.of(left_out[0].astype(np.float64), gold)
-    yield ["pool, left out", *figures(record, left_out, gold)]
+    left_out, parts = fitted.left_out, fitted.left_parts(np.arange(size))
+    record = Record.of(left_out.astype(np.float64), gold)
+    yield ["pool, left out", *figures(record, left_out, parts, gold)]
     others = {
         "train, not in the pool": (texts[size:], outputs[size:]),
         "test": drawn(folder / "test.jsonl", most),
@@ -70,24 +67,16 @@ def measured(encoder: Encoder, folder: Path, size: int, most: int) -> Iterator[l
         known = [(text, label) for text, label in zip(*rows, strict=True) if label in places]
         vectors = encoder.encode([text for text, _ in known])
         gold = columns(places, [label for _, label in known])
-        yield [kind, *figures(record, parts(fitted, vectors), gold)]
+        yield [kind, *figures(record, fitted.probs(vectors), fitted.parts(vectors), gold)]
 
 
-def parts(fitted: VectorClassifier, vectors: FloatArray) -> tuple[FloatArray, Doubles, Doubles]:
-    """Return the probabilities of the classifier, of its regression and of its discriminant."""
-    return (
-        fitted.probs(vectors),
-        softmax(fitted.ridge.sharpness * fitted.ridge.values(vectors)),
-        softmax(fitted.discriminant.logits(vectors)),
-    )
-
-
-def figures(record: Record, said: Sequence[FloatArray | Doubles], gold: Columns) -> list[str]:
+def figures(record: Record, said: FloatArray, parts: Doubles, gold: Columns) -> list[str]:
     """Return the number of rows, accuracy, losses, how often sets hold the label, and their size.
 
-    :param said: probabilities by the whole classifier, and by its parts
+    :param said: probabilities by the whole classifier
+    :param parts: log-odds by its parts, the third of which need not be there
     """
-    probs = said[0].astype(np.float64)
+    probs = said.astype(np.float64)
     own, best = probs[np.arange(len(gold)), gold], probs.max(axis=1)
     held, sizes = [], []
     for coverage in COVERAGES:
@@ -95,7 +84,8 @@ def figures(record: Record, said: Sequence[FloatArray | Doubles], gold: Columns)
         held.append(f"{(own >= least).mean():.3f}")
         sizes.append(f"{(probs >= least[:, None]).sum(axis=1).mean():.2f}")
     right = float((probs.argmax(axis=1) == gold).mean())
-    losses = [f"{mean_surprise(each.astype(np.float64), gold):.3f}" for each in said]
+    losses = [f"{mean_surprise(each, gold):.3f}" for each in (probs, *map(softmax, parts))]
+    losses += ["–"] * (4 - len(losses))
     return [str(len(gold)), f"{right:.3f}", *losses, *held, " and ".join(sizes)]
 
 
