@@ -80,15 +80,20 @@ class PlainTemplate:
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """The text between an output and the next demonstration's input.
+        """The text between an output and the next demonstration's input, or a second output.
 
-        None where the white space before an output holds it: it would end every answer at once.
+        A small model may go on with another output for the same input. None where the white space
+        before an output holds it: it would end every answer at once.
         """
-        head, _, _ = self.shot.partition(INPUT)
+        head, _, rest = self.shot.partition(INPUT)
+        name = rest.partition(OUTPUT)[0].strip()
         lead, _, end = self._after(OUTPUT).partition(OUTPUT)
         between = end + self.separator + head
         stop = between.strip(" ") or between
-        return () if stop in lead else (stop,)
+        stops = [] if stop in lead else [stop]
+        if head and name and end + self.separator not in lead:
+            stops.append(end + self.separator + name)
+        return tuple(stops)
 
     def _before(self, text: str) -> str:
         head, _, rest = self.shot.partition(INPUT)

@@ -264,7 +264,24 @@ def test_answer_without_an_ending_is_refused() -> None:
 def test_stop_is_what_stands_between_an_output_and_the_next_input(
     shot: str, separator: str, stop: str
 ) -> None:
-    assert PlainTemplate(shot, separator=separator).stops == (stop,)
+    assert PlainTemplate(shot, separator=separator).stops[0] == stop
+
+
+@pytest.mark.parametrize(
+    ("shot", "separator", "again"),
+    [
+        ("Input: {input}\nOutput: {output}", "\n\n", ["\n\nOutput:"]),
+        ("In: {input}\nOut: {output}.", " ", [". Out:"]),
+        ("Q: {input}\nA:\n{output}", "\n", []),  # the answer begins with a new line
+        ("{input}\n{output}", "\n\n", []),
+        ("{input}: {output}", " ; ", []),
+    ],
+)
+def test_a_second_output_for_the_same_input_ends_an_answer(
+    shot: str, separator: str, again: list[str]
+) -> None:
+    template = PlainTemplate(shot, separator=separator)
+    assert list(template.stops[1:]) == again
 
 
 @pytest.mark.parametrize(
@@ -279,7 +296,7 @@ def test_no_stop_where_it_would_end_every_answer_at_once(shot: str, separator: s
 def test_stop_ends_an_answer_that_goes_on_with_another_shot(shot: str, separator: str) -> None:
     template = PlainTemplate(shot, separator=separator)
     assume(template.stops)
-    (stop,) = template.stops
+    stop = template.stops[0]
     goes_on = template.answer("XYZ") + filled(shot, "QRS", "XYZ")
     before, found, _ = goes_on.partition(stop)
     assert found
