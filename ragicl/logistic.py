@@ -16,7 +16,7 @@ import numpy as np
 from ragicl.pooling import Columns, Doubles, cross_entropy, smoothed
 from ragicl.protocols import FloatArray
 
-PER_LABEL = 100  # examples a label, on average, from which it is of use
+PER_LABEL = 20  # examples a label, on average, from which it is of use
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # tried, rising: inverse penalties of large weights
 FOLDS = 5
 JUDGED = 200  # examples left out that are enough to choose the strength by

@@ -30,7 +30,7 @@ from ragicl.select import nearest
 LEARN_FROM = 20_000  # examples that it is fitted on
 FOLDER = "classifier"  # in the index's folder
 READ = 4000  # examples that it is fitted on where a language model has to read them
-SMALL = 2000  # examples; a smaller index is fitted anew whenever it has changed
+SMALL = 1000  # examples; a smaller index is fitted anew whenever it has changed
 COMPARED = 2000  # examples, each left out, that a text's familiarity is held against
 BATCH = 256  # of them, searched for together
 CHECKED = 500  # examples that are looked at again, to see how many have changed

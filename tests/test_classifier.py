@@ -42,14 +42,16 @@ def test_it_is_as_good_as_the_better_of_its_two():
         assert both < min(one, loss(softmax(other), columns)) + 0.01
 
 
-def test_probabilities_are_the_product_of_the_powers(groups):
-    vectors, columns = groups
-    both = fit_classifier(vectors, columns, 3)
-    one = softmax(both.ridge.sharpness * both.ridge.values(vectors))
-    other = softmax(both.discriminant.logits(vectors))
-    expected = one ** both.powers[0] * other ** both.powers[1]
+@pytest.mark.parametrize("each", [10, 60])  # without and with the logistic regression
+def test_probabilities_are_the_product_of_the_powers(each):
+    vectors, columns = drawn(3, each, 8, 1.2)
+    fitted = fit_classifier(vectors, columns, 3)
+    said = [fitted.ridge.sharpness * fitted.ridge.values(vectors)]
+    said += [p.logits(vectors) for p in (fitted.discriminant, fitted.logistic) if p is not None]
+    assert len(said) == len(fitted.powers) == 2 + (each >= PER_LABEL)
+    expected = np.prod([softmax(o) ** p for o, p in zip(said, fitted.powers, strict=True)], axis=0)
     expected /= expected.sum(axis=1, keepdims=True)
-    assert both.probs(vectors) == pytest.approx(expected, abs=1e-5)
+    assert fitted.probs(vectors) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_label_without_examples_is_never_the_likeliest(groups):
@@ -76,7 +78,7 @@ def test_examples_alone_with_their_label_do_not_decide_how_sure_it_is():
     assert fitted.sharpness > 0.5 * fit_discriminant(vectors, columns, 20).sharpness
 
 
-@pytest.mark.parametrize("each", [20, 100])  # without and with the logistic regression
+@pytest.mark.parametrize("each", [10, 60])  # without and with the logistic regression
 def test_what_is_saved_is_read_back_for_the_same_examples_alone(each, tmp_path):
     vectors, columns = drawn(3, each, 8, 1.2)
     file, key = tmp_path / "folder" / "vectors.npz", content_key(vectors, columns, 3)
