@@ -63,10 +63,10 @@ def fit_logistic(vectors: FloatArray, columns: Columns, labels: int) -> Logistic
     scale = np.where(scale > FLAT * scale.max(), scale, np.inf)  # what never changes tells nothing
     data = _Data(((vectors - centre) / scale).astype(np.float32), columns, labels)
     folds = np.array_split(np.random.default_rng(0).permutation(len(columns)), FOLDS)
-    strength = _chosen(data, folds[: math.ceil(FOLDS * JUDGED / len(columns))])
+    strength, left = _chosen(data, folds[: math.ceil(FOLDS * JUDGED / len(columns))])
+    left += [data.left_out(fold, strength) for fold in folds[len(left) :]]
     left_logits = np.empty((len(columns), labels), dtype=np.float32)
-    for fold in folds:
-        left_logits[fold] = data.left_out(fold, strength)
+    left_logits[np.concatenate(folds)] = np.concatenate(left)
     weights, base = data.solved(np.arange(len(columns)), strength)
     weights = weights / scale[:, None]
     return Logistic(weights, base - centre @ weights, data.unseen, strength, left_logits)
@@ -110,16 +110,20 @@ class _Data:
         return weights, base
 
 
-def _chosen(data: _Data, folds: list[Columns]) -> float:
-    """Return the strength under which the labels of the folds' examples are likeliest."""
-    best, least = STRENGTHS[0], np.inf
+def _chosen(data: _Data, folds: list[Columns]) -> tuple[float, list[Doubles]]:
+    """Return the strength under which the labels of the folds' examples are likeliest.
+
+    :return: and what fits of that strength without each fold say of it
+    """
+    targets = smoothed(data.columns[np.concatenate(folds)], data.labels)
+    best: tuple[float, list[Doubles]] = STRENGTHS[0], []
+    least = np.inf
     for strength in STRENGTHS:
         left = [data.left_out(fold, strength) for fold in folds]
-        targets = smoothed(data.columns[np.concatenate(folds)], data.labels)
         loss = cross_entropy(np.concatenate(left), targets)
         if loss >= least:  # it has one minimum
             break
-        best, least = strength, loss
+        best, least = (strength, left), loss
     return best
 
 
