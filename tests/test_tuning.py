@@ -203,7 +203,6 @@ def test_time_that_the_search_leaves_goes_to_the_training(tiny, tmp_path, monkey
 
 
 def test_a_step_of_long_rows_is_taken_in_parts(tiny, tmp_path, monkeypatch):  # noqa: F811
-    assert [tuning.at_once(16, tokens) for tokens in (20, 128, 129, 500, 5000)] == [16, 16, 8, 4, 1]
     arguments = Tuner._arguments
 
     def plain(*given, **named):
@@ -302,14 +301,55 @@ def test_held_out_rows_are_the_same_each_time_and_not_trained_on():
     assert len(held_out(ROWS * 100)[1]) == tuning.HELD_OUT_ROWS
 
 
-def test_a_batch_asks_for_the_answers_alone():
-    rows = [{"prompt": [1, 2, 3], "answer": [4, 5]}, {"prompt": [1, 2], "answer": [6]}]
-    batch = collate(rows)
-    assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5], [1, 2, 6, 0, 0]]
-    assert batch["attention_mask"].sum(1).tolist() == [5, 3]
-    positions = [5 + n for n in batch["logits_to_keep"].tolist()]
-    assert positions == [1, 2, 3]
-    assert batch["labels"].tolist() == [[IGNORED, 4, 5], [6, IGNORED, IGNORED]]
+BATCH = collate(
+    [
+        {"prompt": [1, 2, 3], "answer": [4, 5], "length": 5},
+        {"prompt": [1, 2], "answer": [6], "length": 3},
+        {"prompt": [7, 8, 9, 10], "answer": [11], "length": 5},
+    ]
+)
+
+
+def test_a_batch_is_padded_and_each_answer_stands_where_it_is_foretold():
+    assert BATCH["input_ids"].tolist() == [[1, 2, 3, 4, 5], [1, 2, 6, 0, 0], [7, 8, 9, 10, 11]]
+    assert BATCH["attention_mask"].sum(1).tolist() == [5, 3, 5]
+    none = IGNORED
+    assert BATCH["labels"].tolist() == [
+        [none, none, 4, 5, none],
+        [none, 6, none, none, none],
+        [none, none, none, 11, none],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "rows"), [(15, [3]), (14, [2, 1]), (9, [1, 1, 1]), (2, [1] * 3)]
+)
+def test_a_part_holds_so_many_tokens_and_at_least_a_row(tokens, rows):
+    found = list(tuning.parts(BATCH, tokens))
+    assert [len(part["input_ids"]) for part in found] == rows
+    assert sum(tuning.answered(part) for part in found) == tuning.answered(BATCH) == 4
+
+
+def test_a_part_asks_for_the_answers_alone():
+    short, long, _ = tuning.parts(BATCH, 9)
+    assert short["input_ids"].tolist() == [[1, 2, 6]]
+    assert [3 + n for n in short["logits_to_keep"].tolist()] == [1]
+    assert short["labels"].tolist() == [[6]]
+    assert long["input_ids"].tolist() == [[1, 2, 3, 4, 5]]
+    assert [5 + n for n in long["logits_to_keep"].tolist()] == [2, 3]
+    assert long["labels"].tolist() == [[4, 5]]
+
+
+def test_held_out_loss_is_the_same_in_parts(tiny, tmp_path, monkeypatch):  # noqa: F811
+    losses = []
+    for tokens in (10_000, 32):
+        monkeypatch.setattr(tuning, "TOKENS", tokens)
+        recipe = Recipe("full", 0.0, 1.0)
+        done = Tuner(lambda: fresh(tiny)).train(
+            recipe, LEARNABLE[:20], tmp_path / str(tokens), held=LEARNABLE[20:]
+        )
+        losses += [loss for _, loss in done.losses]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_distributions_agree_with_scores(tiny):  # noqa: F811

@@ -22,7 +22,7 @@ from ragicl.evaluate.compared import Said, Sample, best_first
 from ragicl.evaluate.measures.distances import total_variation
 from ragicl.evaluate.measures.texts import text_rows, text_scores
 from ragicl.evaluate.references.baselines import copied
-from ragicl.evaluate.references.tuned import model_of
+from ragicl.evaluate.references.tuned import VERSION, model_of
 from ragicl.evaluate.results import OURS, Cost, Distance, Item, Method, SetReport
 from ragicl.evaluate.task import Task, digest
 from ragicl.protocols import LM, FloatArray, Parts
@@ -38,6 +38,7 @@ class Writer:
 
     :ivar write: from texts to outputs
     :ivar prompt: what a model reads for a text; None where none is asked
+    :ivar depends: what it writes depends on besides pool, model, template and policy
     """
 
     name: str
@@ -47,6 +48,7 @@ class Writer:
     seconds: float = 0.0
     bytes: int = 0
     settings: dict[str, Any] | None = None
+    depends: object = None
 
 
 def study_texts(task: Task, names: Sequence[str], seeds: int = 2) -> SetReport:
@@ -97,14 +99,22 @@ def _tuned(task: Task, name: str, seed: int) -> Writer:
         )
         return [text.strip() for text in found]
 
-    key = name if seed == 0 else f"{name}-{seed}"
-    return Writer(key, write, task.bare, tuned.lm, tuned.seconds, tuned.bytes, dict(tuned.settings))
+    return Writer(
+        name if seed == 0 else f"{name}-{seed}",
+        write,
+        task.bare,
+        tuned.lm,
+        tuned.seconds,
+        tuned.bytes,
+        dict(tuned.settings),
+        (VERSION, task.minutes),
+    )
 
 
 def _texts(task: Task, writer: Writer) -> tuple[list[str], float]:
     """Return what a writer writes for the test rows, and its seconds a row; kept as it is made."""
     settings = task.engine.longest_answer, task.engine.template.stops
-    depends = asdict(task.engine.policy), task.minutes, settings
+    depends = asdict(task.engine.policy), writer.depends, settings
     folder = _folder(task, f"texts-{writer.name}", depends)
     outputs: list[str] = []
     spent = 0.0
@@ -127,7 +137,8 @@ def _compared(task: Task, pairs: Sequence[tuple[Writer, Writer]]) -> dict[Pair, 
 
     All pairs are compared on a row at once, so that each model reads it once.
     """
-    depends = asdict(task.engine.policy), task.minutes, [(a.name, b.name) for a, b in pairs]
+    compared = [(w.name, w.depends) for pair in pairs for w in pair]
+    depends = asdict(task.engine.policy), compared
     folder = _folder(task, "tokens", depends)
     rows: list[list[list[float]]] = []
     for start, _ in _chunks(task):

@@ -12,7 +12,7 @@ import gc
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
@@ -41,7 +41,7 @@ RATES = {  # learning rates tried
 }  # rising: one that is behind a lower one is given up
 SMALL = 1000  # rows; fewer are trained on in smaller steps
 BATCHES = 16, 32  # rows in a step, of few rows and of many
-TOKENS = 2048  # read at once; a step of longer rows is taken in parts, and some 3 GB suffice
+TOKENS = 2048  # read at once; a step of more is taken in parts, and some 3 GB suffice
 STEPS = 300  # tried, where PASSES allows: few rows need many passes
 PASSES = 4, 24  # over the rows, at least and at most
 HELD_OUT = 0.2  # of the rows, but at most HELD_OUT_ROWS
@@ -52,6 +52,9 @@ LEAST_EPOCHS = 0.05  # of a training that has no time left
 SHORT = 128  # tokens; up to here plain attention trains faster on a CPU than the fused one does
 IGNORED = -100  # a token without loss
 WEIGHTS, DONE = "trained.safetensors", "trained.json"
+
+Batch = dict[str, Tensor]
+"""Rows as the trainer takes them: each tensor has a row of them along its first axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +201,7 @@ class Tuner:
         model = self._prepared(recipe.method, rows)
         clock = Clock(folder, seconds, self._steps, recipe.method, rival)
         with quiet():
-            trainer = Trainer(
+            trainer = InParts(
                 model=model,
                 args=self._arguments(recipe, folder, rows, judged=bool(held)),
                 train_dataset=dataset(rows),
@@ -207,7 +210,6 @@ class Tuner:
                 compute_loss_func=answer_loss,
                 callbacks=[clock],
             )
-            trainer.loss_is_scaled_for_ga = False  # each part's loss is a mean of its own
             trainer.remove_callback(PrinterCallback)
             _drop_unfinished(folder)
             last = get_last_checkpoint(str(folder))  # type: ignore[no-untyped-call]
@@ -246,7 +248,6 @@ class Tuner:
         self, recipe: Recipe, folder: Path, rows: Sequence[Row], *, judged: bool
     ) -> TrainingArguments:
         step = batch(len(rows))
-        part = at_once(step, longest(rows))
         return TrainingArguments(
             output_dir=str(folder),
             num_train_epochs=recipe.epochs,
@@ -254,9 +255,8 @@ class Tuner:
             lr_scheduler_type="linear",
             warmup_steps=int(WARMUP * recipe.epochs * len(rows) / step),
             weight_decay=0.01,
-            per_device_train_batch_size=part,
-            gradient_accumulation_steps=step // part,
-            per_device_eval_batch_size=part,
+            per_device_train_batch_size=step,
+            per_device_eval_batch_size=step,
             train_sampling_strategy="group_by_length",
             remove_unused_columns=False,
             bf16=self._dtype == torch.bfloat16,
@@ -275,16 +275,6 @@ class Tuner:
 def batch(rows: int) -> int:
     """Return how many rows are in a step."""
     return BATCHES[rows >= SMALL]
-
-
-def at_once(step: int, tokens: int) -> int:
-    """Return how many of a step's rows are read at once: a half, a quarter … where they are long.
-
-    :param tokens: of the longest row
-    """
-    while step > 1 and step * tokens > TOKENS:
-        step //= 2
-    return step
 
 
 def longest(rows: Sequence[Row]) -> int:
@@ -324,30 +314,88 @@ def dataset(rows: Sequence[Row]) -> Dataset:
     )
 
 
-def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """Return a batch, padded at the end, with logits asked for where answers are.
+class InParts(Trainer):
+    """A trainer that takes a step's rows in parts; its loss is the mean of all their tokens."""
 
-    Positions are counted from the end, so that a soft prompt before the text does not move them.
-    """
-    longest = max(len(row["prompt"]) + len(row["answer"]) for row in rows)
-    first = min(len(row["prompt"]) for row in rows) - 1
-    ids = torch.zeros((len(rows), longest), dtype=torch.long)
+    def training_step(
+        self, model: nn.Module, inputs: Batch, num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Return a step's loss, its gradients added up."""
+        of = answered(inputs)
+        losses = [
+            super(InParts, self).training_step(model, part, of) for part in parts(inputs, TOKENS)
+        ]
+        return torch.stack(losses).sum()
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: Batch,
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor | None, None, None]:
+        """Return the loss of held-out rows; nothing else is asked for."""
+        of = answered(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            losses: list[Any] = [
+                self.compute_loss(model, self._prepare_inputs(part), num_items_in_batch=of)
+                for part in parts(inputs, TOKENS)
+            ]
+        return torch.stack(losses).sum(), None, None
+
+
+def collate(rows: Sequence[dict[str, Any]]) -> Batch:
+    """Return rows padded at the end, each answer's token under the place that foretells it."""
+    size = len(rows), max(row["length"] for row in rows)
+    ids = torch.zeros(size, dtype=torch.long)
     mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
     for number, row in enumerate(rows):
         text = [*row["prompt"], *row["answer"]]
         ids[number, : len(text)] = torch.tensor(text)
         mask[number, : len(text)] = 1
         labels[number, len(row["prompt"]) - 1 : len(text) - 1] = torch.tensor(row["answer"])
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def parts(batch: Batch, tokens: int) -> Iterator[Batch]:
+    """Yield a batch in parts of so many tokens at most, rows of like length together.
+
+    A row that is longer is a part of its own.
+    """
+    lengths, order = batch["attention_mask"].sum(dim=1).sort()
+    start = 0
+    for end in range(1, len(order) + 1):
+        if end == len(order) or (end + 1 - start) * int(lengths[end]) > tokens:
+            yield _cut({name: rows[order[start:end]] for name, rows in batch.items()})
+            start = end
+
+
+def _cut(part: Batch) -> Batch:
+    """Leave out padding and, before the first answer, logits.
+
+    Their places are counted from the end, so that a soft prompt before the text does not move them.
+    """
+    longest = int(part["attention_mask"].sum(dim=1).max())
+    first = int((part["labels"] != IGNORED).any(dim=0).nonzero()[0])
     return {
-        "input_ids": ids,
-        "attention_mask": mask,
-        "labels": labels[:, first : longest - 1],
+        "input_ids": part["input_ids"][:, :longest],
+        "attention_mask": part["attention_mask"][:, :longest],
+        "labels": part["labels"][:, first : longest - 1],
         "logits_to_keep": torch.arange(first - longest, -1),
     }
 
 
-def answer_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:
-    """Return the mean loss of the answers' tokens, in nats; the labels are shifted already."""
-    return cross_entropy(
-        outputs.logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED
+def answered(batch: Batch) -> int:
+    """Return the number of the answers' tokens."""
+    return int((batch["labels"] != IGNORED).sum())
+
+
+def answer_loss(outputs: Any, labels: Tensor, num_items_in_batch: int) -> Tensor:
+    """Return the loss of the answers' tokens, in nats, over the number of those in the step."""
+    total = cross_entropy(
+        outputs.logits.flatten(0, 1).float(),
+        labels.flatten(),
+        ignore_index=IGNORED,
+        reduction="sum",
     )
+    return total / num_items_in_batch
