@@ -56,7 +56,7 @@ HOMES = {
     "sentence_transformers": {"backends/st.py"},
     "bm25s": {"select/lexical.py"},
     "faiss": {"index/library.py"},
-    "datasets": {"readers.py", "backends/hf/tuning.py"},
+    "datasets": {"readers.py", "backends/hf/batches.py"},
     "pyarrow": {"readers.py"},
     "sqlite3": {"index/store.py"},
     "sklearn": {

@@ -9,10 +9,11 @@ from conftest import EchoLM
 from test_hf import tiny  # noqa: F401 - a fixture
 from transformers import TrainerControl, TrainerState
 
-from ragicl.backends.hf import clock, tuning
+from ragicl.backends.hf import batches, clock, tuning
 from ragicl.backends.hf.adapt import merged, prepare, trainable
+from ragicl.backends.hf.batches import IGNORED, Row, collate
 from ragicl.backends.hf.reference import answer_log_probs, hidden, tune
-from ragicl.backends.hf.tuning import DONE, IGNORED, Recipe, Row, Tuner, collate, held_out
+from ragicl.backends.hf.tuning import DONE, Recipe, Tuner, held_out
 from ragicl.errors import BackendError, TaskError
 from ragicl.prompt import plain_template
 
@@ -214,7 +215,7 @@ def test_a_step_of_long_rows_is_taken_in_parts(tiny, tmp_path, monkeypatch):  # 
     monkeypatch.setattr(Tuner, "_arguments", plain)
     begun, moved = fresh(tiny).state_dict(), []
     for tokens in (10_000, 32):
-        monkeypatch.setattr(tuning, "TOKENS", tokens)
+        monkeypatch.setattr(batches, "TOKENS", tokens)
         place, recipe = tmp_path / str(tokens), Recipe("full", 0.1, 2.0)
         Tuner(lambda: fresh(tiny)).train(recipe, LEARNABLE, place)
         trained = tuning.load_file(place / tuning.WEIGHTS)
@@ -325,13 +326,13 @@ def test_a_batch_is_padded_and_each_answer_stands_where_it_is_foretold():
     ("tokens", "rows"), [(15, [3]), (14, [2, 1]), (9, [1, 1, 1]), (2, [1] * 3)]
 )
 def test_a_part_holds_so_many_tokens_and_at_least_a_row(tokens, rows):
-    found = list(tuning.parts(BATCH, tokens))
+    found = list(batches.parts(BATCH, tokens))
     assert [len(part["input_ids"]) for part in found] == rows
-    assert sum(tuning.answered(part) for part in found) == tuning.answered(BATCH) == 4
+    assert sum(batches.answered(part) for part in found) == batches.answered(BATCH) == 4
 
 
 def test_a_part_asks_for_the_answers_alone():
-    short, long, _ = tuning.parts(BATCH, 9)
+    short, long, _ = batches.parts(BATCH, 9)
     assert short["input_ids"].tolist() == [[1, 2, 6]]
     assert [3 + n for n in short["logits_to_keep"].tolist()] == [1]
     assert short["labels"].tolist() == [[6]]
@@ -343,7 +344,7 @@ def test_a_part_asks_for_the_answers_alone():
 def test_held_out_loss_is_the_same_in_parts(tiny, tmp_path, monkeypatch):  # noqa: F811
     losses = []
     for tokens in (10_000, 32):
-        monkeypatch.setattr(tuning, "TOKENS", tokens)
+        monkeypatch.setattr(batches, "TOKENS", tokens)
         recipe = Recipe("full", 0.0, 1.0)
         done = Tuner(lambda: fresh(tiny)).train(
             recipe, LEARNABLE[:20], tmp_path / str(tokens), held=LEARNABLE[20:]

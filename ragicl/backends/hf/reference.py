@@ -13,10 +13,11 @@ import torch
 from transformers import PreTrainedModel
 
 from ragicl.backends.hf.adapt import SOFT_TOKENS, merged, soft_prompt
+from ragicl.backends.hf.batches import Row
 from ragicl.backends.hf.clock import Steps
 from ragicl.backends.hf.lm import HFLM
 from ragicl.backends.hf.load import load_model
-from ragicl.backends.hf.tuning import WEIGHTS, Chosen, Row, Trained, Tuner
+from ragicl.backends.hf.tuning import WEIGHTS, Chosen, Trained, Tuner
 from ragicl.errors import BackendError, TaskError
 from ragicl.protocols import LM, FloatArray, Parts
 

@@ -12,23 +12,20 @@ import gc
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments, set_seed
+from transformers import PreTrainedModel, PrinterCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from ragicl.atomic import write_whole
 from ragicl.backends.hf.adapt import prepare, trainable
+from ragicl.backends.hf.batches import InParts, Row, answer_loss, collate, dataset, longest
 from ragicl.backends.hf.clock import Clock, Steps
 from ragicl.backends.hf.quiet import quiet
 from ragicl.errors import BackendError
@@ -41,7 +38,6 @@ RATES = {  # learning rates tried
 }  # rising: one that is behind a lower one is given up
 SMALL = 1000  # rows; fewer are trained on in smaller steps
 BATCHES = 16, 32  # rows in a step, of few rows and of many
-TOKENS = 2048  # read at once; a step of more is taken in parts, and some 3 GB suffice
 STEPS = 300  # tried, where PASSES allows: few rows need many passes
 PASSES = 4, 24  # over the rows, at least and at most
 HELD_OUT = 0.2  # of the rows, but at most HELD_OUT_ROWS
@@ -50,19 +46,7 @@ WARMUP = 0.06  # of the steps; none where that is less than one: its rate would 
 SEARCH_SHARE = 0.6  # of the time, where it is limited
 LEAST_EPOCHS = 0.05  # of a training that has no time left
 SHORT = 128  # tokens; up to here plain attention trains faster on a CPU than the fused one does
-IGNORED = -100  # a token without loss
 WEIGHTS, DONE = "trained.safetensors", "trained.json"
-
-Batch = dict[str, Tensor]
-"""Rows as the trainer takes them: each tensor has a row of them along its first axis."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A prompt and its answer as token ids."""
-
-    prompt: tuple[int, ...]
-    answer: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,11 +261,6 @@ def batch(rows: int) -> int:
     return BATCHES[rows >= SMALL]
 
 
-def longest(rows: Sequence[Row]) -> int:
-    """Return the tokens of the longest row, its answer included."""
-    return max(len(row.prompt) + len(row.answer) for row in rows)
-
-
 def passes(rows: int) -> int:
     """Return the most passes over the rows that are tried: few rows need many."""
     least, most = PASSES
@@ -305,97 +284,3 @@ def _drop_unfinished(folder: Path) -> None:
     for checkpoint in folder.glob("checkpoint-*"):
         if not (checkpoint / "trainer_state.json").exists():  # written last
             shutil.rmtree(checkpoint)
-
-
-def dataset(rows: Sequence[Row]) -> Dataset:
-    """Return rows as a data set of transformers' trainer."""
-    return Dataset.from_list(
-        [{**asdict(row), "length": len(row.prompt) + len(row.answer)} for row in rows]
-    )
-
-
-class InParts(Trainer):
-    """A trainer that takes a step's rows in parts; its loss is the mean of all their tokens."""
-
-    def training_step(
-        self, model: nn.Module, inputs: Batch, num_items_in_batch: Any = None
-    ) -> Tensor:
-        """Return a step's loss, its gradients added up."""
-        of = answered(inputs)
-        losses = [
-            super(InParts, self).training_step(model, part, of) for part in parts(inputs, TOKENS)
-        ]
-        return torch.stack(losses).sum()
-
-    def prediction_step(
-        self,
-        model: nn.Module,
-        inputs: Batch,
-        prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,
-    ) -> tuple[Tensor | None, None, None]:
-        """Return the loss of held-out rows; nothing else is asked for."""
-        of = answered(inputs)
-        with torch.no_grad(), self.compute_loss_context_manager():
-            losses: list[Any] = [
-                self.compute_loss(model, self._prepare_inputs(part), num_items_in_batch=of)
-                for part in parts(inputs, TOKENS)
-            ]
-        return torch.stack(losses).sum(), None, None
-
-
-def collate(rows: Sequence[dict[str, Any]]) -> Batch:
-    """Return rows padded at the end, each answer's token under the place that foretells it."""
-    size = len(rows), max(row["length"] for row in rows)
-    ids = torch.zeros(size, dtype=torch.long)
-    mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
-    for number, row in enumerate(rows):
-        text = [*row["prompt"], *row["answer"]]
-        ids[number, : len(text)] = torch.tensor(text)
-        mask[number, : len(text)] = 1
-        labels[number, len(row["prompt"]) - 1 : len(text) - 1] = torch.tensor(row["answer"])
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
-
-
-def parts(batch: Batch, tokens: int) -> Iterator[Batch]:
-    """Yield a batch in parts of so many tokens at most, rows of like length together.
-
-    A row that is longer is a part of its own.
-    """
-    lengths, order = batch["attention_mask"].sum(dim=1).sort()
-    start = 0
-    for end in range(1, len(order) + 1):
-        if end == len(order) or (end + 1 - start) * int(lengths[end]) > tokens:
-            yield _cut({name: rows[order[start:end]] for name, rows in batch.items()})
-            start = end
-
-
-def _cut(part: Batch) -> Batch:
-    """Leave out padding and, before the first answer, logits.
-
-    Their places are counted from the end, so that a soft prompt before the text does not move them.
-    """
-    longest = int(part["attention_mask"].sum(dim=1).max())
-    first = int((part["labels"] != IGNORED).any(dim=0).nonzero()[0])
-    return {
-        "input_ids": part["input_ids"][:, :longest],
-        "attention_mask": part["attention_mask"][:, :longest],
-        "labels": part["labels"][:, first : longest - 1],
-        "logits_to_keep": torch.arange(first - longest, -1),
-    }
-
-
-def answered(batch: Batch) -> int:
-    """Return the number of the answers' tokens."""
-    return int((batch["labels"] != IGNORED).sum())
-
-
-def answer_loss(outputs: Any, labels: Tensor, num_items_in_batch: int) -> Tensor:
-    """Return the loss of the answers' tokens, in nats, over the number of those in the step."""
-    total = cross_entropy(
-        outputs.logits.flatten(0, 1).float(),
-        labels.flatten(),
-        ignore_index=IGNORED,
-        reduction="sum",
-    )
-    return total / num_items_in_batch
