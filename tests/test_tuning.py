@@ -77,7 +77,7 @@ def test_only_what_a_method_names_is_trained(tiny, monkeypatch, method):  # noqa
 def test_a_finished_training_is_read_not_done_again(tiny, tmp_path, monkeypatch):  # noqa: F811
     lm = tiny("llama").lm
     first = tune(lm, "lora", PAIRS, tmp_path)
-    monkeypatch.setattr(tuning.Trainer, "train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(batches.InParts, "train", lambda *_, **__: pytest.fail("trained again"))
     again = tune(lm, "lora", PAIRS, tmp_path)
     np.testing.assert_array_equal(score(again.lm), score(first.lm))
     assert (again.seconds, again.settings) == (first.seconds, first.settings)
@@ -201,6 +201,28 @@ def test_time_that_the_search_leaves_goes_to_the_training(tiny, tmp_path, monkey
     search, training = given
     assert search == 60 * 60 * tuning.SEARCH_SHARE
     assert 60 * 60 - 300 < training < 60 * 60
+
+
+@pytest.mark.parametrize(
+    ("losses", "complete", "passes"),
+    [
+        (((1.0, 0.5),), False, 4),  # the most
+        (((1.0, 0.4), (2.0, 0.5)), False, 1),
+        (((1.0, 0.4),), True, 1),
+    ],
+)
+def test_a_search_that_time_cut_does_not_bound_the_passes(
+    losses, complete, passes, tmp_path, monkeypatch
+):
+    recipes = []
+
+    def train(self, recipe, rows, folder, **options):
+        recipes.append(recipe)
+        return tuning.Trained(10.0, losses[-1][0], losses, complete)
+
+    monkeypatch.setattr(Tuner, "train", train)
+    Tuner(lambda: pytest.fail("loaded")).tune("full", LEARNABLE, tmp_path, 0, 60.0)
+    assert recipes[-1].epochs == passes
 
 
 def test_a_step_of_long_rows_is_taken_in_parts(tiny, tmp_path, monkeypatch):  # noqa: F811

@@ -43,7 +43,7 @@ PASSES = 4, 24  # over the rows, at least and at most
 HELD_OUT = 0.2  # of the rows, but at most HELD_OUT_ROWS
 HELD_OUT_ROWS = 200
 WARMUP = 0.06  # of the steps; none where that is less than one: its rate would be 0
-SEARCH_SHARE = 0.6  # of the time, where it is limited
+SEARCH_SHARE = 0.4  # of the time, where it is limited: which rate is better shows early
 LEAST_EPOCHS = 0.05  # of a training that has no time left
 SHORT = 128  # tokens; up to here plain attention trains faster on a CPU than the fused one does
 WEIGHTS, DONE = "trained.safetensors", "trained.json"
@@ -128,7 +128,9 @@ class Tuner:
         if minutes is not None:
             left = 60 * minutes - min(chosen.seconds, 60 * minutes * SEARCH_SHARE)
             fits = max(left / max(chosen.pass_seconds, 1e-3), LEAST_EPOCHS)
-            recipe = replace(recipe, epochs=min(recipe.epochs, fits))
+            cut = chosen.at_end and not chosen.complete  # how many passes are best, it cannot say
+            most = passes(len(rows)) if cut else recipe.epochs
+            recipe = replace(recipe, epochs=min(most, fits))
         done = self.train(recipe, rows, folder / f"seed-{seed}", seconds=left)
         whole = chosen.complete and recipe.epochs == chosen.recipe.epochs
         return replace(done, complete=done.complete and whole), chosen
