@@ -25,7 +25,7 @@ demo: $(STAMP)
 	$(BIN)/ragicl predict indexes/demo --file eval/demo/test.jsonl --decide knn --k 5 > /dev/null
 
 test: lint types
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -225,6 +225,29 @@ def test_a_search_that_time_cut_does_not_bound_the_passes(
     assert recipes[-1].epochs == passes
 
 
+def test_the_rate_rises_and_falls_to_nothing():
+    assert batches.slope(0.0, least=0.03) == pytest.approx(0.5)
+    assert batches.slope(batches.WARMUP) == pytest.approx(1.0)
+    assert batches.slope((batches.WARMUP + 1) / 2) == pytest.approx(0.5)
+    assert batches.slope(1.0) == batches.slope(1.2) == 0.0
+
+
+def test_where_time_is_short_the_rate_falls_with_it(tiny, tmp_path, monkeypatch):  # noqa: F811
+    rates, time = [], iter([0.0, 0.25, 0.5, 0.75, 1.0, 1.25])
+    step = batches.InParts.training_step
+
+    def noted(self, *arguments, **options):
+        rates.append(self.lr_scheduler.get_last_lr()[0])
+        monkeypatch.setattr(clock.Clock, "spent", next(time))
+        return step(self, *arguments, **options)
+
+    monkeypatch.setattr(batches.InParts, "training_step", noted)
+    recipe = Recipe("full", 1.0, 50.0)
+    done = Tuner(lambda: fresh(tiny)).train(recipe, LEARNABLE, tmp_path, seconds=1.0)
+    assert not done.complete
+    assert rates[2:] == pytest.approx([batches.slope(share) for share in (0.25, 0.5, 0.75, 1.0)])
+
+
 def test_a_step_of_long_rows_is_taken_in_parts(tiny, tmp_path, monkeypatch):  # noqa: F811
     arguments = Tuner._arguments
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,10 +10,13 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer
 
 TOKENS = 2048  # read at once; a step of more is taken in parts, and some 3 GB suffice
 IGNORED = -100  # a token without loss
+WARMUP = 0.06  # of a training, in which its rate rises
 
 Batch = dict[str, Tensor]
 """Rows as the trainer takes them: each tensor has a row of them along its first axis."""
@@ -40,7 +43,25 @@ def dataset(rows: Sequence[Row]) -> Dataset:
 
 
 class InParts(Trainer):
-    """A trainer that takes a step's rows in parts; its loss is the mean of all their tokens."""
+    """A trainer that takes a step's rows in parts; its loss is the mean of all their tokens.
+
+    :param share: returns the share of its time that is over; 0 where it is not limited
+    """
+
+    def __init__(self, share: Callable[[], float], **options: Any) -> None:
+        super().__init__(**options)
+        self._share = share
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: Optimizer | None = None
+    ) -> LambdaLR:
+        """Let the rate rise and fall, by the steps or by the time, whichever is further on."""
+        some: Any = self.optimizer if optimizer is None else optimizer
+        of = num_training_steps
+        self.lr_scheduler = LambdaLR(
+            some, lambda step: slope(max(step / of, self._share()), least=1 / of)
+        )
+        return self.lr_scheduler
 
     def training_step(
         self, model: nn.Module, inputs: Batch, num_items_in_batch: Any = None
@@ -67,6 +88,15 @@ class InParts(Trainer):
                 for part in parts(inputs, TOKENS)
             ]
         return torch.stack(losses).sum(), None, None
+
+
+def slope(done: float, least: float = 0.0) -> float:
+    """Return a training's rate as a share of its highest one: it rises, then falls to 0.
+
+    :param done: share of the training
+    :param least: share of one step, by which the first one's rate is not 0
+    """
+    return max(0.0, min(1.0, (done + least) / WARMUP, (1 - done) / (1 - WARMUP)))
 
 
 def collate(rows: Sequence[dict[str, Any]]) -> Batch:

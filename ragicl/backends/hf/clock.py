@@ -52,6 +52,11 @@ class Clock(TrainerCallback):
         """Seconds so far."""
         return float(self._before + time.monotonic() - self._start)
 
+    @property
+    def share(self) -> float:
+        """How much of the time is over; 0 where it is not limited."""
+        return min(self.spent / self._limit, 1.0) if self._limit else 1.0
+
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:

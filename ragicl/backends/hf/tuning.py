@@ -42,9 +42,7 @@ STEPS = 300  # tried, where PASSES allows: few rows need many passes
 PASSES = 4, 24  # over the rows, at least and at most
 HELD_OUT = 0.2  # of the rows, but at most HELD_OUT_ROWS
 HELD_OUT_ROWS = 200
-WARMUP = 0.06  # of the steps; none where that is less than one: its rate would be 0
 SEARCH_SHARE = 0.4  # of the time, where it is limited: which rate is better shows early
-LEAST_EPOCHS = 0.05  # of a training that has no time left
 SHORT = 128  # tokens; up to here plain attention trains faster on a CPU than the fused one does
 WEIGHTS, DONE = "trained.safetensors", "trained.json"
 
@@ -87,7 +85,6 @@ class Chosen:
     """The recipe that did best on held-out rows.
 
     :ivar loss: on the held-out rows, in nats a token
-    :ivar pass_seconds: of one pass over all rows
     :ivar complete: whether no time ended a trial
     :ivar at_end: whether the last pass tried was the best one
     """
@@ -95,7 +92,6 @@ class Chosen:
     recipe: Recipe
     loss: float
     seconds: float
-    pass_seconds: float
     complete: bool
     at_end: bool
 
@@ -127,13 +123,10 @@ class Tuner:
         recipe, left = replace(chosen.recipe, seed=seed), None
         if minutes is not None:
             left = 60 * minutes - min(chosen.seconds, 60 * minutes * SEARCH_SHARE)
-            fits = max(left / max(chosen.pass_seconds, 1e-3), LEAST_EPOCHS)
-            cut = chosen.at_end and not chosen.complete  # how many passes are best, it cannot say
-            most = passes(len(rows)) if cut else recipe.epochs
-            recipe = replace(recipe, epochs=min(most, fits))
+            if chosen.at_end and not chosen.complete:  # it cannot say how many passes are best
+                recipe = replace(recipe, epochs=passes(len(rows)))
         done = self.train(recipe, rows, folder / f"seed-{seed}", seconds=left)
-        whole = chosen.complete and recipe.epochs == chosen.recipe.epochs
-        return replace(done, complete=done.complete and whole), chosen
+        return replace(done, complete=done.complete and chosen.complete), chosen
 
     def choose(
         self, method: str, rows: Sequence[Row], folder: Path, minutes: float | None
@@ -152,13 +145,10 @@ class Tuner:
             results.append(self.train(recipe, train, place, held=held, seconds=share, rival=rival))
         losses = [done.least for done in results]
         best = int(np.argmin([loss for _, loss in losses]))
-        done_passes = sum(done.epochs for done in results)
-        seconds = sum(done.seconds for done in results)
         return Chosen(
             replace(tried[best][0], epochs=losses[best][0]),
             losses[best][1],
-            seconds,
-            seconds / max(done_passes, 1e-9) * len(rows) / len(train),
+            sum(done.seconds for done in results),
             all(done.complete for done in results),
             losses[best] == results[best].losses[-1],
         )
@@ -188,6 +178,7 @@ class Tuner:
         clock = Clock(folder, seconds, self._steps, recipe.method, rival)
         with quiet():
             trainer = InParts(
+                lambda: clock.share,
                 model=model,
                 args=self._arguments(recipe, folder, rows, judged=bool(held)),
                 train_dataset=dataset(rows),
@@ -238,8 +229,6 @@ class Tuner:
             output_dir=str(folder),
             num_train_epochs=recipe.epochs,
             learning_rate=recipe.rate,
-            lr_scheduler_type="linear",
-            warmup_steps=int(WARMUP * recipe.epochs * len(rows) / step),
             weight_decay=0.01,
             per_device_train_batch_size=step,
             per_device_eval_batch_size=step,
