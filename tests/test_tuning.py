@@ -398,6 +398,16 @@ def test_held_out_loss_is_the_same_in_parts(tiny, tmp_path, monkeypatch):  # noq
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
+def test_other_weights_are_scored_by_the_base_model_s_route(tiny, monkeypatch):  # noqa: F811
+    it = tiny("llama")
+    prompts, answers = [TEMPLATE.render("rain", [])], [TEMPLATE.answer(some) for some in LABELS]
+    expected = it.lm.score(prompts, answers)
+    monkeypatch.setattr("ragicl.backends.hf.lm.choose_route", lambda model: "unpacked")
+    other = it.lm.variant(fresh(tiny), "other")
+    assert other.route() == "packed"
+    np.testing.assert_allclose(other.score(prompts, answers), expected, atol=1e-4)
+
+
 def test_distributions_agree_with_scores(tiny):  # noqa: F811
     lm = tiny("llama").lm
     parts = TEMPLATE.render("rain", [("song", "music")])

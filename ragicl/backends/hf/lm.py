@@ -27,7 +27,7 @@ from ragicl.backends.hf.load import (
     load_tokenizer,
     unpacked_copy,
 )
-from ragicl.backends.hf.packed import States
+from ragicl.backends.hf.packed import States, enable_packing
 from ragicl.backends.hf.prefixes import BYTES as PREFIX_BYTES
 from ragicl.backends.hf.prefixes import Prefixes
 from ragicl.backends.hf.routes import ONE_PROMPT, PACKED, choose_route
@@ -182,15 +182,20 @@ class HFLM:
     def variant(self, model: PreTrainedModel, what: str, soft: States | None = None) -> HFLM:
         """Return this one with other weights of the same kind, or a soft prompt before each text.
 
+        It scores by the same route, which is the architecture's: sharp weights round differently,
+        and may seem not to agree.
+
         :param what: how they came about, for people
         :param soft: states of the soft prompt, of a model that can be packed; for scoring alone
         """
         other = copy(self)
         other.description += f", {what}"
         other._prefixes = Prefixes(PREFIX_BYTES)
-        for made in ("_route", "_shallow"):
-            other.__dict__.pop(made, None)
-        other.__dict__["_model"], other._soft = model, soft
+        other.__dict__.pop("_shallow", None)
+        if self._packs():  # finds the route out, where it is not known yet
+            enable_packing(model)
+        other.__dict__.update(_model=model, _route=self._route)
+        other._soft = soft
         return other
 
     def generate(
