@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer
 
-TOKENS = 2048  # read at once; a step of more is taken in parts, and some 5 GB suffice for 135M weights
+TOKENS = 2048  # read at once; a step of more is taken in parts: 5 GB suffice for 135M weights
 IGNORED = -100  # a token without loss
 WARMUP = 0.06  # of a training, in which its rate rises
 
