@@ -24,6 +24,7 @@ demo: $(STAMP)
 	$(BIN)/ragicl predict indexes/demo --file eval/demo/test.jsonl --decide lm > /dev/null
 	$(BIN)/ragicl predict indexes/demo --file eval/demo/test.jsonl --decide knn --k 5 > /dev/null
 
+# A worker for each core, one thread each; each takes up to 2 GB.
 test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 

@@ -1,5 +1,7 @@
 """Texts: their scores, and the distance at each token of the right output."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_hf import tiny  # noqa: F401 - a fixture
@@ -80,6 +82,14 @@ def test_what_was_written_is_not_written_again(task, monkeypatch):
     monkeypatch.setattr(Engine, "predict_all", lambda *_, **__: pytest.fail("written again"))
     monkeypatch.setattr(written, "_row", lambda *_, **__: pytest.fail("compared again"))
     assert study_texts(task, ["lora"]) == first
+
+
+def test_what_no_training_changes_is_not_written_again_for_another_limit(task, monkeypatch):
+    study_texts(task, ["lora"], seeds=1)
+    monkeypatch.setattr(Engine, "predict_all", lambda *_, **__: pytest.fail("written again"))
+    before = set(task.folder.glob("texts-lora-*"))
+    study_texts(replace(task, minutes=60.0), ["lora"], seeds=1)
+    assert set(task.folder.glob("texts-lora-*")) > before
 
 
 def test_an_evaluation_knows_texts_from_labels(task):

@@ -121,22 +121,22 @@ def parts(batch: Batch, tokens: int) -> Iterator[Batch]:
     start = 0
     for end in range(1, len(order) + 1):
         if end == len(order) or (end + 1 - start) * int(lengths[end]) > tokens:
-            yield _cut({name: rows[order[start:end]] for name, rows in batch.items()})
+            part = {name: rows[order[start:end]] for name, rows in batch.items()}
+            yield _cut(part, int(lengths[end - 1]))
             start = end
 
 
-def _cut(part: Batch) -> Batch:
+def _cut(part: Batch, length: int) -> Batch:
     """Leave out padding and, before the first answer, logits.
 
     Their places are counted from the end, so that a soft prompt before the text does not move them.
     """
-    longest = int(part["attention_mask"].sum(dim=1).max())
     first = int((part["labels"] != IGNORED).any(dim=0).nonzero()[0])
     return {
-        "input_ids": part["input_ids"][:, :longest],
-        "attention_mask": part["attention_mask"][:, :longest],
-        "labels": part["labels"][:, first : longest - 1],
-        "logits_to_keep": torch.arange(first - longest, -1),
+        "input_ids": part["input_ids"][:, :length],
+        "attention_mask": part["attention_mask"][:, :length],
+        "labels": part["labels"][:, first : length - 1],
+        "logits_to_keep": torch.arange(first - length, -1),
     }
 
 

@@ -55,7 +55,7 @@ class Clock(TrainerCallback):
     @property
     def share(self) -> float:
         """How much of the time is over; 0 where it is not limited."""
-        return min(self.spent / self._limit, 1.0) if self._limit else 1.0
+        return self.spent / self._limit
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -27,7 +27,7 @@ PACKED, UNPACKED = "packed", "unpacked"
 ONE_PROMPT: dict[
     str, Callable[[PreTrainedModel, Sequence[int], Sequence[Sequence[int]]], list[float]]
 ] = {"expanded": score_expanded, "stepped": score_stepped, UNPACKED: score_unpacked}
-AGREE = {torch.float32: 1e-4, torch.bfloat16: 0.05}  # share by which a route may differ from slow
+AGREE = {torch.float32: 1e-4, torch.bfloat16: 0.02}  # share by which a route may differ from slow
 
 Scores: TypeAlias = list[list[float]]
 

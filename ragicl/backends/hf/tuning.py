@@ -42,7 +42,7 @@ STEPS = 300  # tried, where PASSES allows: few rows need many passes
 PASSES = 4, 24  # over the rows, at least and at most
 HELD_OUT = 0.2  # of the rows, but at most HELD_OUT_ROWS
 HELD_OUT_ROWS = 200
-SEARCH_SHARE = 0.4  # of the time, where it is limited: which rate is better shows early
+SEARCH_SHARE = 0.4  # of the time, where it is limited
 SHORT = 128  # tokens; up to here plain attention trains faster on a CPU than the fused one does
 WEIGHTS, DONE = "trained.safetensors", "trained.json"
 
@@ -166,7 +166,7 @@ class Tuner:
         """Train by a recipe; a training that was finished in this folder is not done again.
 
         :param held: rows to stop by, after each pass; without them the weights are kept
-        :param seconds: ends the training early
+        :param seconds: the most to take; the rate falls with them
         :param rival: the losses of another training: it is given up where it falls behind
         """
         if (folder / DONE).exists():
