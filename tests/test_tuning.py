@@ -207,11 +207,12 @@ def test_time_that_the_search_leaves_goes_to_the_training(tiny, tmp_path, monkey
     ("losses", "complete", "passes"),
     [
         (((1.0, 0.5),), False, 4),  # the most
-        (((1.0, 0.4), (2.0, 0.5)), False, 1),
-        (((1.0, 0.4),), True, 1),
+        (((1.0, 0.4), (2.0, 0.5)), False, 3),  # the fewest
+        (((1.0, 0.4),), True, 3),
+        (((1.0, 0.9), (4.0, 0.4), (5.0, 0.5)), True, 4),
     ],
 )
-def test_a_search_that_time_cut_does_not_bound_the_passes(
+def test_passes_are_those_of_the_least_loss_and_more_where_that_says_too_little(
     losses, complete, passes, tmp_path, monkeypatch
 ):
     recipes = []

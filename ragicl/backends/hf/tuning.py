@@ -40,6 +40,7 @@ SMALL = 1000  # rows; fewer are trained on in smaller steps
 BATCHES = 16, 32  # rows in a step, of few rows and of many
 STEPS = 300  # tried, where PASSES allows: few rows need many passes
 PASSES = 4, 24  # over the rows, at least and at most
+FEWEST = 3  # passes that are chosen: held-out losses after one or two say too little to stop there
 HELD_OUT = 0.2  # of the rows, but at most HELD_OUT_ROWS
 HELD_OUT_ROWS = 200
 SEARCH_SHARE = 0.4  # of the time, where it is limited
@@ -146,7 +147,7 @@ class Tuner:
         losses = [done.least for done in results]
         best = int(np.argmin([loss for _, loss in losses]))
         return Chosen(
-            replace(tried[best][0], epochs=losses[best][0]),
+            replace(tried[best][0], epochs=max(losses[best][0], FEWEST)),
             losses[best][1],
             sum(done.seconds for done in results),
             all(done.complete for done in results),

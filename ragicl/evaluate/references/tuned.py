@@ -19,7 +19,7 @@ from ragicl.protocols import LM, FloatArray
 if TYPE_CHECKING:
     from ragicl.backends.hf.reference import Pair, Tuned
 
-VERSION = 3  # of what is trained; to be raised when trainings change
+VERSION = 4  # of what is trained; to be raised when trainings change
 
 
 def full(task: Task, seed: int) -> Reference:
