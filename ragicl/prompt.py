@@ -32,6 +32,9 @@ class Template(Protocol):
     def answer(self, output: str) -> str:
         """Return the text that answers the prompt with `output`, its ending included."""
 
+    def ended(self, output: str) -> str:
+        """Return the answer and as much of what follows as stops a generated one."""
+
     @property
     def stops(self) -> tuple[str, ...]:
         """Strings that end a generated answer."""
@@ -77,6 +80,10 @@ class PlainTemplate:
     def answer(self, output: str) -> str:
         """Return the white space, the output, what the shot has after it, and the separator."""
         return self._after(output) + self.separator
+
+    def ended(self, output: str) -> str:
+        """Return the answer and what the next demonstration has before its input."""
+        return self.answer(output) + self.shot.partition(INPUT)[0].rstrip(" ")
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -128,6 +135,10 @@ class ChatTemplate:
     def answer(self, output: str) -> str:
         """Return the output and the ending."""
         return output + self.ending
+
+    def ended(self, output: str) -> str:
+        """Return the answer: its ending stops it."""
+        return self.answer(output)
 
     @property
     def stops(self) -> tuple[str, ...]:

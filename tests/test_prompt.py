@@ -304,6 +304,22 @@ def test_stop_ends_an_answer_that_goes_on_with_another_shot(shot: str, separator
     assert "QRS" not in before
 
 
+@pytest.mark.parametrize(
+    ("shot", "separator", "ended"),
+    [
+        ("Input: {input}\nOutput: {output}", "\n\n", " XYZ\n\nInput:"),
+        ("{input} => {output};", "\n", " XYZ;\n"),
+        ("{input}: {output}", " ; ", " XYZ ; "),
+        ("Q: {input}\nA:\n{output}", "\n", "\nXYZ\nQ:"),
+    ],
+)
+def test_an_ended_answer_holds_all_of_what_stops_it(shot: str, separator: str, ended: str) -> None:
+    template = PlainTemplate(shot, separator=separator)
+    assert template.ended("XYZ") == ended
+    before, stop, _ = ended.partition(template.stops[0])
+    assert (before.strip(), stop) == ("XYZ", template.stops[0])
+
+
 # ---------------------------------------------------------------------------------- chat
 
 
@@ -315,7 +331,7 @@ def chat(messages: Sequence[Message]) -> str:
 def test_chat_template_finds_the_ending_that_the_format_writes() -> None:
     template = chat_template(chat, "Be brief.")
     assert template.ending == "</turn>"
-    assert template.answer("label") == "label</turn>"
+    assert template.answer("label") == template.ended("label") == "label</turn>"
     assert template.stops == ("</turn>",)
 
 

@@ -92,6 +92,11 @@ def test_what_no_training_changes_is_not_written_again_for_another_limit(task, m
     assert set(task.folder.glob("texts-lora-*")) > before
 
 
+def test_trainings_learn_where_a_text_ends(task):
+    stop = task.engine.template.stops[0]
+    assert all(stop in answer for _, answer in task.pairs)
+
+
 def test_an_evaluation_knows_texts_from_labels(task):
     (own,) = evaluate([task], ["lora"], seeds=1).sets
     assert own.kind == "generate"

@@ -124,10 +124,14 @@ class Task:
         return self.pairs_of(self.pool)
 
     def pairs_of(self, examples: Sequence[Example]) -> list[tuple[Parts, str]]:
-        """Return examples as prompts without demonstrations, and their answers."""
-        answer = self.engine.template.answer
-        render = self.engine.template.render
-        return [(render(e.input, []), answer(e.output)) for e in examples]
+        """Return examples as prompts without demonstrations, and their answers.
+
+        Answers that are written go up to the end of what stops them: prompts without
+        demonstrations do not show it.
+        """
+        template = self.engine.template
+        answer = template.ended if self.engine.generates else template.answer
+        return [(template.render(e.input, []), answer(e.output)) for e in examples]
 
     @cached_property
     def identity(self) -> str:
