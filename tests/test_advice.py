@@ -38,13 +38,13 @@ def test_a_difference_that_may_be_chance_is_not_called_one():
 
 
 def test_references_that_time_ended_are_named():
-    assert silent(label_set(), "Not trained to the end")
+    cut = "Cut short by the time limit, in training or in the search for settings: "
+    assert silent(label_set(), cut)
     report = changed(label_set(), "lora", settings={"complete": False})
-    said = sentence(report, "Not trained to the end: lora was stopped by the time limit")
-    assert "may be better" in said
+    assert "lora; with more of it they may be better" in sentence(report, cut)
     report = changed(report, "full", settings={"complete": False})
     names = [m.name for m in report.methods if m.name in ("lora", "full")]
-    assert f"{names[0]} and {names[1]} were stopped" in sentence(report, "Not trained")
+    assert f"{names[0]} and {names[1]}; with" in sentence(report, cut)
 
 
 def test_the_engine_first_and_who_is_next():

@@ -181,14 +181,16 @@ def _distance(report: SetReport) -> str:
 
 
 def _cut_short(report: SetReport) -> str:
-    """Return which trainings had no time to end: a weak reference flatters the engine."""
+    """Return what had no time to end, a training or its search for settings.
+
+    A weak reference flatters the engine.
+    """
     named = [m.name for m in report.methods if m.settings.get("complete") is False]
     if not named:
         return ""
-    verb = "was" if len(named) == 1 else "were"
     return (
-        f"Not trained to the end: {listed(named)} {verb} stopped by the time limit, and may be "
-        f"better, and farther from {OURS}, with more of it."
+        f"Cut short by the time limit, in training or in the search for settings: {listed(named)}; "
+        f"with more of it they may be better, and farther from {OURS} or nearer."
     )
 
 
