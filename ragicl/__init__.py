@@ -25,18 +25,18 @@ if TYPE_CHECKING:
         StoreError,
         TaskError,
     )
-    from ragicl.estimator import ICLClassifier
     from ragicl.index import Index
+    from ragicl.integrations.sklearn import ICLClassifier
     from ragicl.policy import Policy
-    from ragicl.prompt import PlainTemplate
+    from ragicl.prompting.template import PlainTemplate
     from ragicl.records import Example, Explanation, Influence, Neighbor, Prediction, Prompt
 
 _HOMES = {
     "Engine": "ragicl.engine",
     "Policy": "ragicl.policy",
-    "ICLClassifier": "ragicl.estimator",
+    "ICLClassifier": "ragicl.integrations.sklearn",
     "Index": "ragicl.index",
-    "PlainTemplate": "ragicl.prompt",
+    "PlainTemplate": "ragicl.prompting.template",
     "Example": "ragicl.records",
     "Explanation": "ragicl.records",
     "Influence": "ragicl.records",

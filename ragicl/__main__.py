@@ -1,6 +1,6 @@
 """``python -m ragicl`` is ``ragicl``."""
 
-from ragicl.cli import main
+from ragicl.cli.main import main
 
 if __name__ == "__main__":
     main()

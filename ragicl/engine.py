@@ -14,18 +14,21 @@ from typing import Any, Self
 import numpy as np
 
 from ragicl.backends import open_lm
-from ragicl.blender import Blender, untuned
-from ragicl.calibrate import Blend
-from ragicl.composer import Composer
-from ragicl.conformal import Record, label_set
-from ragicl.decide import from_log_probs, likeliest
-from ragicl.early import ExitRule
+from ragicl.calibration.blend import Blend
+from ragicl.calibration.conformal import Record, label_set
+from ragicl.calibration.distributions import from_log_probs, likeliest
+from ragicl.calibration.exit_rule import ExitRule
 from ragicl.errors import BudgetError, TaskError
-from ragicl.explain import of_answer, of_label, taken_apart, without_each
-from ragicl.features import Told, features_of, unheard
 from ragicl.index import Index
+from ragicl.inference.blender import Blender, untuned
+from ragicl.inference.cascade import Shortcuts
+from ragicl.inference.composer import Composer
+from ragicl.inference.explain import of_answer, of_label, taken_apart, without_each
+from ragicl.inference.scorer import Scorer, check_numbers
+from ragicl.inference.tuned_settings import Tuned
 from ragicl.policy import DEFAULT, Policy
-from ragicl.prompt import Template, named_template
+from ragicl.probes.lm_features import Told, features_of, unheard
+from ragicl.prompting.template import Template, named_template
 from ragicl.protocols import LM, FloatArray
 from ragicl.records import (
     NOTHING,
@@ -37,11 +40,8 @@ from ragicl.records import (
     Prompt,
     Recall,
 )
-from ragicl.retrieve import Found, Retriever
-from ragicl.scoring import Scorer, check_blocks, check_numbers
-from ragicl.shortcuts import Shortcuts
+from ragicl.retrieval.retriever import Found, Retriever
 from ragicl.timing import Timings, shared, timed
-from ragicl.tuned import Tuned
 
 CHUNK = 16  # queries scored together, and retrieved together unless they are sorted first
 WINDOW = 256  # queries sorted by the fixed demonstrations that their prompts begin with
@@ -74,8 +74,6 @@ class Engine:
         self._blender = self._blending(blend) if self.blends else None
         if lm is None and (self._asks or self._looks):
             raise TaskError("the policy asks a language model; give one, or decide by knn")
-        if policy.attention != "exact":
-            check_blocks(template, generates=self.generates)
         self._retriever = Retriever(index, policy)
         self._shortcuts = Shortcuts(index, policy, self._retriever, lambda: self.labels)
 
@@ -505,7 +503,7 @@ class Engine:
 
     @cached_property
     def _scorer(self) -> Scorer:
-        return Scorer(self.index, self._lm(), self.template, self.policy)
+        return Scorer(self._lm(), self.template, self.policy)
 
     def _blending(self, blend: Blend) -> Blender:
         features = features_of(self.index.path, self.lm) if blend.features else None

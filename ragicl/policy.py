@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from ragicl.errors import TaskError
-from ragicl.order import ORDERINGS, Ordering
+from ragicl.prompting.ordering import ORDERINGS, Ordering
 from ragicl.records import Where
 
 Selection = Literal["nearest", "bm25", "hybrid", "mmr", "balanced", "coverage", "dpp", "random"]
@@ -15,7 +15,6 @@ Decision = Literal["blend", "lm", "knn"]
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
 TUNABLE = ("k", "select", "order", "ensemble", "voters")
 """The fields that ``ragicl tune`` chooses."""
-ATTENTIONS = ("exact", "blocks", "blocks-int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +47,6 @@ class Policy:
     :ivar clusters: sets of such examples, a query taking that of the cluster it lies in
     :ivar shortlist: choose among the labels of so many nearest examples only; where these have one
         label, no language model is asked; None chooses among all
-    :ivar attention: ``exact`` reads every demonstration in every prompt; ``blocks`` (experimental)
-        computes a demonstration's states once, among similar examples, and keeps them: faster, and
-        not always the same answer; ``blocks-int8`` keeps them in half the room
-    :ivar states_gb: with ``blocks…``, keep states on disk with the index too, at most this many GB
     :ivar select: how demonstrations are chosen: the ``nearest``; by shared words (``bm25``), or by
         both rankings (``hybrid``); near and unlike each other (``mmr``, ``dpp``); as many of each
         of the likeliest labels (``balanced``), one of each label found (``coverage``); ``random``,
@@ -81,8 +76,6 @@ class Policy:
     where: Where = ()
     order: Ordering = "nearest-last"
     truncate: bool = False
-    attention: Literal["exact", "blocks", "blocks-int8"] = "exact"
-    states_gb: float = 0.0
     sets: float | None = None
     answer: float | None = None
     scope: float | None = None
@@ -135,19 +128,6 @@ class Policy:
             (_no_share(self.sets), f"sets is {self.sets}; it must be between 0 and 1"),
             (_no_share(self.answer), f"answer is {self.answer}; it must be between 0 and 1"),
             (_no_share(self.scope), f"scope is {self.scope}; it must be between 0 and 1"),
-            (
-                self.attention not in ATTENTIONS,
-                f"attention is {self.attention!r}; use one of {', '.join(ATTENTIONS)}",
-            ),
-            (self.states_gb < 0, f"states_gb is {self.states_gb}; it must be 0 or more"),
-            (
-                self.attention != "exact" and bool(self.generate),
-                "attention blocks scores labels; write text with attention exact",
-            ),
-            (
-                self.attention != "exact" and self.fixed > 0,
-                "attention blocks keeps every demonstration's states already; leave fixed out",
-            ),
             (_no_share(self.exit), f"exit is {self.exit}; it must be between 0 and 1"),
             (
                 not votes and (self.decide == "knn" or self.exit is not None),

@@ -5,8 +5,7 @@ Arrays are numpy's; every method may be called from several threads at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
@@ -19,8 +18,6 @@ Parts = Sequence[str]
 The first piece is the one that other texts may begin with too: a backend may keep what it computed
 for it.
 """
-Groups = Callable[[str], Sequence[str]]
-"""The demonstrations that one is read among, itself included, as pieces of a prompt, in order."""
 Message = Mapping[str, str]
 """One chat turn: ``role`` (system, user, assistant) and ``content``."""
 
@@ -155,23 +152,6 @@ class Profiled(Protocol):
 
     def ceilings(self) -> tuple[float, float]:
         """Return what the machine can do at most: operations and bytes read, per second."""
-
-
-@runtime_checkable
-class Keeping(Protocol):
-    """A language model that can keep the states of demonstrations; optional."""
-
-    def with_blocks(
-        self, groups: Groups, folder: Path | None = None, room: int = 0, *, int8: bool = False
-    ) -> LM:
-        """Return this model, scoring with states of demonstrations that are computed once.
-
-        :param groups: gives each demonstration's text those that it is read among
-        :param folder: keep states there too, for other processes; None keeps them in memory
-        :param room: the most bytes of states in `folder`
-        :param int8: keep them in 8 bits
-        :raises BackendError: where this model cannot do so
-        """
 
 
 @runtime_checkable

@@ -17,6 +17,8 @@ import ragicl.backends as backends
 from ragicl import Example, Index
 from ragicl.protocols import FloatArray, Message, Parts
 
+pytest_plugins = ["tiny_models"]
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 

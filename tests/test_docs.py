@@ -10,8 +10,8 @@ import click
 import pytest
 from conftest import ROOT
 
-from ragicl.backends.packaged import SMOLLM2
-from ragicl.cli import main
+from ragicl.backends.defaults import SMOLLM2
+from ragicl.cli.main import main
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = sorted(main.commands)

@@ -40,7 +40,8 @@ def loaded_after(code: str) -> set[str]:
 )
 def test_help_loads_nothing_heavy(arguments):
     loaded = loaded_after(
-        f"from ragicl.cli import main\ntry:\n    main({arguments!r})\nexcept SystemExit:\n    pass"
+        "from ragicl.cli.main import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass"
     )
     assert not loaded & HEAVY
 
@@ -95,4 +96,4 @@ def test_checkout_folders_are_not_importable():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/"
     )
     assert done.stdout.strip() == "[True, True]"
-    assert importlib.util.find_spec("ragicl.cli")
+    assert importlib.util.find_spec("ragicl.cli.main")

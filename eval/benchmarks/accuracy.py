@@ -24,17 +24,17 @@ from common import ROOT
 
 from ragicl import Engine, Policy
 from ragicl.atomic import write_whole
-from ragicl.calibrate import SOURCES
-from ragicl.conformal import Record
-from ragicl.evaluate.measures.intervals import Resampling
-from ragicl.evaluate.measures.scores import label_scores
+from ragicl.calibration.blend import SOURCES
+from ragicl.calibration.conformal import Record
+from ragicl.evaluate.metrics.bootstrap import Resampling
+from ragicl.evaluate.metrics.label_scores import label_scores
 from ragicl.evaluate.prepare import Limits, suite_tasks
-from ragicl.evaluate.references.table import answers
+from ragicl.evaluate.references.registry import answers
 from ragicl.evaluate.results import OURS
 from ragicl.evaluate.suite import read_suite
 from ragicl.evaluate.task import Task
+from ragicl.inference.tuned_settings import Tuned
 from ragicl.tune import tune
-from ragicl.tuned import Tuned
 
 COLUMNS = ("knn-1", "knn", "probe", "random-icl", OURS, "knn-prompting", "blend")
 SCORES = {

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from ragicl.backends.hf.attention import _blocked
+from ragicl.backends.hf.scoring.attention import _blocked
 
 HEADS, KEY_HEADS, DIM = 9, 3, 64
 TURNS = 21

@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from ragicl import Engine, Policy
-from ragicl.backends.hf.generate import until_stop
+from ragicl.backends.hf.generation.streaming import until_stop
 from ragicl.backends.hf.lm import HFLM
 
 SETS = ("meqsum", "advising_sql")

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ragicl.data import DataFile
-from ragicl.pooling import Columns
+from ragicl.calibration.pooling import Columns
+from ragicl.data.examples import DataFile
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("RAGICL_DATA", ROOT.parent / "shared" / "data"))

@@ -20,7 +20,7 @@ from common import DATA, read_rows
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from ragicl.backends.packaged import MINILM
+from ragicl.backends.defaults import MINILM
 from ragicl.protocols import FloatArray
 
 ROUNDS = 3

@@ -18,15 +18,15 @@ import numpy as np
 from common import columns, drawn
 
 from ragicl.backends import open_encoder
-from ragicl.backends.hf.body import shallow
-from ragicl.backends.hf.hidden import last_states, mean_states
+from ragicl.backends.hf.hidden_states import last_states, mean_states
+from ragicl.backends.hf.layers import shallow
 from ragicl.backends.hf.lm import HFLM, open_smollm2
-from ragicl.calibrate import Evidence, fit_blend, mean_surprise
-from ragicl.classifier import VectorClassifier, fit_classifier
-from ragicl.pooling import Columns, Doubles
-from ragicl.prompt import plain_template
+from ragicl.calibration.blend import Evidence, fit_blend, mean_surprise
+from ragicl.calibration.pooling import Columns, Doubles
+from ragicl.probes.ensemble import VectorClassifier, fit_classifier
+from ragicl.probes.scaling import Scaling
+from ragicl.prompting.template import plain_template
 from ragicl.protocols import FloatArray
-from ragicl.scaling import Scaling
 
 DEPTHS = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 States = Callable[[Sequence[str]], FloatArray]

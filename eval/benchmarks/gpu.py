@@ -24,12 +24,12 @@ import torch
 from torch.nn.functional import normalize
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
-from ragicl.backends.hf.ceilings import matrix_ceiling
 from ragicl.backends.hf.lm import open_smollm2
-from ragicl.backends.hf.packed import enable_packing
-from ragicl.backends.hf.scoring import Job, score_jobs
-from ragicl.backends.hf.trie import build_trie
-from ragicl.index.exact import Product
+from ragicl.backends.hf.roofline import matrix_ceiling
+from ragicl.backends.hf.scoring.packed_scoring import Job, score_jobs
+from ragicl.backends.hf.scoring.packing import enable_packing
+from ragicl.backends.hf.scoring.trie import build_trie
+from ragicl.index.vectors.torch_gpu import Product
 from ragicl.protocols import FloatArray
 
 LARGE = {

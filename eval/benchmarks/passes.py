@@ -15,13 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from ragicl import Engine, Policy
-from ragicl.backends.hf import tuning
-from ragicl.evaluate.kept import Answers
-from ragicl.evaluate.measures.distances import total_variation
-from ragicl.evaluate.measures.intervals import Resampling
-from ragicl.evaluate.measures.scores import label_scores
+from ragicl.backends.hf.training import trainer
+from ragicl.evaluate.answer_cache import Answers
+from ragicl.evaluate.metrics.bootstrap import Resampling
+from ragicl.evaluate.metrics.distances import total_variation
+from ragicl.evaluate.metrics.label_scores import label_scores
 from ragicl.evaluate.prepare import Limits, suite_tasks
-from ragicl.evaluate.references.table import answers
+from ragicl.evaluate.references.registry import answers
 from ragicl.evaluate.suite import read_suite
 from ragicl.evaluate.task import Task
 
@@ -54,7 +54,7 @@ def main() -> None:
         if first is not None:
             _share(first.folder, own.folder, options.reference)
         first = first or own
-        tuning.FEWEST = fewest
+        trainer.FEWEST = fewest
         found = [answers(own, options.reference, seed) for seed in (0, 1)]
         print(f"| {fewest} | {_row(task, found)} |", flush=True)
 

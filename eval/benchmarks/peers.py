@@ -23,8 +23,8 @@ from peers_run import Limits, Results, run, starter
 from peers_setup import SCORERS
 
 from ragicl import Engine, Policy
-from ragicl.backends.hf.load import unpacked_copy
-from ragicl.backends.packaged import SMOLLM2
+from ragicl.backends.defaults import SMOLLM2
+from ragicl.backends.hf.loading import unpacked_copy
 
 QUERIES = 40
 SETS = {

@@ -18,10 +18,10 @@ import numpy as np
 from common import columns, drawn
 
 from ragicl.backends import open_encoder
-from ragicl.calibrate import mean_surprise
-from ragicl.classifier import fit_classifier
-from ragicl.conformal import Record
-from ragicl.pooling import Columns, Doubles, softmax
+from ragicl.calibration.blend import mean_surprise
+from ragicl.calibration.conformal import Record
+from ragicl.calibration.pooling import Columns, Doubles, softmax
+from ragicl.probes.ensemble import fit_classifier
 from ragicl.protocols import Encoder, FloatArray
 
 SETS = "trec6,sst2,subj,unfair_tos_type,banking77,clinc150"

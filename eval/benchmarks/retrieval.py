@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ragicl.data import DataFile
+from ragicl.data.examples import DataFile
 from ragicl.index import Index
 from ragicl.index.build import survey
 from ragicl.protocols import FloatArray

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from ragicl import Engine, Policy
 from ragicl.backends.hf.lm import HFLM
-from ragicl.backends.hf.routes import ONE_PROMPT, PACKED, UNPACKED
-from ragicl.backends.hf.scoring import Job as Scored
-from ragicl.backends.hf.scoring import score_jobs
-from ragicl.backends.hf.trie import build_trie
+from ragicl.backends.hf.scoring.packed_scoring import Job as Scored
+from ragicl.backends.hf.scoring.packed_scoring import score_jobs
+from ragicl.backends.hf.scoring.routes import ONE_PROMPT, PACKED, UNPACKED
+from ragicl.backends.hf.scoring.trie import build_trie
 
 Job = tuple[list[int], Sequence[Sequence[int]]]
 DEMONSTRATIONS = 64  # more than the budget holds

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from ragicl import Engine, Policy
-from ragicl.evaluate.measures.distances import total_variation
-from ragicl.evaluate.measures.intervals import Resampling
+from ragicl.evaluate.metrics.bootstrap import Resampling
+from ragicl.evaluate.metrics.distances import total_variation
 from ragicl.evaluate.prepare import Limits, suite_tasks
-from ragicl.evaluate.references.table import answers
-from ragicl.evaluate.references.tuned import model_of, reference_of
+from ragicl.evaluate.references.fine_tuned import model_of, reference_of
+from ragicl.evaluate.references.registry import answers
 from ragicl.evaluate.results import OURS
 from ragicl.evaluate.suite import read_suite
 

@@ -16,11 +16,11 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from ragicl import Index, Policy
-from ragicl.blender import Blender, untuned
-from ragicl.data import DataFile
+from ragicl.data.examples import DataFile
 from ragicl.evaluate.suite import SetSpec, pool_of
 from ragicl.index.build import build, survey
-from ragicl.retrieve import Retriever
+from ragicl.inference.blender import Blender, untuned
+from ragicl.retrieval.retriever import Retriever
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ from ragicl.errors import BackendError
 from ragicl.protocols import LM, Encoder
 
 ENCODERS = {
-    "minilm": "ragicl.backends.st:open_minilm",
-    "minilm-bf16": "ragicl.backends.st:open_minilm_bf16",
-    "st:NAME": "ragicl.backends.st:open_st",
-    "st-bf16:NAME": "ragicl.backends.st:open_st_bf16",
+    "minilm": "ragicl.backends.sentence_transformers:open_minilm",
+    "minilm-bf16": "ragicl.backends.sentence_transformers:open_minilm_bf16",
+    "st:NAME": "ragicl.backends.sentence_transformers:open_st",
+    "st-bf16:NAME": "ragicl.backends.sentence_transformers:open_st_bf16",
 }
 LMS = {
     "smollm2": "ragicl.backends.hf.lm:open_smollm2",

@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ragicl.evaluate.measures.distances import total_variation
-    from ragicl.evaluate.report.files import write_report
-    from ragicl.evaluate.report.saved import load_report
+    from ragicl.evaluate.metrics.distances import total_variation
+    from ragicl.evaluate.report.serialize import load_report
+    from ragicl.evaluate.report.write import write_report
     from ragicl.evaluate.results import Report, SetReport
     from ragicl.evaluate.run import evaluate
     from ragicl.evaluate.task import Reference, Task
@@ -22,9 +22,9 @@ _HOMES = {
     "SetReport": "ragicl.evaluate.results",
     "Task": "ragicl.evaluate.task",
     "evaluate": "ragicl.evaluate.run",
-    "load_report": "ragicl.evaluate.report.saved",
-    "total_variation": "ragicl.evaluate.measures.distances",
-    "write_report": "ragicl.evaluate.report.files",
+    "load_report": "ragicl.evaluate.report.serialize",
+    "total_variation": "ragicl.evaluate.metrics.distances",
+    "write_report": "ragicl.evaluate.report.write",
 }
 
 __all__ = [

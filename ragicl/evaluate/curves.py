@@ -10,11 +10,11 @@ import numpy as np
 
 from ragicl.engine import Engine
 from ragicl.errors import RagiclError, TaskError
-from ragicl.evaluate.kept import answers_of
-from ragicl.evaluate.measures.distances import total_variation
-from ragicl.evaluate.measures.fit import fit_power_law
-from ragicl.evaluate.measures.intervals import Resampling
-from ragicl.evaluate.measures.scores import correct
+from ragicl.evaluate.answer_cache import answers_of
+from ragicl.evaluate.metrics.bootstrap import Resampling
+from ragicl.evaluate.metrics.distances import total_variation
+from ragicl.evaluate.metrics.label_scores import correct
+from ragicl.evaluate.metrics.power_law import fit_power_law
 from ragicl.evaluate.references.baselines import answering
 from ragicl.evaluate.results import Curve, Point, PowerLaw
 from ragicl.evaluate.task import Task, digest

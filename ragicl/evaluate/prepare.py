@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ragicl.data import DataFile
+from ragicl.data.examples import DataFile
 from ragicl.engine import Engine
 from ragicl.errors import DataError, TaskError, first_line
 from ragicl.evaluate.suite import SetSpec, Suite, pool_of, rows_of

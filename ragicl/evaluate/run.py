@@ -12,12 +12,12 @@ from pathlib import Path
 
 from ragicl.errors import TaskError
 from ragicl.evaluate.curves import OVER
-from ragicl.evaluate.references.table import check, chosen
-from ragicl.evaluate.report.advice import advise
+from ragicl.evaluate.label_study import study_labels
+from ragicl.evaluate.references.registry import check, chosen
+from ragicl.evaluate.report.recommendation import advise
 from ragicl.evaluate.results import Report, SetReport
-from ragicl.evaluate.study import study_labels
 from ragicl.evaluate.task import Task
-from ragicl.evaluate.written import study_texts
+from ragicl.evaluate.text_study import study_texts
 
 PACKAGES = ("ragicl", "torch", "transformers", "peft", "sentence-transformers", "faiss-cpu",
             "scikit-learn")  # fmt: skip
@@ -74,7 +74,7 @@ def _versions() -> dict[str, str]:
 
 
 def _machine() -> str:
-    from ragicl.backends.hf.load import accelerator
+    from ragicl.backends.hf.loading import accelerator
 
     return f"{_processor()}, {os.cpu_count()} cores, {accelerator() or 'no GPU'}"
 

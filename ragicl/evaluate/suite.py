@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ragicl.atomic import write_whole
-from ragicl.data import DataFile
+from ragicl.data.examples import DataFile
 from ragicl.errors import DataError, TaskError
 from ragicl.evaluate.task import digest
 from ragicl.records import NOTHING, Example, Query

@@ -14,7 +14,7 @@ import numpy as np
 
 from ragicl.engine import Engine
 from ragicl.errors import TaskError
-from ragicl.evaluate.measures.scores import Ints
+from ragicl.evaluate.metrics.label_scores import Ints
 from ragicl.protocols import LM, FloatArray, Parts
 from ragicl.records import NOTHING, Example, Kind, Query, holds
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from ragicl.data import DataFile
+from ragicl.data.examples import DataFile
 from ragicl.errors import DataError, RagiclError, StoreError
-from ragicl.index.identity import content_id
+from ragicl.index.ids import content_id
 from ragicl.index.index import Index
 from ragicl.index.manifest import NAME as MANIFEST
 from ragicl.records import Example, Kind

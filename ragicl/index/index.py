@@ -15,19 +15,19 @@ import numpy as np
 from filelock import FileLock
 
 from ragicl.backends import open_encoder
-from ragicl.data import check_examples
+from ragicl.data.examples import check_examples
 from ragicl.errors import BackendError, ExampleError, StoreError
-from ragicl.index.derive import advance, built, nearest
-from ragicl.index.identity import content_id, same_content
-from ragicl.index.ivf import Tuning
+from ragicl.index.filters import Matching
+from ragicl.index.ids import content_id, same_content
 from ragicl.index.lock import LOCK, locked, made
 from ragicl.index.manifest import NAME as MANIFEST
 from ragicl.index.manifest import EncoderRecord, Manifest, read_manifest, write_manifest
-from ragicl.index.matching import Matching
-from ragicl.index.store import NAME as STORE
-from ragicl.index.store import Rows, Store
-from ragicl.index.vectors import NAME as VECTORS
-from ragicl.index.vectors import Vectors, saved_footer
+from ragicl.index.store.sqlite import NAME as STORE
+from ragicl.index.store.sqlite import Rows, Store
+from ragicl.index.vectors.faiss_index import NAME as VECTORS
+from ragicl.index.vectors.faiss_index import Vectors, saved_footer
+from ragicl.index.vectors.ivf import Tuning
+from ragicl.index.vectors.sync import advance, built, nearest
 from ragicl.protocols import Encoder, FloatArray
 from ragicl.records import Example, Kind, Neighbor, Where
 

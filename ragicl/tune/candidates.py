@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, replace
 
 from ragicl.engine import Engine
 from ragicl.errors import BackendError, TaskError
-from ragicl.order import Ordering
 from ragicl.policy import Selection
-from ragicl.prompt import named_template
+from ragicl.prompting.ordering import Ordering
+from ragicl.prompting.template import named_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Candidate:
 def possible(candidates: Sequence[Candidate], engine: Engine) -> list[Candidate]:
     """Return the candidates that an engine's model and policy allow.
 
-    Not every model has a chat format, and attention over blocks cannot read one.
+    Not every model has a chat format.
 
     :raises BackendError: where the model allows none
     :raises TaskError: where the policy allows none

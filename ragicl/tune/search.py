@@ -9,19 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from ragicl.blender import Blender
-from ragicl.calibrate import Blend, Evidence, fit_blend, surprises
-from ragicl.conformal import Record
-from ragicl.decide import from_votes
+from ragicl.calibration.blend import Blend, Evidence, fit_blend, surprises
+from ragicl.calibration.conformal import Record
+from ragicl.calibration.distributions import from_votes
+from ragicl.calibration.pooling import Columns, Doubles
 from ragicl.engine import CHUNK, Engine
 from ragicl.errors import TaskError
-from ragicl.features import features_of
-from ragicl.pooling import Columns, Doubles
+from ragicl.inference.blender import Blender
+from ragicl.inference.tuned_settings import Tuned
+from ragicl.probes.lm_features import features_of
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Prediction
-from ragicl.retrieve import Found, Retriever
+from ragicl.retrieval.retriever import Found, Retriever
 from ragicl.tune.candidates import CANDIDATES, Candidate, possible
-from ragicl.tune.finish import (
+from ragicl.tune.fit import (
     best_way,
     content_free,
     figures,
@@ -31,8 +32,7 @@ from ragicl.tune.finish import (
     sources,
     usual,
 )
-from ragicl.tune.kept import Kept
-from ragicl.tuned import Tuned
+from ragicl.tune.logprob_cache import Kept
 
 FIRST = 24  # examples that every candidate is tried on
 MOST = 1000  # examples that the last one is tried on

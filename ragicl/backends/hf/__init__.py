@@ -1,4 +1,4 @@
-"""Hugging Face models; with ``ragicl.backends.st`` the only home of torch and transformers."""
+"""Hugging Face causal language models: loaded, counted, scored, generated from, fine-tuned."""
 
 import os
 

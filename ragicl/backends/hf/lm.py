@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, Sequence
 from copy import copy
 from functools import cached_property, lru_cache
 from math import inf
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -14,30 +13,28 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from ragicl.backends.hf.block_store import Block, BlockFolder, BlockStore, Kept, SmallBlock
-from ragicl.backends.hf.blocks import Blocks, Source, identity_of
-from ragicl.backends.hf.body import shallow
-from ragicl.backends.hf.ceilings import matrix_ceiling, memory_ceiling
-from ragicl.backends.hf.generate import stream
-from ragicl.backends.hf.hidden import last_states, mean_states
-from ragicl.backends.hf.load import (
+from ragicl.backends.defaults import SMOLLM2
+from ragicl.backends.hf.generation.batched import write
+from ragicl.backends.hf.generation.streaming import stream
+from ragicl.backends.hf.hidden_states import last_states, mean_states
+from ragicl.backends.hf.layers import shallow
+from ragicl.backends.hf.loading import (
     choose_dtype,
     load_config,
     load_model,
     load_tokenizer,
     unpacked_copy,
 )
-from ragicl.backends.hf.packed import States, enable_packing
-from ragicl.backends.hf.prefixes import BYTES as PREFIX_BYTES
-from ragicl.backends.hf.prefixes import Prefixes
-from ragicl.backends.hf.routes import ONE_PROMPT, PACKED, choose_route
-from ragicl.backends.hf.scoring import Job, read_states, score_jobs
-from ragicl.backends.hf.tokens import Split, Tokens
-from ragicl.backends.hf.trie import Trie, build_trie
-from ragicl.backends.hf.write import write
-from ragicl.backends.packaged import SMOLLM2
+from ragicl.backends.hf.roofline import matrix_ceiling, memory_ceiling
+from ragicl.backends.hf.scoring.packed_scoring import Job, read_states, score_jobs
+from ragicl.backends.hf.scoring.packing import States, enable_packing
+from ragicl.backends.hf.scoring.prefix_cache import BYTES as PREFIX_BYTES
+from ragicl.backends.hf.scoring.prefix_cache import Prefixes
+from ragicl.backends.hf.scoring.routes import ONE_PROMPT, PACKED, choose_route
+from ragicl.backends.hf.scoring.trie import Trie, build_trie
+from ragicl.backends.hf.tokenization import Split, Tokens
 from ragicl.errors import BackendError, BudgetError, first_line
-from ragicl.protocols import FloatArray, Groups, Message, Parts, Writing
+from ragicl.protocols import FloatArray, Message, Parts, Writing
 
 BATCH_TOKENS = 4096  # tokens read in one pass, prompts and answers together
 BATCH_LOGITS = 2**26  # logits held at once: 128 MB in bf16
@@ -90,8 +87,6 @@ class HFLM:
         self._tokenizer = load_tokenizer(name)
         self.tokens = Tokens(self._tokenizer)
         self._prefixes = Prefixes(prefix_bytes)
-        self._blocks: Blocks | None = None
-        self._groups: Groups = lambda text: (text,)
         self._soft: States | None = None
         self._batch_tokens = batch_tokens
         self._loading = Lock()
@@ -115,7 +110,7 @@ class HFLM:
         return self._route == PACKED
 
     def route(self) -> str:
-        """Return how answers are scored: see :mod:`ragicl.backends.hf.routes`."""
+        """Return how answers are scored: see :mod:`ragicl.backends.hf.scoring.routes`."""
         return self._route
 
     @property
@@ -148,36 +143,10 @@ class HFLM:
         with self._scoring, torch.inference_mode():
             if self.packed:
                 tries = [_trie(s.answers, some) for s, some in zip(splits, chosen, strict=True)]
-                limit = inf if floor is None else floor
-                if self._blocks is None:
-                    self._score_packed(splits, tries, limit, scores)
-                else:
-                    sources = [self._sources(*pair) for pair in zip(prompts, splits, strict=True)]
-                    self._score_blocks(self._blocks, splits, sources, tries, limit, scores)
+                self._score_packed(splits, tries, inf if floor is None else floor, scores)
             else:
                 self._score_alone(splits, chosen, scores)
         return scores
-
-    def with_blocks(
-        self, groups: Groups, folder: Path | None = None, room: int = 0, *, int8: bool = False
-    ) -> HFLM:
-        """Return this model, scoring with demonstrations' states that are kept.
-
-        :raises BackendError: where this model cannot do so
-        """
-        model = self.model()
-        if not self.packed:
-            raise BackendError(
-                f"{self.spec} cannot attend to kept states; models of the Llama kind can, others "
-                f"use --attention exact"
-            )
-        form: type[Kept] = SmallBlock if int8 else Block
-        identity = identity_of(model) + form.__name__
-        disk = None if folder is None else BlockFolder(folder, identity, room)
-        other = copy(self)
-        other.description += ", blocks-int8" if int8 else ", blocks"
-        other._blocks, other._groups = Blocks(model, BlockStore(folder=disk, form=form)), groups
-        return other
 
     def variant(self, model: PreTrainedModel, what: str, soft: States | None = None) -> HFLM:
         """Return this one with other weights of the same kind, or a soft prompt before each text.
@@ -292,37 +261,6 @@ class HFLM:
             known = {ids: self._states(ids) for ids in {beginnings[i] for i in batch} if ids}
             jobs = [self._job(splits[i].ids, tries[i], known.get(beginnings[i])) for i in batch]
             scores[batch] = score_jobs(self.model(), jobs, floor)
-
-    def _score_blocks(
-        self,
-        blocks: Blocks,
-        splits: Sequence[Split],
-        sources: Sequence[Sequence[Source]],
-        tries: Sequence[Trie],
-        floor: float,
-        scores: FloatArray,
-    ) -> None:
-        # The query is read, and little else.
-        kept = [tuple(split.ids[: -len(own[-1][-1])])
-                for split, own in zip(splits, sources, strict=True)]  # fmt: skip
-        for batch in self._batches(splits, kept, tries):
-            scores[batch] = blocks.score(
-                [sources[i] for i in batch], [tries[i] for i in batch], floor
-            )
-
-    def _sources(self, parts: Parts, split: Split) -> list[Source]:
-        """Return the pieces of a prompt, demonstrations after the others of their groups."""
-        pieces = [tuple(piece) for piece in self.tokens.pieces(parts)]
-        before = sum(map(len, pieces[:-1]))
-        if len(pieces) < len(parts) or len(split.ids) <= before:
-            return [(tuple(split.ids),)]
-        head, *shots = pieces[:-1] or [()]
-        sources: list[Source] = [(head,)] if head else []
-        for text, shot in zip(parts[1:-1], shots, strict=True):
-            group = list(self._groups(text))
-            others = group[: group.index(text)] if text in group else []
-            sources.append((head, *(tuple(self.tokens.plain(other)) for other in others), shot))
-        return [*sources, (tuple(split.ids[before:]),)]
 
     def _score_alone(
         self,

@@ -9,18 +9,18 @@ from functools import partial
 
 import numpy as np
 
-from ragicl.blender import untuned
-from ragicl.calibrate import SOURCES
-from ragicl.decide import from_votes
+from ragicl.calibration.blend import SOURCES
+from ragicl.calibration.distributions import from_votes
 from ragicl.engine import Engine, tuned_for
 from ragicl.errors import TaskError
-from ragicl.evaluate.kept import kept_rows
-from ragicl.evaluate.measures.scores import LEAST, Ints, surprise
+from ragicl.evaluate.answer_cache import kept_rows
+from ragicl.evaluate.metrics.label_scores import LEAST, Ints, surprise
 from ragicl.evaluate.task import Reference, Task, digest
-from ragicl.prompt import named_template
+from ragicl.inference.blender import untuned
+from ragicl.prompting.template import named_template
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Neighbor, Prediction
-from ragicl.select import nearest
+from ragicl.retrieval import nearest
 
 VOTERS = (1, 3, 5, 9, 15, 25)  # numbers of neighbours tried
 LEFT_OUT = 2000  # pool examples tried, each left out, to choose among settings
@@ -128,7 +128,7 @@ def knn_prompting(task: Task, seed: int) -> Reference:
 
     :raises TaskError: where the pool has too few examples
     """
-    from ragicl.backends.hf.reference import answer_log_probs
+    from ragicl.backends.hf.training.api import answer_log_probs
 
     order = np.random.default_rng(seed).permutation(len(task.pool))
     chosen = _one_of_each(task, order.tolist())[: max(1, task.engine.policy.k)]

@@ -16,8 +16,8 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ragicl.evaluate.kept import kept_rows
-from ragicl.evaluate.measures.scores import Ints, surprise
+from ragicl.evaluate.answer_cache import kept_rows
+from ragicl.evaluate.metrics.label_scores import Ints, surprise
 from ragicl.evaluate.task import Reference, Task, digest
 from ragicl.protocols import FloatArray
 
@@ -35,7 +35,7 @@ def probe(task: Task, seed: int) -> Reference:
 
 def head(task: Task, seed: int) -> Reference:
     """Fit a new head on the frozen language model's last hidden state of each prompt."""
-    from ragicl.backends.hf.reference import hidden
+    from ragicl.backends.hf.training.api import hidden
 
     def features(texts: Sequence[str]) -> FloatArray:
         return hidden(task.lm, [task.bare(text) for text in texts])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ragicl.evaluate.report.advice import best_of
 from ragicl.evaluate.report.blocks import (
     Block,
     Command,
@@ -17,23 +16,7 @@ from ragicl.evaluate.report.blocks import (
     Section,
     Text,
 )
-from ragicl.evaluate.report.explained import FIGURES, METHODS
-from ragicl.evaluate.report.plots import (
-    calibrated,
-    plot_curves,
-    plot_distances,
-    plot_reliability,
-    plot_scores,
-)
-from ragicl.evaluate.report.tables import (
-    clean_table,
-    curve_table,
-    distances_table,
-    methods_table,
-    overview_table,
-    settings_table,
-)
-from ragicl.evaluate.report.wording import (
+from ragicl.evaluate.report.format import (
     OVER,
     headline,
     listed,
@@ -41,6 +24,23 @@ from ragicl.evaluate.report.wording import (
     number,
     settings,
     with_span,
+)
+from ragicl.evaluate.report.glossary import FIGURES, METHODS
+from ragicl.evaluate.report.plots import (
+    calibrated,
+    plot_curves,
+    plot_distances,
+    plot_reliability,
+    plot_scores,
+)
+from ragicl.evaluate.report.recommendation import best_of
+from ragicl.evaluate.report.tables import (
+    clean_table,
+    curve_table,
+    distances_table,
+    methods_table,
+    overview_table,
+    settings_table,
 )
 from ragicl.evaluate.results import OURS, Curve, Item, Report, SetReport
 from ragicl.records import Kind

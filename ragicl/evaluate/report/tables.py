@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ragicl.evaluate.report.advice import best_of
 from ragicl.evaluate.report.blocks import Cell, Table
-from ragicl.evaluate.report.wording import (
+from ragicl.evaluate.report.format import (
     ABSENT,
     OVER,
     duration,
@@ -19,6 +18,7 @@ from ragicl.evaluate.report.wording import (
     span,
     storage,
 )
+from ragicl.evaluate.report.recommendation import best_of
 from ragicl.evaluate.results import (
     OURS,
     Curve,

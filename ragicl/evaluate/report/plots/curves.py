@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from ragicl.evaluate.report.plots.canvas import canvas, heading, look, styled, svg, upright
-from ragicl.evaluate.report.wording import OVER, headline, measure
+from ragicl.evaluate.report.format import OVER, headline, measure
+from ragicl.evaluate.report.plots.style import canvas, heading, look, styled, svg, upright
 from ragicl.evaluate.results import OURS, Curve, Interval, PowerLaw, SetReport
 
 _LINE = 0.2  # inches that a line of a legend takes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 
-from ragicl.evaluate.report.plots.canvas import PALE, canvas, heading, look, lying, styled, svg
-from ragicl.evaluate.report.wording import number
+from ragicl.evaluate.report.format import number
+from ragicl.evaluate.report.plots.style import PALE, canvas, heading, look, lying, styled, svg
 from ragicl.evaluate.results import OURS, Distance, SetReport
 
 

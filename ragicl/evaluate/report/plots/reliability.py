@@ -6,7 +6,9 @@ import math
 
 from matplotlib.axes import Axes
 
-from ragicl.evaluate.report.plots.canvas import (
+from ragicl.evaluate.report.format import headline, number
+from ragicl.evaluate.report.plots.label_layout import along
+from ragicl.evaluate.report.plots.style import (
     PALE,
     arrange,
     canvas,
@@ -16,8 +18,6 @@ from ragicl.evaluate.report.plots.canvas import (
     styled,
     svg,
 )
-from ragicl.evaluate.report.plots.placing import along
-from ragicl.evaluate.report.wording import headline, number
 from ragicl.evaluate.results import OURS, LabelScores, Method, SetReport
 
 OTHERS = 3  # diagrams beside the engine's

@@ -9,7 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ragicl.evaluate.report.plots.canvas import (
+from ragicl.evaluate.report.format import capital, duration, headline, measure, number, storage
+from ragicl.evaluate.report.plots.label_layout import Point, along
+from ragicl.evaluate.report.plots.style import (
     PALE,
     arrange,
     canvas,
@@ -19,8 +21,6 @@ from ragicl.evaluate.report.plots.canvas import (
     svg,
     upright,
 )
-from ragicl.evaluate.report.plots.placing import Point, along
-from ragicl.evaluate.report.wording import capital, duration, headline, measure, number, storage
 from ragicl.evaluate.results import OURS, Method, SetReport
 
 MAJORITY = "majority"

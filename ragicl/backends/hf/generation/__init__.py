@@ -1,0 +1,1 @@
+"""Text written by a Hugging Face model, one answer or many at once."""

@@ -1,0 +1,104 @@
+"""Log-probabilities of all answers to several prompts, in few passes.
+
+One pass reads the prompts, the next ones the tries of their answers. With a floor, branches that
+cannot matter are left out; what is read is scored the same, so the best answer is the exact one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ragicl.backends.hf.scoring.packing import Piece, Reading, States, spans_of
+from ragicl.backends.hf.scoring.trie import ROOT, Trie
+from ragicl.backends.hf.scoring.trie_search import Walk
+
+LOGIT_ROWS = 64  # rows turned to float32 at once: a vocabulary of 256k stays under 70 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A prompt with its answers.
+
+    :ivar ids: the whole prompt
+    :ivar known: states of the prompt's beginning, where they were kept
+    """
+
+    ids: Sequence[int]
+    trie: Trie
+    known: States | None = None
+
+
+def score_jobs(model: PreTrainedModel, jobs: Sequence[Job], floor: float) -> list[list[float]]:
+    """Return log P(answer | prompt) for each prompt and each answer of its trie.
+
+    An answer that is more than `floor` nats less likely than its prompt's best may get an upper
+    bound instead, itself more than `floor` below the best.
+    """
+    reading, beginnings = _begin(model, jobs)
+    prompts = [
+        Piece(job.ids[done:], range(done, len(job.ids)), past)
+        for job, (done, past) in zip(jobs, beginnings, strict=True)
+    ]
+    return score_pieces(reading, prompts, [job.trie for job in jobs], floor)
+
+
+def score_pieces(
+    reading: Reading, prompts: Sequence[Piece], tries: Sequence[Trie], floor: float
+) -> list[list[float]]:
+    """Return log P(answer | prompt) as :func:`score_jobs` does, for prompts laid out by others.
+
+    :param prompts: the rest of each prompt, its last token last, on top of what was read before
+    """
+    logits, spans = reading.read(prompts, last=True)
+    walks = [
+        Walk(trie, prompt.positions[-1] + 1) for trie, prompt in zip(tries, prompts, strict=True)
+    ]
+    pasts = {
+        walk: (*prompt.past, span) for walk, prompt, span in zip(walks, prompts, spans, strict=True)
+    }
+    _take(logits, [(walk, ROOT) for walk in walks])
+    while chosen := [(walk, nodes) for walk in walks if (nodes := walk.wanted(floor))]:
+        logits, spans = reading.read([walk.piece(nodes, pasts[walk]) for walk, nodes in chosen])
+        _take(logits, [(walk, node) for walk, nodes in chosen for node in nodes])
+        for (walk, _), span in zip(chosen, spans, strict=True):
+            pasts[walk] += (span,)
+    return [walk.scores for walk in walks]
+
+
+def read_states(model: PreTrainedModel, ids: Sequence[int], start: int = 0) -> States:
+    """Read a text by itself, its first token at position `start`, and return its states."""
+    reading = Reading(model)
+    reading.read([Piece(ids, range(start, start + len(ids)))], last=True)
+    return reading.states()
+
+
+def _begin(
+    model: PreTrainedModel, jobs: Sequence[Job]
+) -> tuple[Reading, list[tuple[int, tuple[slice, ...]]]]:
+    """Lay out what is known; return, for each job, how many tokens of it, and where they lie."""
+    known = list({id(job.known): job.known for job in jobs if job.known is not None}.values())
+    spans = spans_of([states.length for states in known])
+    places = {id(states): span for states, span in zip(known, spans, strict=True)}
+    return Reading(model, known), [
+        (0, ()) if job.known is None else (job.known.length, (places[id(job.known)],))
+        for job in jobs
+    ]
+
+
+def _take(logits: Tensor, pairs: Sequence[tuple[Walk, int]]) -> None:
+    """Give each walk the log-probabilities after the node that its row of logits belongs to."""
+    normalisers = torch.cat(
+        [rows.float().logsumexp(dim=-1) for rows in torch.split(logits, LOGIT_ROWS)]
+    )
+    tokens = [walk.interest(node) for walk, node in pairs]
+    rows = torch.tensor([row for row, some in enumerate(tokens) for _ in some])
+    columns = torch.tensor([token for some in tokens for token in some])
+    rows, columns = rows.to(logits.device), columns.to(logits.device)
+    log_probs = (logits[rows, columns].float() - normalisers[rows]).tolist()
+    for (walk, node), span in zip(pairs, spans_of(list(map(len, tokens))), strict=True):
+        walk.take(node, log_probs[span])

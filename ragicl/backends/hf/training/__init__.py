@@ -1,0 +1,1 @@
+"""Fine-tuning of the references that an evaluation compares with."""

@@ -1,0 +1,216 @@
+"""Commands that measure."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ragicl.cli.options import (
+    column_options,
+    command_line,
+    data_file,
+    decide_option,
+    engine_options,
+    listed_names,
+    open_engine,
+)
+from ragicl.cli.render import steps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ragicl.engine import Engine
+    from ragicl.evaluate.results import Report
+
+
+@click.command("evaluate")
+@click.argument("target", type=click.Path(path_type=Path), metavar="INDEX|SUITE.toml")
+@click.option("--test", help="Rows with their right outputs, as for predict --file.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the report.")
+@click.option(
+    "--reference",
+    "references",
+    help="References to train or measure, separated by commas.  [a suite's own, or probe and lora]",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(1),
+    help="Test rows to draw at random.  [all, or the suite's]",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Of references with randomness.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Limit of each training; says so where it ended one.",
+)
+@click.option("--curves", help="Also measure against pool, k, budget, separated by commas.")
+@click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    help="Other labelled files, for two-stage and multi-task; repeatable.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=".",
+    show_default=True,
+    help="Folder that a suite's files are in.",
+)
+@click.option(
+    "--only",
+    help="Sets of a suite to measure, separated by commas; the report is of these alone.  [all]",
+)
+@engine_options
+@column_options
+def evaluate_command(
+    target: Path,
+    test: str | None,
+    out: Path,
+    references: str | None,
+    rows: int | None,
+    seeds: int,
+    minutes: float | None,
+    curves: str | None,
+    tasks: tuple[str, ...],
+    data: Path,
+    only: str | None,
+    **options: Any,
+) -> None:
+    """Measure the engine beside fine-tuned references: accuracy, distance, cost, what to choose.
+
+    References: probe, head, partial, full, lora, prompt-tuning, two-stage, multi-task and
+    knn-prompting; blend (what predict answers), majority, knn-1, knn and random-icl are always
+    there. For texts: lora and full.
+    Run it again after an interruption: nothing that was done is repeated.
+
+    \b
+    ragicl evaluate indexes/support --test test.jsonl --out reports/support
+    ragicl evaluate indexes/support --test test.jsonl --reference probe,head,lora,full \\
+      --minutes 10 --curves pool,k --out reports/support
+    ragicl evaluate eval/suites/questions.toml --data data --out reports/questions
+    ragicl evaluate eval/suites/tables.toml --only sst2 --data data --out reports/sst2
+    """
+    from ragicl.evaluate.prepare import Limits, held, suite_tasks, task_of
+    from ragicl.evaluate.report.write import REPORTS, write_report
+    from ragicl.evaluate.run import evaluate
+    from ragicl.evaluate.suite import Suite, read_suite, rows_of
+
+    some = _sets(target, only)
+
+    def written(report: Report) -> None:
+        write_report(report, out)
+
+    def opened(path: Path, own: Mapping[str, Any]) -> Engine:
+        return stack.enter_context(open_engine(path, options | {"decide": "lm"} | dict(own)))
+
+    with held(out), ExitStack() as stack, steps() as told:
+        limits = Limits(rows, minutes, told)
+        if target.suffix == ".toml":
+            suite = read_suite(target)
+            measured = suite_tasks(suite, data, out, opened, limits, only=some)
+        elif test is None:
+            raise click.UsageError("Give the test rows: --test FILE.")
+        else:
+            suite, engine = Suite(), opened(target, {})
+            queries = rows_of(data_file(test, options).queries(), rows)
+            others = {name: list(data_file(name, options).examples()) for name in tasks}
+            measured = [task_of(target.name, engine, queries, out, others, limits)]
+        report = evaluate(
+            measured,
+            suite.references if references is None else listed_names(references),
+            seeds=seeds,
+            curves=suite.curves if curves is None else listed_names(curves),
+            command=command_line(),
+            so_far=written,
+        )
+    for name in REPORTS:
+        click.echo(out / name)
+    for own in report.sets:
+        click.echo(f"\n{own.name}", err=True)
+        for sentence in own.advice:
+            click.echo(f"- {sentence}", err=True)
+
+
+@click.command("bench")
+@click.argument("index", type=click.Path(path_type=Path))
+@click.option("--queries", default=32, show_default=True, help="Examples to answer as queries.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
+@decide_option
+@engine_options
+def bench_command(index: Path, queries: int, as_json: bool, **options: Any) -> None:
+    """Measure where a prediction's time goes, with examples of the index as queries.
+
+    \b
+    ragicl bench indexes/support
+    ragicl bench indexes/support --k 20 --budget 1024 --json
+    """
+    from dataclasses import asdict
+
+    from ragicl.profiling.bench import bench, table
+
+    with open_engine(index, options) as engine:
+        measured = bench(engine, queries)
+    click.echo(json.dumps(asdict(measured), indent=2) if as_json else table(measured))
+
+
+@click.command("plan")
+@click.argument("index", required=False, type=click.Path(path_type=Path))
+@click.option("--epsilon", default=0.1, show_default=True, help="The error to reach.")
+@click.option("--delta", default=0.05, show_default=True, help="How likely more error may be.")
+@click.option("--contexts", default=1, show_default=True, help="Prompts to be right at once.")
+@click.option(
+    "--vocabulary",
+    default=49152,
+    show_default=True,
+    help="Tokens the language model knows; the default is smollm2's.",
+)
+@click.option("--length", type=int, help="Tokens of an answer.  [the index's longest text]")
+@click.option("--dimension", type=int, help="Of the vectors.  [the index's encoder's]")
+@click.option("--labels", type=int, help="Number of labels.  [the index's]")
+@click.option("--lm", default="smollm2", show_default=True, help="Whose tokens make up a length.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    help="An evaluation's report.json, or its folder: read the measured curves too.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
+def plan_command(
+    index: Path | None, lm: str, report: Path | None, as_json: bool, **figures: Any
+) -> None:
+    """Say how many examples an error asks for: worst-case bounds, and what was measured.
+
+    The bounds are those of arXiv 2506.08060. They hold for any task, and most tasks need far fewer
+    examples: what a curve measured on your own data says counts for more. A bound that lacks a
+    figure, from an index or an option, names it.
+
+    \b
+    ragicl plan indexes/support --epsilon 0.05
+    ragicl plan indexes/support --report runs/support
+    ragicl plan --contexts 100 --vocabulary 32000 --length 40 --json
+    """
+    from dataclasses import asdict
+
+    from ragicl.evaluate.planning.bounds import Figures
+    from ragicl.evaluate.planning.plan import plan, table
+
+    found = plan(Figures(**figures), index=index, report=report, lm=lm)
+    click.echo(json.dumps(asdict(found), indent=2) if as_json else table(found))
+
+
+def _sets(target: Path, only: str | None) -> Sequence[str]:
+    """Return the names of the sets to measure, none for all of them."""
+    names = () if only is None else listed_names(only)
+    if only is not None and (target.suffix != ".toml" or not names):
+        raise click.UsageError("--only takes the names of sets of a suite, separated by commas.")
+    return names

@@ -1,0 +1,155 @@
+"""Commands that fill an index and look into it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ragicl.cli.options import column_options, data_file
+from ragicl.cli.render import describe, kind_of, outcome, progress
+
+
+@click.command("index")
+@click.argument("data")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder.  [indexes/<name of the data>]"
+)
+@click.option(
+    "--encoder",
+    default="minilm",
+    show_default=True,
+    help="minilm, st:NAME, or faster in bf16: minilm-bf16, st-bf16:NAME.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["classify", "generate"]),
+    help="Choose labels or write texts.  [found from the data]",
+)
+@click.option("--dedupe", is_flag=True, help="Leave out exact duplicates.")
+@column_options
+def index_command(
+    data: str, out: Path | None, encoder: str, kind: Any, dedupe: bool, **columns: Any
+) -> None:
+    """Index labelled examples: a JSONL, CSV, TSV or Parquet file, a data set, or - for stdin.
+
+    Run it again after an interruption: only what is missing is embedded.
+
+    \b
+    ragicl index support.jsonl
+    ragicl index mails.csv --input-column body --output-column queue --out indexes/mails
+    ragicl index org/name --split train --on-error skip
+    """
+    from ragicl.index.build import build, survey
+
+    path = out or Path("indexes") / _stem(data)
+    file = data_file(data, columns)
+    surveyed = survey(file)
+    for line in describe(surveyed, dedupe):
+        click.echo(line, err=True)
+    with progress(surveyed.rows, "embedding") as done:
+        index, report = build(
+            file,
+            path,
+            encoder=encoder,
+            kind=kind,
+            dedupe=dedupe,
+            surveyed=surveyed,
+            progress=done,
+        )
+    with index:
+        click.echo(outcome(report), err=True)
+        click.echo(f"{path}: {len(index)} examples, {kind_of(index.kind, index.labels())}")
+
+
+@click.command()
+@click.argument("index", type=click.Path(path_type=Path))
+def info(index: Path) -> None:
+    """Show what an index holds, as JSON.
+
+    \b
+    ragicl info indexes/support
+    """
+    from dataclasses import asdict
+
+    from ragicl.index import Index
+
+    with Index.open(index) as opened:
+        held = asdict(opened.manifest) | asdict(opened.stats())
+    if held["tuned"]:
+        del held["tuned"]["record"]  # a number for each example
+    click.echo(json.dumps(held, indent=2, ensure_ascii=False))
+
+
+@click.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("data")
+@column_options
+def add(index: Path, data: str, **columns: Any) -> None:
+    """Add the examples of a file, or of - for stdin, in one transaction.
+
+    Examples that are there already, by id or by content, are not added again.
+
+    \b
+    ragicl add indexes/support corrections.jsonl
+    echo '{"text": "card got declined", "label": "payment declined"}' | ragicl add indexes/support -
+    """
+    from ragicl.index import Index
+
+    examples = list(data_file(data, columns).examples())
+    with Index.open(index) as opened:
+        before = len(opened)
+        for identity in opened.add(examples):
+            click.echo(identity)
+        click.echo(f"{len(opened) - before} added, {len(opened)} examples", err=True)
+
+
+@click.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("ids", nargs=-1, required=True)
+def remove(index: Path, ids: tuple[str, ...]) -> None:
+    """Remove examples by id, all or none of them.
+
+    \b
+    ragicl remove indexes/support 73tbkfhbwmlkvchr
+    """
+    from ragicl.index import Index
+
+    with Index.open(index) as opened:
+        opened.remove(ids)
+        click.echo(f"{len(ids)} removed, {len(opened)} examples", err=True)
+
+
+@click.command("update")
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("data")
+@click.option("--remove-empty", is_flag=True, help="Remove the examples whose label is empty.")
+@column_options
+def update_command(index: Path, data: str, remove_empty: bool, **columns: Any) -> None:
+    """Correct the examples with the ids of a file's rows, in one transaction.
+
+    Of each row the id, the text and the label count. Examples that do not differ are left as they
+    are, and so is whatever else is stored with an example.
+
+    \b
+    ragicl update indexes/support audit.csv
+    ragicl update indexes/support audit.csv --remove-empty
+    """
+    from ragicl.index import Index
+    from ragicl.index.corrections import correct
+
+    corrections = list(data_file(data, columns).corrections())
+    with Index.open(index) as opened:
+        done = correct(opened, corrections, remove_empty=remove_empty)
+        click.echo(
+            f"{done.changed} changed, {done.removed} removed, {done.same} as they were, "
+            f"{len(opened)} examples",
+            err=True,
+        )
+
+
+def _stem(data: str) -> str:
+    """Return the name of the data: a file's without its ending, a data set's without its owner."""
+    return "stdin" if data == "-" else Path(data).stem or "data"

@@ -1,0 +1,60 @@
+"""The ``ragicl`` command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ragicl.cli.curate import audit_command, suggest_command, tune_command
+from ragicl.cli.evaluate import bench_command, evaluate_command, plan_command
+from ragicl.cli.index import add, index_command, info, remove, update_command
+from ragicl.cli.predict import explain_command, predict, prompt
+from ragicl.errors import RagiclError
+
+
+class _Failure(click.ClickException):
+    exit_code = 2
+
+
+class _Group(click.Group):
+    """Turns ragicl's errors into one line on stderr and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RagiclError as error:
+            raise _Failure(str(error)) from error
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="ragicl")
+def main() -> None:
+    """Predict with a frozen language model and your labelled examples.
+
+    \b
+    ragicl index support.jsonl                  # once: embed and store the examples
+    ragicl predict indexes/support "cant log in"
+    """
+
+
+for _command in (
+    index_command,
+    info,
+    add,
+    remove,
+    update_command,
+    predict,
+    prompt,
+    explain_command,
+    tune_command,
+    audit_command,
+    suggest_command,
+    evaluate_command,
+    bench_command,
+    plan_command,
+):
+    main.add_command(_command)

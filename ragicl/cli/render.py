@@ -1,0 +1,168 @@
+"""What the command shows people: predictions as text, counts, a progress bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ragicl.engine import Engine
+    from ragicl.index.build import Report, Survey
+    from ragicl.inference.tuned_settings import Tuned
+    from ragicl.records import Explanation, Recall
+    from ragicl.serving.batch import Row
+
+SHOWN = 3  # neighbours under each prediction
+
+
+def block(row: Row, engine: Engine) -> str:
+    """Return a row for people: the text, the answer, the nearest demonstrations."""
+    if "error" in row:
+        return f"{row['input']}\n  not answered: {row['error']}\n"
+    sure = f"  {row['probability']:.3f}" if "probability" in row else ""
+    lines = [row["input"], f"  => {row['output']}{sure}"]
+    if "gold" in row:
+        lines[-1] += f"  ({'right' if row['gold'] == row['output'] else 'gold: ' + row['gold']})"
+    shown = row["neighbors"][:SHOWN]
+    examples = engine.index.get([neighbor["id"] for neighbor in shown])
+    for neighbor in shown:
+        example = examples.get(neighbor["id"])  # None: removed by another process just now
+        text = " ".join(example.input.split()) if example else "(removed)"
+        lines.append(
+            f"     {neighbor['similarity']:.2f}  {neighbor['output'][:40]}  <- {text[:80]}"
+        )
+    if "prompt" in row:
+        lines.append(row["prompt"])
+    return "\n".join(lines) + "\n"
+
+
+def influences(explanation: Explanation) -> str:
+    """Return an explanation for people: what changes most comes first."""
+    lines = [explanation.text, f"  => {explanation.output}"]
+    if explanation.label != explanation.output:
+        lines.append(f"  explained: {explanation.label}")
+    lines.append(f"     log-probability {explanation.log_prob:.3f}; what each demonstration adds:")
+    for own in sorted(explanation.influences, key=lambda i: -abs(i.log_prob_change)):
+        example = own.neighbor.example
+        text, output = " ".join(example.input.split()), " ".join(example.output.split())
+        lines.append(
+            f"     {own.log_prob_change:+.3f}  similarity {own.neighbor.similarity:.2f}  "
+            f"{output[:40]}  <- {text[:80]}"
+        )
+        if own.output_without not in (None, explanation.output):
+            lines.append(f"             without it: {own.output_without}")
+    return "\n".join(lines)
+
+
+def tuning(tuned: Tuned) -> str:
+    """Return what tuning tried and chose, for people."""
+    said, blend = tuned.evidence, tuned.blend
+    lines = [f"{'tried':44} {'examples':>8} {'loss':>7} {'s each':>7}"]
+    best: dict[str, Any] = {}
+    for trial in said["trials"]:
+        best[trial["candidate"]] = trial  # the last one saw the most examples
+    for trial in sorted(best.values(), key=lambda own: (-own["rows"], own["loss"])):
+        lines.append(
+            f"{trial['candidate']:44} {trial['rows']:8} {trial['loss']:7.4f} "
+            f"{trial['seconds_a_row']:7.3f}"
+        )
+    lines += [
+        "",
+        f"chosen: {said['trials'][-1]['candidate']}, {tuned.policy['voters']} voters, "
+        f"calibration {tuned.calibration}",
+        f"powers: language model {blend.lm:.2f}, vote {blend.vote:.2f}, classifier on vectors "
+        f"{blend.vectors:.2f}, on the model's features {blend.features:.2f}",
+        f"on {said['rows']} examples left out: accuracy {said['blend']['accuracy']:.3f}, "
+        f"loss {said['blend']['loss']:.3f}",
+    ]
+    if not blend.lm:
+        asked = "reads no demonstrations" if blend.features else "is not asked at all"
+        lines.append(f"the language model {asked}")
+    lines += [
+        f"  {name} alone: accuracy {own['accuracy']:.3f}, loss {own['loss']:.3f}"
+        for name, own in said["alone"].items()
+    ]
+    return "\n".join(lines)
+
+
+def describe(surveyed: Survey, dedupe: bool) -> Iterator[str]:
+    """Yield what a reader of the data should know, line by line."""
+    yield f"{surveyed.name}: {surveyed.rows} rows, {surveyed.outputs} different outputs"
+    if surveyed.skipped:
+        yield f"  {surveyed.skipped} bad rows skipped"
+    if surveyed.duplicates:
+        what = "left out" if dedupe else "kept; --dedupe leaves them out"
+        yield f"  {surveyed.duplicates} exact duplicates, {what}"
+    if surveyed.conflicts:
+        yield f"  {surveyed.conflicts} texts occur with more than one output"
+
+
+def outcome(report: Report) -> str:
+    """Return what building did, in one line."""
+    text = f"{report.added} rows embedded"
+    if report.present:
+        text += f", {report.present} were there already"
+    if report.others:
+        text += f"; {report.others} more in the index are not in the data (added since, or gone)"
+    return text
+
+
+def ceiling(recall: Recall) -> str:
+    """Return what a shortlist can reach, in one line."""
+    return (
+        f"the shortlist holds the right label of {recall.share:.1%} of {recall.examples} examples "
+        f"of the index, each left out (at least {recall.bound:.1%} with 95 % confidence): no "
+        f"answer can be right more often"
+    )
+
+
+def kind_of(kind: str, labels: dict[str, int]) -> str:
+    """Return what an index is for, with its labels counted."""
+    if kind == "generate":
+        return "texts to generate"
+    once = sum(count == 1 for count in labels.values())
+    return f"{len(labels)} labels" + (f" ({once} of them seen once)" if once else "")
+
+
+@contextmanager
+def progress(total: int | None, what: str, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr; where stderr is a file, a line now and then."""
+    from tqdm import tqdm
+
+    wait = 0.1 if sys.stderr.isatty() else 30.0
+    bar: AbstractContextManager[Any] = tqdm(
+        total=total,
+        initial=done,
+        desc=what,
+        unit="row",
+        mininterval=wait,
+        file=sys.stderr,
+        disable=total is not None and total - done <= 1,
+    )
+    with bar as shown:
+        yield lambda number: shown.update(number)
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str, int, int], None]]:
+    """Show one bar after another on stderr, a new one for each kind of work."""
+    from tqdm import tqdm
+
+    wait = 0.1 if sys.stderr.isatty() else 30.0
+    bar: Any = None
+
+    def told(name: str, done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None or bar.desc != f"{name}: " or done < bar.n or bar.total != total:
+            if bar is not None:
+                bar.close()
+            bar = tqdm(total=total, desc=name, mininterval=wait, file=sys.stderr)
+        bar.update(done - bar.n)
+
+    try:
+        yield told
+    finally:
+        if bar is not None:
+            bar.close()

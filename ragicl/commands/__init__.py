@@ -1,4 +1,0 @@
-"""The commands of :mod:`ragicl.cli`, by what they are for.
-
-Heavy modules are imported inside them, so that help is instant.
-"""

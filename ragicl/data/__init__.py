@@ -1,0 +1,1 @@
+"""Rows in: files, data sets and standard input, as checked examples."""

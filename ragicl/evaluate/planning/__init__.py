@@ -1,0 +1,1 @@
+"""How many examples an error asks for: bounds, and curves that were measured."""

@@ -1,0 +1,138 @@
+"""The engine and the references by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import NamedTuple
+
+from ragicl.errors import TaskError
+from ragicl.evaluate.answer_cache import Answers, answers_of
+from ragicl.evaluate.metrics.text_scores import text_rows
+from ragicl.evaluate.references import baselines, fine_tuned, linear
+from ragicl.evaluate.results import OURS
+from ragicl.evaluate.task import Reference, Task
+from ragicl.policy import DEFAULT
+from ragicl.records import Kind
+
+BLEND = "blend"
+
+
+class Entry(NamedTuple):
+    """How a reference is made.
+
+    :ivar fit: from a task and a seed
+    :ivar seeded: whether another seed gives another reference
+    :ivar depends: what its answers depend on besides pool, model and template: the engine's policy,
+        the time to train, the other sets
+    """
+
+    fit: Callable[[Task, int], Reference]
+    seeded: bool = False
+    depends: Callable[[Task], object] = lambda task: None
+
+
+def _policy(task: Task) -> object:
+    """Return what differs from the usual: a field that later versions add changes nothing."""
+    usual = asdict(DEFAULT)
+    policy = asdict(task.engine.policy)
+    return {name: value for name, value in policy.items() if value != usual[name]}
+
+
+def _blend(task: Task) -> object:
+    return baselines.BLENDING, _policy(task), task.engine.index.manifest.tuned
+
+
+def _minutes(task: Task) -> tuple[object, ...]:
+    return fine_tuned.VERSION, task.minutes
+
+
+def _others(task: Task) -> object:
+    return *_minutes(task), {n: [(e.input, e.output) for e in o] for n, o in task.others.items()}
+
+
+REFERENCES = {
+    OURS: Entry(baselines.ours, depends=_policy),
+    BLEND: Entry(baselines.blend, depends=_blend),
+    "majority": Entry(baselines.majority),
+    "knn-1": Entry(baselines.nearest_one),
+    "knn": Entry(baselines.vote),
+    "random-icl": Entry(baselines.random_icl, seeded=True, depends=_policy),
+    "knn-prompting": Entry(baselines.knn_prompting, seeded=True, depends=_policy),
+    "probe": Entry(linear.probe),
+    "head": Entry(linear.head),
+    "partial": Entry(fine_tuned.partial, seeded=True, depends=_minutes),
+    "prompt-tuning": Entry(fine_tuned.prompt_tuning, seeded=True, depends=_minutes),
+    "lora": Entry(fine_tuned.lora, seeded=True, depends=_minutes),
+    "full": Entry(fine_tuned.full, seeded=True, depends=_minutes),
+    "two-stage": Entry(fine_tuned.two_stage, seeded=True, depends=_others),
+    "multi-task": Entry(fine_tuned.multi_task, seeded=True, depends=_others),
+}
+ALWAYS = (BLEND, "majority", "knn-1", "knn", "random-icl")
+"""What `ragicl predict` answers, and baselines that may win; in every table."""
+FOR_TEXTS = ("lora", "full")
+USUAL = ("probe", "lora")
+TRAINED = {"partial": "partial", "prompt-tuning": "prompt-tuning", "lora": "lora", "full": "full",
+           "two-stage": "full", "multi-task": "full"}  # fmt: skip
+"""Which way of training a reference needs."""
+SEVERAL = ("two-stage", "multi-task")
+BEST_FIRST = ("full", "lora", "two-stage", "multi-task", "partial", "prompt-tuning", "head",
+              "probe", "knn-prompting")  # fmt: skip
+"""Which reference stands for fine-tuning, where several were asked for."""
+
+
+def chosen(names: Sequence[str] | None, kind: Kind) -> tuple[str, ...]:
+    """Return the references to measure, in the table's order: those asked for, and the baselines.
+
+    :param names: those that another kind has are left out; None takes the usual ones
+    :raises TaskError: for an unknown name
+    """
+    everything = tuple(REFERENCES)[1:]
+    known = everything if kind == "classify" else FOR_TEXTS
+    names = USUAL if names is None else names
+    for name in names:
+        if name not in everything:
+            raise TaskError(f"unknown reference {name!r}; known: {', '.join(everything)}")
+    always = ALWAYS if kind == "classify" else ()
+    return tuple(name for name in known if name in names or name in always)
+
+
+def check(task: Task, names: Sequence[str]) -> None:
+    """Refuse at once what would fail after hours of training.
+
+    :raises TaskError: where a reference lacks other sets, the pool is too small, or a package is
+        missing
+    :raises BackendError: where the language model cannot be tuned
+    :raises BudgetError: where a test row does not fit the model's window
+    """
+    for text in task.texts:
+        task.bare(text)
+    if task.kind == "generate":
+        text_rows(["a"], ["a"])
+    for name in names:
+        if name in SEVERAL and not task.others:
+            raise TaskError(
+                f"{name} learns from other sets too; name some with --task FILE, or leave it out"
+            )
+        if name in TRAINED:
+            from ragicl.backends.hf.training.api import check_tunable
+
+            check_tunable(task.lm, TRAINED[name])
+
+
+def standing(names: Sequence[str]) -> str:
+    """Return the reference that stands for fine-tuning among those measured."""
+    return next((name for name in BEST_FIRST if name in names), names[-1])
+
+
+def answers(task: Task, name: str, seed: int = 0) -> Answers:
+    """Return the answers of the engine or a reference to a task's test rows, kept or made now."""
+    entry = REFERENCES[name]
+    return answers_of(
+        task, f"{name}-{seed}", lambda: entry.fit(task, seed), depends=entry.depends(task)
+    )
+
+
+def seeds_of(name: str, seeds: int) -> range:
+    """Return the seeds to measure a reference with: one where another would change nothing."""
+    return range(seeds if REFERENCES[name].seeded else 1)

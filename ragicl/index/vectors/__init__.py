@@ -1,0 +1,1 @@
+"""Where vectors are searched: FAISS, derived from the store."""

@@ -1,0 +1,107 @@
+"""An engine's prompts: composed within its budget, with room kept for the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ragicl.index import Index
+from ragicl.policy import Policy
+from ragicl.prompting.compose import compose
+from ragicl.prompting.ordering import order_of
+from ragicl.prompting.template import Template
+from ragicl.protocols import LM, Writing
+from ragicl.records import Prompt
+from ragicl.retrieval.retriever import Found
+
+ANSWER_SHARE = 4  # a generated answer gets at most this fraction of the budget, unless asked
+
+
+class Composer:
+    """Composes prompts; safe to share between threads.
+
+    :param labels: returns the labels to choose from; None where text is written
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        lm: LM,
+        template: Template,
+        policy: Policy,
+        labels: Callable[[], tuple[str, ...]] | None,
+    ) -> None:
+        self._index = index
+        self._lm = lm
+        self._template = template
+        self._policy = policy
+        self._labels = labels
+        self._budget = min(policy.budget or lm.window, lm.window)
+        self._reserved: tuple[tuple[str, ...], int] | None = None
+
+    def prompts(self, text: str, found: Found) -> tuple[Prompt, ...]:
+        """Return the prompts of an ensemble, each with a share of the demonstrations.
+
+        :raises BudgetError: where the text does not fit into the budget
+        """
+        number = 1 if self._labels is None else self._policy.ensemble
+        shares = (found.neighbors[place::number] for place in range(number))
+        return tuple(self._prompt(text, replace(found, neighbors=share)) for share in shares)
+
+    def bare(self, text: str) -> Prompt:
+        """Return the prompt of a text without demonstrations.
+
+        :raises BudgetError: where the text does not fit into the model's window
+        """
+        return compose(
+            text,
+            (),
+            self._template,
+            count=self._lm.count,
+            budget=self._lm.window,
+            reserve=self.reserve,
+            truncate=self._policy.truncate,
+        )
+
+    @property
+    def writing(self) -> Writing:
+        """How the language model is to write."""
+        return {
+            "max_tokens": self.reserve,
+            "stop": self._template.stops,
+            "temperature": self._policy.temperature,
+            "seed": self._policy.seed,
+        }
+
+    @property
+    def reserve(self) -> int:
+        """The tokens to keep free for an answer: those of the longest one."""
+        if self._labels is None and self._policy.max_tokens is not None:
+            return self._policy.max_tokens
+        # New examples may bring longer texts, or other labels.
+        answers = (str(self._index.generation),) if self._labels is None else self._labels()
+        reserved = self._reserved
+        if reserved is None or reserved[0] != answers:
+            reserved = self._reserved = answers, self._longest()
+        return reserved[1]
+
+    def _prompt(self, text: str, found: Found) -> Prompt:
+        return compose(
+            text,
+            found.neighbors,
+            self._template,
+            count=self._lm.count,
+            budget=self._budget,
+            reserve=self.reserve,
+            fixed=found.fixed,
+            truncate=self._policy.truncate,
+            order=order_of(self._policy.order, self._policy.seed, text),
+        )
+
+    def _longest(self) -> int:
+        outputs = self._index.longest_outputs() if self._labels is None else self._labels()
+        longest = max((self._lm.count([self._template.answer(o)]) for o in outputs), default=0)
+        if self._labels is not None:
+            return longest
+        share = self._budget // ANSWER_SHARE
+        return max(1, min(longest or share, share))

@@ -1,0 +1,120 @@
+"""What each demonstration does to a prediction: it is made again without each in turn.
+
+An example's influence in the sense of Nguyen and Wong (arXiv 2302.11042), the difference that its
+presence makes; theirs is a mean over many random prompts, this one is about one prompt.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ragicl.prompting.compose import compose
+from ragicl.prompting.template import Template
+from ragicl.protocols import FloatArray, Parts
+from ragicl.records import Explanation, Influence, Neighbor, Prediction, Prompt
+from ragicl.retrieval.retriever import Found
+
+
+def taken_apart(prompt: Prompt, found: Found) -> tuple[Neighbor, ...]:
+    """Return the demonstrations of a prompt that can be left out, in prompt order.
+
+    Fixed ones are one piece with the instruction, and stay.
+    """
+    fixed = len(found.fixed)
+    return prompt.shots[fixed:] if prompt.shots[:fixed] == found.fixed else prompt.shots
+
+
+def without_each(
+    text: str, prompt: Prompt, found: Found, template: Template, count: Callable[[Parts], int]
+) -> list[tuple[Prompt, Found]]:
+    """Return the prompt, and what was found for it, without each demonstration in turn.
+
+    Nothing takes its place, and the others stay in their order.
+    """
+    shots = taken_apart(prompt, found)
+    shorter = []
+    for left_out in shots:
+        others = [shot for shot in reversed(shots) if shot is not left_out]
+        composed = compose(
+            text,
+            others,
+            template,
+            count=count,
+            budget=sys.maxsize,  # the longer one did fit
+            reserve=0,
+            fixed=prompt.shots[: len(prompt.shots) - len(shots)],
+        )
+        near, voters = (
+            tuple(n for n in some if n.example.id != left_out.example.id)
+            for some in (found.neighbors, found.voters)
+        )
+        shorter.append((composed, replace(found, neighbors=near, voters=voters)))
+    return shorter
+
+
+def of_label(
+    text: str,
+    label: str | None,
+    prompt: Prompt,
+    shots: Sequence[Neighbor],
+    predictions: Sequence[Prediction],
+) -> Explanation:
+    """Explain a label by the prediction with all demonstrations, then those without each.
+
+    :param label: None takes the predicted one
+    """
+    output = predictions[0].output
+    label = output if label is None else label
+    # A probability too small for a float is no reason for an infinite change.
+    logs = [math.log(max(p.probs[label], sys.float_info.min)) for p in predictions]
+    influences = tuple(
+        Influence(shot, logs[0] - log, prediction.output)
+        for shot, log, prediction in zip(shots, logs[1:], predictions[1:], strict=True)
+    )
+    return Explanation(text, label, output, logs[0], prompt, influences, predictions[0].lm or "")
+
+
+def of_answer(
+    text: str,
+    answer: str,
+    prompt: Prompt,
+    shots: Sequence[Neighbor],
+    log_likelihoods: FloatArray,
+    lm: str,
+) -> Explanation:
+    """Explain a written answer by its log-likelihood with all demonstrations, then without each.
+
+    :param log_likelihoods: in nats, shape (1 + len(shots),)
+    """
+    whole, *shorter = log_likelihoods.tolist()
+    influences = tuple(
+        Influence(shot, whole - log, None) for shot, log in zip(shots, shorter, strict=True)
+    )
+    return Explanation(text, answer, answer, whole, prompt, influences, lm)
+
+
+def explanation_row(explanation: Explanation) -> dict[str, Any]:
+    """Return an explanation as one JSON-ready row; demonstrations are in prompt order."""
+    return {
+        "input": explanation.text,
+        "output": explanation.output,
+        "label": explanation.label,
+        "log_prob": round(explanation.log_prob, 6),
+        "influences": [
+            {
+                "id": influence.neighbor.example.id,
+                "similarity": influence.neighbor.similarity,
+                "input": influence.neighbor.example.input,
+                "output": influence.neighbor.example.output,
+                "log_prob_change": round(influence.log_prob_change, 6),
+                "output_without": influence.output_without,
+            }
+            for influence in explanation.influences
+        ],
+        "tokens": explanation.prompt.tokens,
+        "lm": explanation.lm,
+    }

@@ -1,0 +1,94 @@
+"""What `ragicl tune` found for an index, as it stands in the index's manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Self
+
+from ragicl.calibration.blend import Blend
+from ragicl.calibration.conformal import Record
+from ragicl.errors import CorruptError, TaskError
+from ragicl.policy import DEFAULT, Policy
+from ragicl.records import NOTHING
+
+NARROWING = ("labels", "where", "budget", "fixed")  # settings that are tuned at their usual values
+SHRUNK = 0.1  # share of the examples that may be gone before the record no longer holds
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A policy, a template and a blend that did best on the index's own examples, left out.
+
+    :ivar policy: the fields that are chosen: :data:`ragicl.policy.TUNABLE`
+    :ivar template: its name; None for the usual one
+    :ivar lm: description of the language model it was found with; it holds for no other
+    :ivar calibration: what the blend's offsets were taken from
+    :ivar record: how probable the blend's predictions were, on examples it was not fitted on
+    :ivar evidence: what was tried, on how many examples, and how each did
+    """
+
+    policy: Mapping[str, Any] = field(hash=False)
+    template: str | None
+    lm: str
+    calibration: str
+    blend: Blend
+    record: Record
+    evidence: Mapping[str, Any] = field(default_factory=lambda: NOTHING, hash=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        blend = {f.name: getattr(self.blend, f.name) for f in fields(self.blend)}
+        return own | {
+            "policy": dict(self.policy),
+            "blend": blend | {"offsets": dict(self.blend.offsets)},
+            "record": asdict(self.record),
+            "evidence": dict(self.evidence),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read what :meth:`as_json` wrote.
+
+        :raises CorruptError: where it is something else
+        """
+        try:
+            record = Record(**{name: tuple(v) for name, v in values["record"].items()})
+            own = dict(values) | {"blend": Blend(**values["blend"]), "record": record}
+            tuned = cls(**own)
+            tuned.policy_over()  # whether it knows the fields
+            return tuned
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CorruptError(
+                f"what tuning found cannot be read ({error}); forget it with "
+                f"`ragicl tune INDEX --forget`, and tune again"
+            ) from error
+
+    def promised(self, policy: Policy, examples: int) -> Record:
+        """Return the record, where it holds for answers by this policy.
+
+        :param examples: that the index has now
+        :raises TaskError: where other prompts or examples were tuned
+        """
+        changed = [
+            name
+            for name, own in asdict(self.policy_over(policy)).items()
+            if own != getattr(policy, name)
+        ]
+        changed += [name for name in NARROWING if getattr(policy, name) != getattr(DEFAULT, name)]
+        if changed:
+            raise TaskError(
+                f"sets and answer go by what tuning recorded, which was with another "
+                f"{changed[0]}; leave {changed[0]} out"
+            )
+        if examples < (1 - SHRUNK) * self.evidence["examples"]:
+            raise TaskError(
+                f"sets and answer go by what tuning recorded of {self.evidence['examples']} "
+                f"examples, and {examples} are left; run `ragicl tune` again"
+            )
+        return self.record
+
+    def policy_over(self, base: Policy = DEFAULT) -> Policy:
+        """Return a policy with what tuning chose."""
+        return replace(base, **self.policy)

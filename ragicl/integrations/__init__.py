@@ -1,0 +1,1 @@
+"""ragicl inside other tools."""

@@ -1,0 +1,125 @@
+"""A text's features: what the language model makes of it, on the way to saying something.
+
+The mean of its tokens' states after the first half of the model's blocks, of the text in
+the plain template, without demonstrations. The last blocks turn to the next word; a state in the
+middle tells labels apart better than the last one does, and costs less. Those of an index's
+examples are kept with it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+from threading import Lock
+from zipfile import BadZipFile
+
+import numpy as np
+
+from ragicl.atomic import write_whole
+from ragicl.prompting.compose import compose
+from ragicl.prompting.template import plain_template
+from ragicl.protocols import LM, Featuring, FloatArray, Parts
+
+VERSION = 3  # to be raised when the same model gives other features
+FOLDER = "features"
+LONGEST = 256  # tokens read of a text, its prompt included; a whole one may take thousands
+BATCH = 64  # texts read together
+SAVED = 8  # batches that a killed process may lose
+
+
+Told = Callable[[int, int], None]
+"""Told how many texts are read, and of how many."""
+
+
+def unheard(done: int, of: int) -> None:
+    """Tell nobody."""
+
+
+class Features:
+    """Features of texts by one language model; safe to share between threads.
+
+    The prompt is the plain template's, whatever the engine's own is.
+
+    :param folder: of the index, where those of its examples are kept
+    """
+
+    def __init__(self, folder: Path, lm: Featuring) -> None:
+        self._template = plain_template("classify")
+        rendered = "".join(self._template.render("{query}", []))
+        self._file = (
+            folder / FOLDER / f"{_digest(f'{VERSION}|{lm.description}|{rendered}|{LONGEST}')}.npz"
+        )
+        self._lm = lm
+        self._lock = Lock()
+        self._known: dict[str, FloatArray] | None = None
+
+    def of(self, texts: Sequence[str]) -> FloatArray:
+        """Return unit vectors of texts, shape (len(texts), width); what is kept is not read."""
+        known = self._kept()
+        names = [_digest(text) for text in texts]
+        fresh = {n: t for n, t in zip(names, texts, strict=True) if n not in known}
+        read = dict(zip(fresh, self._read(list(fresh.values())), strict=True))
+        rows = [read[name] if name in read else known[name] for name in names]
+        return np.stack(rows).astype(np.float32)
+
+    def keep(self, texts: Sequence[str], told: Told = unheard) -> FloatArray:
+        """Return the same, and keep them; a disk that does not take them costs time, no more."""
+        known = self._kept()
+        left = list(dict.fromkeys(text for text in texts if _digest(text) not in known))
+        for start in range(0, len(left), BATCH):
+            some = left[start : start + BATCH]
+            rows = self._read(some)
+            with self._lock:
+                known |= {_digest(text): row for text, row in zip(some, rows, strict=True)}
+            told(start + len(some), len(left))
+            if start // BATCH % SAVED == SAVED - 1 or start + BATCH >= len(left):
+                self._save(known)
+        return self.of(texts)
+
+    def _read(self, texts: Sequence[str]) -> FloatArray:
+        if not texts:
+            return np.empty((0, 0), dtype=np.float16)
+        states = self._lm.features([self._prompt(text) for text in texts])
+        norms = np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-9)
+        return np.asarray(states / norms, dtype=np.float16)
+
+    def _prompt(self, text: str) -> Parts:
+        lm = self._lm
+        budget = min(lm.window, LONGEST)
+        bare = compose(
+            text, (), self._template, count=lm.count, budget=budget, reserve=0, truncate=True
+        )
+        return bare.parts
+
+    def _kept(self) -> dict[str, FloatArray]:
+        with self._lock:
+            if self._known is None:
+                self._known = {}
+                with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
+                    self._known = self._loaded()
+            return self._known
+
+    def _loaded(self) -> dict[str, FloatArray]:
+        with self._file.open("rb") as raw, np.load(raw) as file:
+            return dict(zip(file["texts"].tolist(), file["states"], strict=True))
+
+    def _save(self, known: dict[str, FloatArray]) -> None:
+        with self._lock:
+            names, states = list(known), np.stack(list(known.values()))
+        buffer = io.BytesIO()
+        np.savez(buffer, texts=np.array(names), states=states)
+        with suppress(OSError):
+            self._file.parent.mkdir(exist_ok=True)
+            write_whole(self._file, buffer.getvalue())
+
+
+def features_of(folder: Path, lm: LM | None) -> Features | None:
+    """Return the features that a language model gives; None where its states cannot be seen."""
+    return Features(folder, lm) if lm is not None and isinstance(lm, Featuring) else None
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()

@@ -1,0 +1,134 @@
+"""Logistic regression of labels on vectors.
+
+Where labels have many examples each it does better than what has a closed form, the more so the
+more labels there are; with few it adds nothing. What it would say of examples left out has no
+closed form: fits without them, fold by fold, say it.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from ragicl.calibration.pooling import Columns, Doubles, cross_entropy, smoothed
+from ragicl.protocols import FloatArray
+
+PER_LABEL = 20  # examples a label, on average, from which it is of use
+STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # tried, rising: inverse penalties of large weights
+FOLDS = 5
+JUDGED = 200  # examples left out that are enough to choose the strength by
+STEPS = 300  # of the solver, at most
+FLAT = 1e-6  # share of the largest standard deviation: less is rounding
+UNSEEN = 0.5  # examples that a label without any counts as
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Logistic:
+    """A fitted regression.
+
+    :ivar weights: shape (dim, labels)
+    :ivar base: shape (labels,); -inf for a label without examples
+    :ivar unseen: log-probability of such a label
+    :ivar strength: inverse penalty of large weights
+    :ivar left_logits: log P(label | example) by fits without the example's fold, in nats; shape
+        (examples, labels)
+    """
+
+    weights: Doubles
+    base: Doubles
+    unseen: float
+    strength: float
+    left_logits: FloatArray
+
+    def logits(self, vectors: FloatArray) -> Doubles:
+        """Return log P(label | vector) in nats, shape (len(vectors), labels).
+
+        In double precision, so that an answer does not depend on the batch it is in.
+        """
+        odds = vectors.astype(np.float64) @ self.weights + self.base
+        return _log_probs(odds, self.unseen)
+
+
+def fit_logistic(vectors: FloatArray, columns: Columns, labels: int) -> Logistic:
+    """Fit the regression; its strength by what fits without some examples say of these.
+
+    :param vectors: of the examples, shape (examples, dim)
+    :param columns: each example's label as a column, shape (examples,)
+    :param labels: number of columns
+    """
+    centre, scale = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
+    scale = np.where(scale > FLAT * scale.max(), scale, np.inf)  # what never changes tells nothing
+    data = _Data(((vectors - centre) / scale).astype(np.float32), columns, labels)
+    folds = np.array_split(np.random.default_rng(0).permutation(len(columns)), FOLDS)
+    strength, left = _chosen(data, folds[: math.ceil(FOLDS * JUDGED / len(columns))])
+    left += [data.left_out(fold, strength) for fold in folds[len(left) :]]
+    left_logits = np.empty((len(columns), labels), dtype=np.float32)
+    left_logits[np.concatenate(folds)] = np.concatenate(left)
+    weights, base = data.solved(np.arange(len(columns)), strength)
+    weights = weights / scale[:, None]
+    return Logistic(weights, base - centre @ weights, data.unseen, strength, left_logits)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Data:
+    """Examples to fit on: standardised vectors, shape (examples, dim), and their labels."""
+
+    vectors: FloatArray
+    columns: Columns
+    labels: int
+
+    @property
+    def unseen(self) -> float:
+        """Log-probability of a label without examples."""
+        return float(np.log(UNSEEN / (len(self.columns) + UNSEEN)))
+
+    def left_out(self, fold: Columns, strength: float) -> Doubles:
+        """Return log P(label | example) for a fold's examples by a fit on all others."""
+        others = np.setdiff1d(np.arange(len(self.columns)), fold)
+        weights, base = self.solved(others, strength)
+        return _log_probs(self.vectors[fold] @ weights + base, self.unseen)
+
+    def solved(self, rows: Columns, strength: float) -> tuple[Doubles, Doubles]:
+        """Return weights, shape (dim, labels), and base, shape (labels,), of a fit on some rows."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+        weights = np.zeros((self.vectors.shape[1], self.labels))
+        base = np.full(self.labels, -np.inf)
+        seen = np.unique(self.columns[rows])
+        base[seen] = 0.0
+        if len(seen) > 1:
+            model = LogisticRegression(C=strength, max_iter=STEPS)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # examples left out judge it
+                model.fit(self.vectors[rows], self.columns[rows])
+            own = seen[-1:] if len(seen) == 2 else seen  # of two, the first one's odds are 1
+            weights[:, own], base[own] = model.coef_.T, model.intercept_
+        return weights, base
+
+
+def _chosen(data: _Data, folds: list[Columns]) -> tuple[float, list[Doubles]]:
+    """Return the strength under which the labels of the folds' examples are likeliest.
+
+    :return: and what fits of that strength without each fold say of it
+    """
+    targets = smoothed(data.columns[np.concatenate(folds)], data.labels)
+    best: tuple[float, list[Doubles]] = STRENGTHS[0], []
+    least = np.inf
+    for strength in STRENGTHS:
+        left = [data.left_out(fold, strength) for fold in folds]
+        loss = cross_entropy(np.concatenate(left), targets)
+        if loss >= least:  # it has one minimum
+            break
+        best, least = (strength, left), loss
+    return best
+
+
+def _log_probs(odds: Doubles, unseen: float) -> Doubles:
+    from scipy.special import log_softmax
+
+    found = log_softmax(odds, axis=1)
+    return np.asarray(np.where(np.isneginf(odds), unseen, found), dtype=np.float64)

@@ -1,0 +1,116 @@
+"""Kernel ridge regression of labels on vectors.
+
+With unit vectors the kernel exp(cosine - 1) is a Gaussian one. The labels, one-hot, are regressed
+on it, through the Nyström approximation where there are many examples (Williams and Seeger 2001).
+What the regression would say of each example had it not been there follows in closed form (PRESS,
+Allen 1974), so that its settings are chosen, and whatever builds on it is fitted, without
+training anything twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragicl.calibration.pooling import Columns, Doubles, sharpened
+from ragicl.protocols import FloatArray
+
+LANDMARKS = 1500  # examples that the kernel is approximated by
+PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # tried
+SHARPNESS = 0.5, 100.0  # least and largest factor from regressed values to log-odds
+SHARPEN_ON = 4000  # examples that the sharpness is chosen on, at most
+JITTER = 1e-5  # keeps the kernel of near copies invertible
+
+AnyFloats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ridge:
+    """A fitted regression.
+
+    :ivar landmarks: shape (landmarks, dim)
+    :ivar weights: from similarities to the landmarks to labels, shape (landmarks, labels)
+    :ivar base: added to what they give, shape (labels,)
+    :ivar penalty: of large weights
+    :ivar sharpness: factor from regressed values to log-odds
+    :ivar left_values: what it would regress for each example, had that one not been there; shape
+        (examples, labels)
+    """
+
+    landmarks: FloatArray
+    weights: Doubles
+    base: Doubles
+    penalty: float
+    sharpness: float
+    left_values: FloatArray
+
+    def values(self, vectors: FloatArray) -> Doubles:
+        """Return what is regressed for unit vectors: near 1 for a label that surely is right.
+
+        Far from all examples every label has about its share of them.
+
+        :return: shape (len(vectors), labels)
+        """
+        # In double precision, so that an answer does not depend on the batch it is in.
+        values = kernel(vectors.astype(float), self.landmarks.astype(float)) @ self.weights
+        return np.asarray(values + self.base)
+
+
+def fit_ridge(vectors: FloatArray, columns: Columns, labels: int) -> Ridge:
+    """Fit the regression; its penalty and sharpness by what it says of examples left out.
+
+    :param vectors: unit vectors of the examples, shape (examples, dim)
+    :param columns: each example's label as a column, shape (examples,)
+    :param labels: number of columns
+    """
+    from scipy.linalg import solve_triangular
+
+    draw = np.random.default_rng(0)
+    chosen = draw.permutation(len(vectors))[:LANDMARKS]
+    landmarks = vectors[np.sort(chosen)]
+    # In double precision: the rounding of many near copies would outweigh the jitter.
+    within = kernel(landmarks.astype(float), landmarks.astype(float))
+    spread = np.linalg.cholesky(within + JITTER * np.eye(len(landmarks)))
+    similar = kernel(vectors, landmarks).T.astype(np.float64)
+    features = solve_triangular(spread, similar, lower=True, overwrite_b=True).T
+    middle = features.mean(axis=0)
+    features -= middle
+    targets = np.eye(labels)[columns]
+    base = targets.mean(axis=0)
+    some = draw.permutation(len(vectors))[:SHARPEN_ON]
+    best, least = None, np.inf
+    for penalty, own, wrong in _regressed(features, targets - base):
+        left_out = targets - wrong
+        sharpness, loss = sharpened(left_out[some], columns[some], SHARPNESS)
+        if loss < least:
+            best, least = (penalty, sharpness, own, left_out.astype(np.float32)), loss
+    assert best is not None
+    penalty, sharpness, own, kept = best
+    weights = solve_triangular(spread, own, lower=True, trans="T")
+    return Ridge(landmarks, weights, base - middle @ own, penalty, sharpness, kept)
+
+
+def kernel(vectors: AnyFloats, others: AnyFloats) -> AnyFloats:
+    """Return exp(cosine - 1) of each pair of unit vectors, shape (vectors, others)."""
+    return np.asarray(np.exp(vectors @ others.T - 1))
+
+
+def _regressed(features: Doubles, targets: Doubles) -> Iterator[tuple[float, Doubles, Doubles]]:
+    """Yield each penalty, its weights, and how wrong it is about each example left out.
+
+    An example's own leverage h takes it out of its value: y - (y - f) / (1 - h).
+    """
+    strengths, axes = np.linalg.eigh(features.T @ features)
+    turned = features @ axes
+    reached = turned.T @ targets
+    for penalty in PENALTIES:
+        shrunk = 1 / (np.maximum(strengths, 0) + penalty)
+        own = reached * shrunk[:, None]
+        # The mean takes part of each example too.
+        leverage = np.einsum("ij,ij,j->i", turned, turned, shrunk) + 1 / len(features)
+        wrong = (targets - turned @ own) / np.maximum(1 - leverage, 1e-6)[:, None]
+        yield penalty, axes @ own, wrong

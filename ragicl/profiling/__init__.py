@@ -1,0 +1,1 @@
+"""Where a prediction's time goes."""

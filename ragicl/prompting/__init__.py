@@ -1,0 +1,1 @@
+"""Templates, and prompts that fit a token budget."""

@@ -1,0 +1,118 @@
+"""From a query and its demonstrations to a prompt that fits a token budget: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ragicl.errors import BudgetError
+from ragicl.prompting.ordering import Order, nearest_last
+from ragicl.prompting.template import Template
+from ragicl.protocols import Parts
+from ragicl.records import Neighbor, Prompt
+
+
+def compose(
+    query: str,
+    neighbors: Sequence[Neighbor],
+    template: Template,
+    *,
+    count: Callable[[Parts], int],
+    budget: int,
+    reserve: int,
+    fixed: Sequence[Neighbor] = (),
+    truncate: bool = False,
+    order: Order = nearest_last,
+) -> Prompt:
+    """Compose the prompt that keeps as many demonstrations as fit.
+
+    Whole prompts are counted. Demonstrations are kept or dropped whole, the farthest first; one
+    that is too long even by itself is dropped before any other.
+
+    :param neighbors: demonstrations, nearest first
+    :param count: tokens of a whole prompt, by the model that will read it
+    :param budget: the most tokens of the prompt and its answer
+    :param reserve: tokens kept free for the answer
+    :param fixed: demonstrations that come before all others, in this order; instruction and they
+        are one piece of the prompt, and left out as a whole where they leave the query no room
+    :param truncate: cut the end of a query that does not fit alone
+    :param order: puts the demonstrations that are kept into prompt order
+    :raises BudgetError: where the query does not fit alone and may not be cut
+    """
+    room = budget - reserve
+    everything = len(fixed) + len(neighbors)
+    fit = _fitting(query, neighbors, fixed, template, count, room, order)
+    if fit is None and fixed:
+        fit = _fitting(query, neighbors, (), template, count, room, order)
+    if fit is not None:
+        shots, parts, tokens = fit
+        return Prompt(parts, shots, tokens, dropped=everything - len(shots))
+    needed = count(template.render(query, ())) + reserve
+    if not truncate:
+        raise BudgetError(
+            f"the query takes {needed} tokens without any demonstration, "
+            f"{reserve} of them for the answer; the budget is {budget}: "
+            f"raise --budget, shorten the query, or pass --truncate",
+            needed=needed,
+            budget=budget,
+        )
+    parts = _truncated(query, template, count, room, needed, budget)
+    return Prompt(parts, (), count(parts), dropped=everything, truncated=True)
+
+
+Fit = tuple[tuple[Neighbor, ...], tuple[str, ...], int]
+
+
+def _fitting(
+    query: str,
+    neighbors: Sequence[Neighbor],
+    fixed: Sequence[Neighbor],
+    template: Template,
+    count: Callable[[Parts], int],
+    room: int,
+    order: Order,
+) -> Fit | None:
+    """Return the largest fit: its demonstrations in prompt order, its pieces, its tokens."""
+
+    def attempt(kept: Sequence[Neighbor]) -> Fit | None:
+        shots = (*fixed, *order(kept))
+        parts = template.render(query, [(n.example.input, n.example.output) for n in shots])
+        if fixed and (own := len(kept) + 1) < len(parts):
+            parts = ("".join(parts[:-own]), *parts[-own:])
+        tokens = count(parts)
+        return (shots, parts, tokens) if tokens <= room else None
+
+    if (everything := attempt(neighbors)) is not None:
+        return everything
+    if (best := attempt(())) is None:
+        return None
+    candidates = [n for n in neighbors if attempt((n,)) is not None]
+    low, high = 0, len(candidates) + (len(candidates) < len(neighbors))
+    while high - low > 1:  # `low` demonstrations fit; `high` do not, or are not there
+        middle = (low + high) // 2
+        fit = attempt(candidates[:middle])
+        low, high, best = (middle, high, fit) if fit is not None else (low, middle, best)
+    return best
+
+
+def _truncated(
+    query: str,
+    template: Template,
+    count: Callable[[Parts], int],
+    room: int,
+    needed: int,
+    budget: int,
+) -> tuple[str, ...]:
+    """Render the longest beginning of the query that fits."""
+    low, high = 0, len(query)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (
+            (middle, high) if count(template.render(query[:middle], ())) <= room else (low, middle)
+        )
+    if not query[:low].strip():
+        raise BudgetError(
+            f"the budget of {budget} tokens has no room for any of the query; raise --budget",
+            needed=needed,
+            budget=budget,
+        )
+    return template.render(query[:low], ())

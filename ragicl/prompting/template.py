@@ -1,0 +1,188 @@
+"""Templates: how demonstrations and a query become text, and what ends an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from ragicl.errors import TaskError
+from ragicl.protocols import Message
+from ragicl.records import Kind
+
+INPUT, OUTPUT = "{input}", "{output}"
+PLAIN_SHOTS = {
+    "classify": "Text: {input}\nLabel: {output}",
+    "generate": "Input: {input}\nOutput: {output}",
+}
+INSTRUCTIONS = {
+    "classify": "Classify each text.",
+    "generate": "Write the output for each input.",
+}
+SEPARATORS = {"classify": "\n", "generate": "\n\n"}
+
+
+class Template(Protocol):
+    """How demonstrations and a query become text."""
+
+    def render(self, query: str, shots: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+        """Return the prompt in pieces, for (input, output) demonstrations in prompt order."""
+
+    def answer(self, output: str) -> str:
+        """Return the text that answers the prompt with `output`, its ending included."""
+
+    def ended(self, output: str) -> str:
+        """Return the answer and as much of what follows as stops a generated one."""
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Strings that end a generated answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainTemplate:
+    """One pattern for demonstrations and query.
+
+    What precedes ``{output}`` in the shot, stripped of white space at its end, ends the prompt;
+    that white space and the output are the answer. So ``render(q, [])`` followed by the answer is
+    the filled-in shot, and a label's leading space is never left behind in the prompt.
+
+    :ivar shot: a demonstration, with ``{input}`` before ``{output}``, each once
+    :ivar instruction: comes first; may be empty
+    :ivar separator: between instruction, demonstrations and query; it also closes an answer, so
+        that a label that begins another label is told apart from it
+    """
+
+    shot: str
+    instruction: str = ""
+    separator: str = "\n"
+
+    def __post_init__(self) -> None:
+        if (
+            self.shot.count(INPUT) != 1
+            or self.shot.count(OUTPUT) != 1
+            or self.shot.index(INPUT) > self.shot.index(OUTPUT)
+        ):
+            raise TaskError(
+                f"the template {self.shot!r} must hold {INPUT} once and, after it, {OUTPUT} once"
+            )
+        if not self.separator:
+            raise TaskError("the template needs a separator, or an answer would have no end")
+
+    def render(self, query: str, shots: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+        """Return the instruction, one piece for each demonstration, and the query."""
+        pieces = [self.instruction] if self.instruction else []
+        pieces += [self._before(text) + self._after(output) for text, output in shots]
+        pieces.append(self._before(query))
+        return (pieces[0], *(self.separator + piece for piece in pieces[1:]))
+
+    def answer(self, output: str) -> str:
+        """Return the white space, the output, what the shot has after it, and the separator."""
+        return self._after(output) + self.separator
+
+    def ended(self, output: str) -> str:
+        """Return the answer and what the next demonstration has before its input."""
+        return self.answer(output) + self.shot.partition(INPUT)[0].rstrip(" ")
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The text between an output and the next demonstration's input, or a second output.
+
+        A small model may go on with another output for the same input. None where the white space
+        before an output holds it: it would end every answer at once.
+        """
+        head, _, rest = self.shot.partition(INPUT)
+        name = rest.partition(OUTPUT)[0].strip()
+        lead, _, end = self._after(OUTPUT).partition(OUTPUT)
+        between = end + self.separator + head
+        stop = between.strip(" ") or between
+        stops = [] if stop in lead else [stop]
+        if head and name and end + self.separator not in lead:
+            stops.append(end + self.separator + name)
+        return tuple(stops)
+
+    def _before(self, text: str) -> str:
+        head, _, rest = self.shot.partition(INPUT)
+        middle, _, _ = rest.partition(OUTPUT)
+        return (head + text.strip() + middle).rstrip()
+
+    def _after(self, output: str) -> str:
+        before, _, end = self.shot.partition(OUTPUT)
+        return before[len(before.rstrip()) :] + output + end
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTemplate:
+    """The model's own chat format, demonstrations as turns.
+
+    :ivar chat: renders messages, ready for the assistant's turn (:meth:`ragicl.protocols.LM.chat`)
+    :ivar ending: what the format writes after an assistant's turn; it closes an answer
+    :ivar instruction: the system message; may be empty
+    """
+
+    chat: Callable[[Sequence[Message]], str]
+    ending: str
+    instruction: str = ""
+
+    def render(self, query: str, shots: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+        """Return the whole chat as one piece: formats differ too much to cut one up."""
+        turns = [_turn("system", self.instruction)] if self.instruction else []
+        for text, output in shots:
+            turns += [_turn("user", text.strip()), _turn("assistant", output)]
+        return (self.chat([*turns, _turn("user", query.strip())]),)
+
+    def answer(self, output: str) -> str:
+        """Return the output and the ending."""
+        return output + self.ending
+
+    def ended(self, output: str) -> str:
+        """Return the answer: its ending stops it."""
+        return self.answer(output)
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The ending; most models end by a token anyway."""
+        return (self.ending,)
+
+
+def chat_template(chat: Callable[[Sequence[Message]], str], instruction: str = "") -> ChatTemplate:
+    """Return a chat template with the ending that the format really writes."""
+    marks = "\u241fanswer\u241f", "\u241fnext\u241f"
+    turns = [_turn("user", "?"), _turn("assistant", marks[0]), _turn("user", marks[1])]
+    between = chat(turns).partition(marks[0])[2].partition(marks[1])[0]
+    return ChatTemplate(chat, between.partition("\n")[0] or "\n", instruction)
+
+
+def plain_template(kind: Kind, instruction: str | None = None) -> PlainTemplate:
+    """Return the plain template for a kind of index; None takes its usual instruction."""
+    if instruction is None:
+        instruction = INSTRUCTIONS[kind]
+    return PlainTemplate(PLAIN_SHOTS[kind], instruction, SEPARATORS[kind])
+
+
+def named_template(
+    name: str,
+    kind: Kind,
+    instruction: str | None = None,
+    chat: Callable[[Sequence[Message]], str] | None = None,
+) -> Template:
+    """Return the template that ``plain``, ``chat`` or a pattern stands for.
+
+    :param instruction: None takes the usual one for the kind of index
+    :param chat: renders messages for ``chat``; None where there is no model to ask
+    :raises TaskError: where the name is unknown, or the pattern is not one
+    """
+    plain = plain_template(kind, instruction)
+    if name == "chat" and chat is not None:
+        return chat_template(chat, plain.instruction)
+    if name in ("plain", "chat"):
+        return plain
+    if INPUT not in name and OUTPUT not in name:
+        raise TaskError(
+            f"unknown template {name!r}; use plain, chat, or a text with {INPUT} and {OUTPUT}"
+        )
+    return replace(plain, shot=name)
+
+
+def _turn(role: str, content: str) -> Message:
+    return {"role": role, "content": content}

@@ -1,0 +1,189 @@
+"""From queries to what is found for them: demonstrations, fixed ones, a shortlist of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from ragicl.data.examples import check_query
+from ragicl.errors import TaskError
+from ragicl.index import Index
+from ragicl.index.cached import Learnt
+from ragicl.policy import Policy
+from ragicl.protocols import FloatArray
+from ragicl.records import Example, Neighbor
+from ragicl.retrieval import STRATEGIES, Asked, nearest
+from ragicl.retrieval.bm25 import WordIndex
+from ragicl.retrieval.fixed import FixedSets, learn_fixed
+from ragicl.timing import Timings, timed
+
+LEARN_FROM = 4000  # examples that anything is learnt from
+BATCH = 256  # of the index's own examples, searched for together
+KEYS_FROM = 100  # examples whose metadata an error names
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What retrieval found for one query.
+
+    :ivar neighbors: the demonstrations, the best first: by default the nearest
+    :ivar fixed: demonstrations that its prompt begins with, in prompt order
+    :ivar shortlist: the labels to choose from, nearest first; None where all are
+    :ivar voters: the nearest examples, nearest first, however demonstrations are chosen: k of them,
+        or as many as vote in a blend
+    :ivar vector: the query's own, shape (dim,); None where nothing was searched for
+    :ivar exclude: id of an example that is left out
+    :ivar text: the query
+    """
+
+    neighbors: tuple[Neighbor, ...]
+    fixed: tuple[Neighbor, ...] = ()
+    shortlist: tuple[str, ...] | None = None
+    voters: tuple[Neighbor, ...] = ()
+    vector: FloatArray | None = None
+    exclude: str | None = None
+    text: str = ""
+
+
+class Retriever:
+    """Finds what a policy asks for; safe to share between threads.
+
+    :raises TaskError: where the policy selects by labels, and the index holds texts to generate
+    """
+
+    def __init__(self, index: Index, policy: Policy) -> None:
+        self._index = index
+        self._policy = policy
+        self._strategy = STRATEGIES[policy.select]
+        if index.kind == "generate" and self._strategy.labels:
+            others = ", ".join(name for name, own in STRATEGIES.items() if not own.labels)
+            raise TaskError(
+                f"select {policy.select} goes by labels, and {index.path} holds texts to generate; "
+                f"use one of {others}"
+            )
+        self._words = WordIndex(index)
+        self._fixed = Learnt(index, self._learn_fixed, self._all_there)
+
+    def find(
+        self,
+        texts: Sequence[str],
+        excluded: Sequence[str | None],
+        timings: Timings,
+        *,
+        demonstrations: bool = True,
+    ) -> list[Found]:
+        """Return what is found for texts, each without the example of the id given.
+
+        :param demonstrations: also choose demonstrations; else `neighbors` are the voters
+        :raises DataError: where a text is empty
+        :raises TaskError: where no example has the metadata that the policy asks for
+        """
+        for text in texts:
+            check_query(text)
+        if not self._needed:
+            return [Found(())] * len(texts)
+        encoder = self._index.encoder  # loading it is no query's time
+        with timed(timings, "embed"):
+            vectors = encoder.encode(texts)
+        with timed(timings, "search"):
+            return self._near(texts, vectors, excluded, demonstrations=demonstrations)
+
+    def find_others(
+        self, examples: Sequence[Example], *, demonstrations: bool = True
+    ) -> list[Found]:
+        """Return what is found for the index's own examples, each left out of its own search.
+
+        :param demonstrations: also choose demonstrations; else `neighbors` are the voters
+        """
+        found = []
+        for start in range(0, len(examples), BATCH):
+            some = examples[start : start + BATCH]
+            ids = [example.id for example in some]
+            texts = [example.input for example in some]
+            vectors = self._index.vectors_of(ids)
+            found += self._near(texts, vectors, ids, demonstrations=demonstrations)
+        return found
+
+    @property
+    def _needed(self) -> int:
+        policy = self._policy
+        return max(self._voters, policy.shortlist or 0, min(policy.fixed, 1))
+
+    @property
+    def _voters(self) -> int:
+        policy = self._policy
+        blends = policy.decide == "blend" and self._index.kind == "classify"
+        return max(policy.k, policy.voters) if blends and not policy.generate else policy.k
+
+    def _near(
+        self,
+        texts: Sequence[str],
+        vectors: FloatArray,
+        excluded: Sequence[str | None],
+        *,
+        demonstrations: bool,
+    ) -> list[Found]:
+        policy = self._policy
+        self._check_where()
+        sets = self._fixed.get() if policy.fixed else None
+        pool = self._strategy.pool if demonstrations else 1
+        near = nearest(
+            partial(self._index.near, where=policy.where),
+            vectors,
+            max(self._needed, pool * policy.k * policy.ensemble),
+            exclude=excluded,
+            labels=policy.labels,
+        )
+        asked = Asked(self._index, self._words, policy, texts, vectors, excluded, near)
+        voters = [some[: self._voters] for some in near]
+        chosen = voters
+        if demonstrations:
+            chosen = self._strategy.choose(asked) if policy.k else [()] * len(texts)
+        return [
+            Found(
+                own_chosen,
+                sets.of(vector, own) if sets else (),
+                _labels(some[: policy.shortlist]) if policy.shortlist else None,
+                own_voters,
+                vector,
+                own,
+                text,
+            )
+            for own_chosen, own_voters, some, vector, own, text in zip(
+                chosen,
+                voters,
+                near,
+                vectors,
+                excluded,
+                texts,
+                strict=True,
+            )
+        ]
+
+    def _check_where(self) -> None:
+        where = self._policy.where
+        if where and not len(self._index.rows(where)):
+            wanted = " and ".join(f"{key}={value}" for key, value in where)
+            some = self._index.sample(KEYS_FROM)
+            keys = ", ".join(dict.fromkeys(key for example in some for key in example.meta))
+            raise TaskError(
+                f"no example in {self._index.path} has {wanted}; "
+                f"{f'they have {keys}' if keys else 'they have no metadata'}"
+            )
+
+    def _learn_fixed(self) -> FixedSets:
+        policy = self._policy
+        sample = self._index.sample(LEARN_FROM, where=policy.where)
+        known = [e for e in sample if policy.labels is None or e.output in policy.labels]
+        vectors = self._index.vectors_of([e.id for e in known])
+        return learn_fixed(known, vectors, policy.fixed, policy.clusters)
+
+    def _all_there(self, sets: FixedSets) -> bool:
+        stored = self._index.get(list(sets.ids))
+        chosen = (example for fixed in sets.sets for example in fixed.examples)
+        return all(stored.get(example.id) == example for example in chosen)
+
+
+def _labels(neighbors: Sequence[Neighbor]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(neighbor.example.output for neighbor in neighbors))

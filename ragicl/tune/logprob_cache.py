@@ -1,0 +1,142 @@
+"""What the language model said of examples, kept in the index's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from ragicl.engine import Engine
+from ragicl.errors import LockedError, StoreError, first_line
+from ragicl.policy import TUNABLE
+from ragicl.protocols import FloatArray
+from ragicl.serving.batch import settings_of
+from ragicl.tune.candidates import Candidate
+
+NAME = "tuning.jsonl"
+FREE = (*TUNABLE, "decide", "exit", "sets", "answer", "scope", "blend")  # of candidates, or later
+
+
+class Kept:
+    """Log-probabilities by candidate and example; lines of a file that a killed run leaves whole.
+
+    What was kept for other examples, labels, models or settings is of no use, and is replaced.
+    One process at a time has it open.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._file = engine.index.path / NAME
+        settings = {k: v for k, v in settings_of(engine).items() if k not in FREE}
+        settings |= {"index": None, "labels": list(engine.labels)}
+        self._head = json.loads(json.dumps(settings))
+        self._said: dict[str, dict[str, list[float]]] = {}
+        self._spent: dict[str, float] = {}
+        self._lock = FileLock(self._file.with_name(f"{NAME}.lock"))
+
+    def __enter__(self) -> Self:
+        """Read what is there.
+
+        :raises LockedError: where another process is tuning
+        :raises StoreError: where the folder cannot be written
+        """
+        folder = self._file.parent
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise LockedError(f"another process is tuning {folder}; wait for it") from error
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to {folder}: {first_line(error)}; what tuning finds is kept there"
+            ) from error
+        try:
+            for line in self._lines():
+                self._note(line)
+        except OSError as error:
+            self._lock.release()
+            raise StoreError(
+                f"cannot read {self._file}: {first_line(error)}; remove it, and run it again"
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+    def __contains__(self, asked: tuple[Candidate, str]) -> bool:
+        candidate, identity = asked
+        return identity in self._said.get(candidate.name, {})
+
+    def first(self, candidate: Candidate, ids: Sequence[str]) -> int:
+        """Return how many of the first examples are known, in a row."""
+        known = self._said.get(candidate.name, {})
+        return next((place for place, own in enumerate(ids) if own not in known), len(ids))
+
+    def of(self, candidate: Candidate, ids: Sequence[str]) -> FloatArray:
+        """Return log P(label | prompt) in nats of the first examples that are known in a row."""
+        known = self._said.get(candidate.name, {})
+        rows = [known[identity] for identity in ids[: self.first(candidate, ids)]]
+        return np.array(rows, dtype=np.float32)
+
+    def seconds(self, candidate: Candidate) -> float:
+        """Return the seconds that an example took."""
+        return self._spent.get(candidate.name, 0.0) / max(
+            len(self._said.get(candidate.name, {})), 1
+        )
+
+    def add(
+        self, candidate: Candidate, ids: Sequence[str], said: FloatArray, seconds: float
+    ) -> None:
+        """Keep what was said of some examples.
+
+        :param seconds: that it took, in all
+        :raises StoreError: where the disk does not take it
+        """
+        line = {
+            "candidate": candidate.name,
+            "seconds": round(seconds, 4),
+            "said": dict(zip(ids, np.round(said, 4).tolist(), strict=True)),
+        }
+        try:
+            fresh = not self._file.exists()
+            with self._file.open("a", encoding="utf-8") as file:
+                if fresh:
+                    file.write(json.dumps(self._head) + "\n")
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {self._file}: {first_line(error)}; mend that, and run it again"
+            ) from error
+        self._note(line)
+
+    def _note(self, line: dict[str, Any]) -> None:
+        self._said.setdefault(line["candidate"], {}).update(line["said"])
+        spent = self._spent.get(line["candidate"], 0.0)
+        self._spent[line["candidate"]] = spent + line["seconds"]
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        """Yield what is of use in the file; where its settings are others, remove it."""
+        lines: list[dict[str, Any]] = []
+        with suppress(FileNotFoundError), self._file.open("rb+") as file:
+            end = 0
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # a killed run's last
+                try:
+                    lines.append(json.loads(line))
+                except ValueError:
+                    break  # damaged: what follows is asked again
+                end += len(line)
+            file.truncate(end)
+        if lines and lines[0] != self._head:
+            self._file.unlink()
+            return
+        yield from lines[1:]

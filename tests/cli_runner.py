@@ -1,0 +1,42 @@
+"""Runs ragicl's commands in this process, on a few rows."""
+
+import json
+
+from click.testing import CliRunner
+
+from ragicl.cli.main import main
+
+KINDS = {
+    "fruit": ("sweet ripe", ["apple", "pear"]),
+    "tool": ("sharp steel", ["hammer", "saw"]),
+}
+ROWS = [
+    {"text": f"{common} {thing} {word}", "label": label}
+    for label, (common, things) in KINDS.items()
+    for thing in things
+    for word in ["red", "big", "old", "new", "tiny"]
+]
+LM = ["--lm", "echo:4000"]
+
+
+def write_rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def run(*arguments, code=0, stdin=None):
+    result = CliRunner().invoke(main, [str(a) for a in arguments], input=stdin)
+    assert result.exit_code == code, result.output
+    return result
+
+
+def lines(result):
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def fails(*arguments, match, stdin=None):
+    """The command ends with code 2 and one line that says what is wrong."""
+    result = run(*arguments, code=2, stdin=stdin)
+    message = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(message) == 1
+    assert result.stderr.strip().endswith(message[0])
+    assert match in message[0]

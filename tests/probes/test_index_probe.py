@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+from conftest import HashEncoder
+
+import ragicl.probes.index_probe
+from ragicl import Example, Index, TaskError
+from ragicl.probes.index_probe import Prior
+
+
+@pytest.fixture
+def index(tmp_path):
+    with Index.create(tmp_path / "index", encoder=HashEncoder()) as index:
+        index.add(
+            [Example(f"sweet apple {i}", "fruit", f"f{i}") for i in range(8)]
+            + [Example(f"steel saw {i}", "tool", f"t{i}") for i in range(8)]
+        )
+        yield index
+
+
+def labels_of(index):
+    return lambda: tuple(index.labels())
+
+
+def asked(prior, text, own=None):
+    fitted = prior.get()
+    probs, _ = fitted.answers(HashEncoder().encode([text]), [own], fitted.labels)
+    return dict(zip(fitted.labels, probs[0], strict=True))
+
+
+def test_a_taught_label_counts_at_once(index):
+    prior = Prior(index, labels_of(index))
+    assert asked(prior, "steel saw")["tool"] > 0.7
+    index.add([Example(f"blue whale {i}", "animal") for i in range(4)])
+    assert asked(prior, "blue whale")["animal"] > 0.5
+
+
+def test_an_example_is_left_out_of_its_own_evidence(index):
+    index.add([Example("odd one", "tool", "odd"), Example("odd two", "fruit")])
+    prior = Prior(index, labels_of(index))
+    assert asked(prior, "odd one")["tool"] > asked(prior, "odd one", "odd")["tool"] + 0.1
+
+
+def test_a_large_index_is_fitted_anew_after_many_changes(index, monkeypatch):
+    monkeypatch.setattr(ragicl.probes.index_probe, "SMALL", 0)
+    prior = Prior(index, labels_of(index))
+    fitted = prior.get()
+    index.add([Example("one more apple", "fruit")])
+    assert prior.get() is fitted
+    index.add([Example(f"many more apples {i}", "fruit") for i in range(5)])
+    assert prior.get() is not fitted
+
+
+def test_familiarity_ranks_a_text_among_the_examples(index):
+    fitted = Prior(index, labels_of(index)).get()
+    vectors = HashEncoder().encode(["sweet apple 3", "sweet thing", "neutrino flux"])
+    others = index.vectors()[1]
+    _, values = fitted.answers(vectors, [None] * 3, fitted.labels)
+    shares = fitted.familiarity(values, (vectors @ others.T).max(1))
+    assert shares[0] > 0.5 > shares[1] >= shares[2] == 0
+    assert np.all((shares >= 0) & (shares <= 1))
+
+
+def test_another_example_that_is_left_out_does_not_answer_for_the_text(index):
+    prior = Prior(index, labels_of(index))
+    assert asked(prior, "steel saw", "f1") == asked(prior, "steel saw")
+
+
+def test_only_examples_that_are_asked_for_are_learnt_from(index):
+    wrong = [Example(f"steel saw again {i}", "fruit", meta={"by": "x"}) for i in range(30)]
+    index.add([*wrong, Example("red wine", "drink", meta={"by": "x"})])
+    kept = [Example(f"steel saw of {i}", "tool", meta={"by": "y"}) for i in range(4)]
+    index.add([*kept, Example("sweet pear", "fruit", meta={"by": "y"})])
+    where = Prior(index, lambda: ("fruit", "tool"), (("by", "y"),))
+    assert {example.meta["by"] for example in where.get().examples} == {"y"}
+    assert asked(where, "steel saw")["tool"] > 0.5
+    with pytest.raises(TaskError, match="labels"):
+        Prior(index, lambda: ("drink", "tool"), (("by", "z"),)).get()
+
+
+def test_rare_labels_are_found_in_a_large_index(index, monkeypatch):
+    index.add([Example("blue whale", "animal"), Example("grey wolf", "animal", "w")])
+    monkeypatch.setattr(ragicl.probes.index_probe, "LEARN_FROM", 4)
+    fitted = Prior(index, lambda: ("animal", "tool")).get()
+    assert sum(example.output == "animal" for example in fitted.examples) >= 1
+
+
+def test_corrected_examples_are_learnt_anew(index, monkeypatch):
+    monkeypatch.setattr(ragicl.probes.index_probe, "SMALL", 0)
+    prior = Prior(index, labels_of(index))
+    assert asked(prior, "steel saw 3")["tool"] > 0.7
+    index.update([Example(f"steel saw {i}", "fruit", f"t{i}") for i in range(7)])
+    assert asked(prior, "steel saw 3")["tool"] < 0.5
+
+
+def test_a_label_taught_since_is_as_likely_as_the_least_likely_one(index):
+    fitted = Prior(index, labels_of(index)).get()
+    vectors = HashEncoder().encode(["sweet apple"])
+    probs = fitted.answers(vectors, [None], ("animal", "fruit", "tool"))[0][0]
+    assert probs.sum() == pytest.approx(1)
+    assert probs[1] > 2 * probs[0]
+
+
+def test_a_sample_is_as_familiar_as_the_whole_index_makes_it(index, monkeypatch):
+    index.add([Example(f"sweet apple {i}", "fruit") for i in range(8, 60)])
+    whole = Prior(index, labels_of(index)).get()
+    monkeypatch.setattr(ragicl.probes.index_probe, "LEARN_FROM", 20)
+    sampled = Prior(index, labels_of(index)).get()
+    assert len(sampled.known) == len(sampled.examples) == 20
+    alone = sampled.vectors @ sampled.vectors.T - 2 * np.eye(20)
+    own = np.sort(alone.max(axis=1) + sampled.classifier.ridge.left_values.max(axis=1))
+    assert sampled.known.mean() > own.mean() + 0.005
+    assert len(whole.known) == 68
+
+
+def test_the_classifier_of_a_large_index_is_kept(index, monkeypatch):
+    monkeypatch.setattr(ragicl.probes.index_probe, "SMALL", 0)
+    heard = []
+    tell = lambda done, of: heard.append((done, of))  # noqa: E731
+    first = Prior(index, labels_of(index)).get(tell)
+    monkeypatch.setattr(ragicl.probes.index_probe, "fit_classifier", None)
+    again = Prior(index, labels_of(index)).get(tell)
+    assert heard == [(0, len(index)), (len(index), len(index))], "of what takes a while alone"
+    assert again.classifier.left_out.tolist() == first.classifier.left_out.tolist()

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+import ragicl.probes.lm_features
+from ragicl.probes.lm_features import FOLDER, Features
+
+
+@pytest.fixture
+def counted(tiny, monkeypatch):
+    """A tiny model that notes how many texts it reads."""
+    lm = tiny("llama").lm
+    read = []
+    real = type(lm).features
+    monkeypatch.setattr(
+        type(lm), "features", lambda self, prompts: read.extend(prompts) or real(self, prompts)
+    )
+    return lm, read
+
+
+def test_a_text_has_a_unit_vector_that_does_not_depend_on_others(counted, tmp_path):
+    lm, _ = counted
+    features = Features(tmp_path, lm)
+    both = features.of(["a red fox", "music of the night in a long line of words"])
+    assert np.linalg.norm(both, axis=1) == pytest.approx(np.ones(2), abs=1e-2)
+    assert features.of(["a red fox"])[0] == pytest.approx(both[0], abs=2e-3)
+
+
+def test_what_is_kept_is_not_read_again(counted, tmp_path, monkeypatch):
+    monkeypatch.setattr(ragicl.probes.lm_features, "BATCH", 2)
+    lm, read = counted
+    texts = ["one", "two", "three", "two"]
+    kept = Features(tmp_path, lm).keep(texts)
+    assert len(read) == 3
+    again = Features(tmp_path, lm)
+    assert again.of(texts) == pytest.approx(kept)
+    assert len(read) == 3
+    again.of(["four"])
+    assert len(read) == 4
+    assert len(list((tmp_path / FOLDER).iterdir())) == 1
+
+
+def test_a_damaged_file_is_read_anew(counted, tmp_path):
+    lm, read = counted
+    Features(tmp_path, lm).keep(["one"])
+    (file,) = (tmp_path / FOLDER).iterdir()
+    file.write_bytes(file.read_bytes()[:40])
+    Features(tmp_path, lm).keep(["one"])
+    assert len(read) == 2
+
+
+def test_a_text_longer_than_the_window_is_cut(counted, tmp_path):
+    lm, _ = counted
+    vector = Features(tmp_path, lm).of(["word " * 3 * lm.window])
+    assert np.isfinite(vector).all()
+
+
+def test_a_killed_reading_keeps_what_was_read(counted, tmp_path, monkeypatch):
+    monkeypatch.setattr(ragicl.probes.lm_features, "BATCH", 1)
+    monkeypatch.setattr(ragicl.probes.lm_features, "SAVED", 2)
+    lm, read = counted
+
+    def until_three(self, prompts):
+        if len(read) == 3:
+            raise KeyboardInterrupt
+        read.extend(prompts)
+        return np.ones((len(prompts), 4), dtype=np.float32)
+
+    monkeypatch.setattr(type(lm), "features", until_three)
+    with pytest.raises(KeyboardInterrupt):
+        Features(tmp_path, lm).keep(["one", "two", "three", "four"])
+    Features(tmp_path, lm).of(["one", "two"])
+    assert len(read) == 3

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from ragicl.calibration.pooling import softmax
+from ragicl.probes.ridge import JITTER, fit_ridge, kernel
+
+
+def left_out(ridge):
+    return softmax(ridge.sharpness * ridge.left_values.astype(float))
+
+
+def probs_of(ridge, vectors):
+    return softmax(ridge.sharpness * ridge.values(vectors))
+
+
+@pytest.fixture
+def groups():
+    """Three groups of unit vectors, a little mixed up."""
+    draw = np.random.default_rng(0)
+    centres = draw.normal(size=(3, 8))
+    columns = np.arange(60) % 3
+    vectors = centres[columns] + draw.normal(size=(60, 8)) * 1.2
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit.astype(np.float32), columns.astype(np.int64)
+
+
+def test_what_is_left_out_is_what_a_regression_without_it_says(groups):
+    vectors, columns = groups
+    ridge = fit_ridge(vectors, columns, 3)
+    within = kernel(ridge.landmarks, ridge.landmarks).astype(float)
+    spread = np.linalg.cholesky(within + JITTER * np.eye(len(within)))
+    features = np.linalg.solve(spread, kernel(vectors, ridge.landmarks).T.astype(float)).T
+    targets = np.eye(3)[columns]
+    for i in (0, 7, 59):
+        rest = np.delete(np.arange(60), i)
+        middle, base = features[rest].mean(0), targets[rest].mean(0)
+        own, wanted = features[rest] - middle, targets[rest] - base
+        weights = np.linalg.solve(
+            own.T @ own + ridge.penalty * np.eye(own.shape[1]), own.T @ wanted
+        )
+        value = (features[i] - middle) @ weights + base
+        expected = softmax(ridge.sharpness * value[None])[0]
+        assert left_out(ridge)[i] == pytest.approx(expected, abs=1e-3)
+
+
+def test_probabilities_find_the_groups(groups):
+    vectors, columns = groups
+    ridge = fit_ridge(vectors, columns, 3)
+    probs = probs_of(ridge, vectors)
+    assert probs.sum(axis=1) == pytest.approx(np.ones(60), abs=1e-5)
+    assert (probs.argmax(axis=1) == columns).mean() > 0.9
+    assert (left_out(ridge).argmax(axis=1) == columns).mean() > 0.6
+
+
+def test_noise_is_answered_by_the_labels_shares():
+    draw = np.random.default_rng(1)
+    vectors = draw.normal(size=(400, 16))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    columns = (draw.random(400) < 0.25).astype(np.int64)
+    ridge = fit_ridge(vectors.astype(np.float32), columns, 2)
+    loss = -np.log(left_out(ridge)[np.arange(400), columns]).mean()
+    share = columns.mean()
+    of_shares = -(share * np.log(share) + (1 - share) * np.log(1 - share))
+    assert loss < of_shares + 0.1
+
+
+def test_many_examples_share_landmarks(groups, monkeypatch):
+    vectors, columns = groups
+    monkeypatch.setattr("ragicl.probes.ridge.LANDMARKS", 20)
+    ridge = fit_ridge(vectors, columns, 3)
+    assert ridge.landmarks.shape == (20, 8)
+    assert (probs_of(ridge, vectors).argmax(axis=1) == columns).mean() > 0.8
+
+
+def test_copies_and_a_label_seen_once_do_no_harm():
+    vectors = np.eye(4, dtype=np.float32)[[0, 0, 0, 1, 1, 2]]
+    ridge = fit_ridge(vectors, np.array([0, 0, 0, 1, 1, 2]), 3)
+    assert probs_of(ridge, vectors).argmax(axis=1).tolist() == [0, 0, 0, 1, 1, 2]
+    assert np.isfinite(left_out(ridge)).all()
+
+
+@pytest.mark.parametrize("apart", [0, 1e-7, 1e-4])
+def test_many_near_copies_are_no_trouble(apart):
+    draw = np.random.default_rng(0)
+    vectors = draw.normal(size=64) + apart * draw.normal(size=(1500, 64))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ridge = fit_ridge(vectors.astype(np.float32), np.arange(1500) % 2, 2)
+    assert left_out(ridge) == pytest.approx(np.full((1500, 2), 0.5), abs=0.2)
