@@ -424,7 +424,7 @@ def test_sets_and_a_shortlist_promise_different_things():
 
 
 def test_a_field_that_no_policy_has_is_named(folder):
-    with pytest.raises(TaskError, match="no field 'neighbours'; it has answer, attention"):
+    with pytest.raises(TaskError, match="no field 'neighbours'; it has answer, budget"):
         Engine.open(folder, lm=EchoLM(), neighbours=3)
     with pytest.raises(TaskError, match=r"sets is 1\.5"):
         Policy(sets=1.5)

@@ -21,7 +21,7 @@ from pathlib import Path
 from common import ragicl
 
 from ragicl import Index
-from ragicl.curation import audit
+from ragicl.curation.audit import audit
 
 
 def flip(index: Index, share: float, seed: int) -> set[str]:

@@ -99,7 +99,7 @@ def audit_command(index: Path, out: Path | None, near: float, few: int, as_json:
     ragicl update indexes/support audit.csv
     ragicl audit indexes/support --near 0.9 --json > audit.json
     """
-    from ragicl.curation import audit
+    from ragicl.curation.audit import audit
     from ragicl.curation.formats import as_csv, as_text
     from ragicl.curation.formats import as_json as json_of
     from ragicl.index import Index

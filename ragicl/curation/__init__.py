@@ -1,10 +1,5 @@
-"""What may be wrong with an index's examples: labels, copies, confusions, labels seen too rarely.
+"""What may be wrong with an index's examples, and which unlabelled texts to label first.
 
 Nothing is changed: what is found goes to a file, is corrected there, and comes back by
 :func:`ragicl.index.corrections.correct`.
 """
-
-from ragicl.curation.audit import audit
-from ragicl.curation.findings import Audit, Conflict, Confusion, Copies, Finding
-
-__all__ = ["Audit", "Conflict", "Confusion", "Copies", "Finding", "audit"]

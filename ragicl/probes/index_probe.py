@@ -25,7 +25,7 @@ from ragicl.probes.lm_features import Features, Told, unheard
 from ragicl.probes.scaling import Scaling
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Where
-from ragicl.retrieval import nearest
+from ragicl.retrieval.nearest import nearest
 
 LEARN_FROM = 20_000  # examples that it is fitted on
 FOLDER = "classifier"  # in the index's folder

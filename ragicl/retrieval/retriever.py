@@ -13,9 +13,10 @@ from ragicl.index.cached import Learnt
 from ragicl.policy import Policy
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Neighbor
-from ragicl.retrieval import STRATEGIES, Asked, nearest
 from ragicl.retrieval.bm25 import WordIndex
 from ragicl.retrieval.fixed import FixedSets, learn_fixed
+from ragicl.retrieval.nearest import nearest
+from ragicl.retrieval.strategies import STRATEGIES, Asked
 from ragicl.timing import Timings, timed
 
 LEARN_FROM = 4000  # examples that anything is learnt from

@@ -9,9 +9,10 @@ from conftest import HashEncoder
 
 from ragicl import Example, Index, TaskError
 from ragicl.cli.main import main
-from ragicl.curation import Copies, audit, near_duplicates
-from ragicl.curation import audit as run
+from ragicl.curation import near_duplicates
+from ragicl.curation.audit import audit
 from ragicl.curation.confident_learning import judge
+from ragicl.curation.findings import Copies
 from ragicl.curation.formats import COLUMNS, as_csv, as_json, as_text
 
 TOPICS = {"fruit": "sweet ripe juicy", "tool": "sharp steel heavy", "bird": "feather wing song"}
@@ -116,9 +117,9 @@ def test_rare_labels_are_counted_and_nothing_else_is_suggested(tmp_path):
 
 
 def test_many_examples_are_predicted_in_parts_and_sampled(wrong, monkeypatch):
-    monkeypatch.setattr(run, "PART", 40)
+    monkeypatch.setattr("ragicl.curation.audit.PART", 40)
     assert {f.example.id for f in audit(wrong).errors} == {"fruit3", "tool5", "bird7"}
-    monkeypatch.setattr(run, "CELLS", 60 * 3)
+    monkeypatch.setattr("ragicl.curation.audit.CELLS", 60 * 3)
     found = audit(wrong)
     assert (found.rows, found.audited) == (90, 60)
     assert "90 examples, 60 of them audited" in as_text(found)

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Neighbor
-from ragicl.retrieval import nearest
-from ragicl.retrieval.nearest import SPARE
+from ragicl.retrieval.nearest import SPARE, nearest
 
 
 class Ranked:

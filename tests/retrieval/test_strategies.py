@@ -16,9 +16,9 @@ from ragicl import Engine, Example, Index, Policy, TaskError
 from ragicl.policy import SELECTIONS
 from ragicl.prompting.template import plain_template
 from ragicl.records import Neighbor
-from ragicl.retrieval import STRATEGIES
 from ragicl.retrieval.balanced import balanced, coverage
 from ragicl.retrieval.bm25 import WordIndex, fused
+from ragicl.retrieval.strategies import STRATEGIES
 
 LABELS = {
     "late": "where is my parcel it has not come late delivery van",

@@ -20,7 +20,7 @@ from ragicl.inference.blender import untuned
 from ragicl.prompting.template import named_template
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Neighbor, Prediction
-from ragicl.retrieval import nearest
+from ragicl.retrieval.nearest import nearest
 
 VOTERS = (1, 3, 5, 9, 15, 25)  # numbers of neighbours tried
 LEFT_OUT = 2000  # pool examples tried, each left out, to choose among settings
