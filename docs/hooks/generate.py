@@ -30,7 +30,6 @@ PACKAGE = ROOT / "ragicl"
 TEMPLATE = PACKAGE / "prompting" / "template.py"
 RESULTS = ROOT / "eval" / "results"
 MARK = re.compile(r"<!-- generated: (\w+) -->")
-ROLE = re.compile(r":(?:attr|class|func|meth|mod):(?=<code>|`)")
 PUBLIC = ("ragicl", "ragicl.evaluate")
 API = "reference/api.md"
 
@@ -56,11 +55,6 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     return markdown.replace("](../eval/results/", "](results/").replace(
         "](../../eval/results/", "](../results/"
     )
-
-
-def on_page_content(html: str, **_: Any) -> str:
-    """Leave out Sphinx's roles, which docstrings put before a name."""
-    return ROLE.sub("", html)
 
 
 def undocumented(page: str) -> list[str]:
