@@ -51,8 +51,9 @@ class Task:
     def _stored(self) -> tuple[list[Example], FloatArray]:
         examples, vectors = self.engine.index.vectors()
         policy = self.engine.policy
-        known = [i for i, example in enumerate(examples) if holds(example.meta, policy.where)]
-        if not self.engine.generates and policy.labels is not None:
+        where = policy.retrieval.where
+        known = [i for i, example in enumerate(examples) if holds(example.meta, where)]
+        if not self.engine.generates and policy.decision.labels is not None:
             known = [i for i in known if examples[i].output in self.labels]
         return [examples[i] for i in known], vectors[known]
 

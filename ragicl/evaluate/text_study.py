@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ def _tuned(task: Task, name: str, seed: int) -> Writer:
 def _texts(task: Task, writer: Writer) -> tuple[list[str], float]:
     """Return what a writer writes for the test rows, and its seconds a row; kept as it is made."""
     settings = task.engine.longest_answer, task.engine.template.stops
-    depends = asdict(task.engine.policy), writer.depends, settings
+    depends = task.engine.policy.as_dict(), writer.depends, settings
     folder = _folder(task, f"texts-{writer.name}", depends)
     outputs: list[str] = []
     spent = 0.0
@@ -138,7 +138,7 @@ def _compared(task: Task, pairs: Sequence[tuple[Writer, Writer]]) -> dict[Pair, 
     All pairs are compared on a row at once, so that each model reads it once.
     """
     compared = [(w.name, w.depends) for pair in pairs for w in pair]
-    depends = asdict(task.engine.policy), compared
+    depends = task.engine.policy.as_dict(), compared
     folder = _folder(task, "tokens", depends)
     rows: list[list[list[float]]] = []
     for start, _ in _chunks(task):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,13 +14,18 @@ from ragicl.index import Index
 from ragicl.policy import Policy
 from ragicl.probes.index_probe import IndexClassifier, Prior
 from ragicl.probes.lm_features import Features, Told, unheard
-from ragicl.protocols import LM, Featuring, FloatArray
+from ragicl.protocols import LM, Featuring, FloatArray, Scoring
 from ragicl.retrieval.retriever import Found
 
 
-def untuned(lm: LM | None) -> Blend:
-    """Return the blend where nothing was tuned: by whether a language model gives features."""
-    return Blend(*(WITH_FEATURES if isinstance(lm, Featuring) else USUAL))
+def default_blend(lm: LM | None) -> Blend:
+    """Return the blend where nothing was tuned, by what a language model gives.
+
+    A model without likelihoods has no distribution to blend; without a model, vote and classifier
+    on vectors remain.
+    """
+    blend = Blend(*(WITH_FEATURES if isinstance(lm, Featuring) else USUAL))
+    return blend if isinstance(lm, Scoring) else replace(blend, lm=0.0)
 
 
 class Blender:
@@ -41,10 +47,10 @@ class Blender:
         features: Features | None = None,
     ) -> None:
         self.blend = blend
-        self._voters = policy.voters
-        self._prior = Prior(index, labels, policy.where)
+        self._voters = policy.decision.voters
+        self._prior = Prior(index, labels, policy.retrieval.where)
         self._features = features
-        self._deep = Prior(index, labels, policy.where, features) if features else None
+        self._deep = Prior(index, labels, policy.retrieval.where, features) if features else None
 
     def load(self, told: Told = unheard) -> None:
         """Fit what the first answer needs.

@@ -53,12 +53,12 @@ class Scorer:
         """
         size = len(prompts[0]) if prompts else 1
         among = None
-        if self._policy.shortlist is not None:
+        if self._policy.decision.shortlist is not None:
             among = [places for places in _places(found, labels) for _ in range(size)]
         scores = self._lm.score(
             [prompt.parts for own in prompts for prompt in own],
             [self._template.answer(label) for label in labels],
-            floor=None if exact or self._policy.exact else UNLIKELY,
+            floor=None if exact or self._policy.decision.exact else UNLIKELY,
             among=among,
         )
         asked = scores

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from ragicl.engine import Engine
 from ragicl.errors import BackendError, TaskError
@@ -49,13 +49,12 @@ class Candidate:
             chat = engine.lm.chat if engine.lm else None
             said = getattr(template, "instruction", None)  # a template may have none
             template = named_template(self.template, "classify", said, chat)
-        alone = replace(
-            engine.policy,
+        alone = engine.policy.replace(
             decide="lm",
             exit=None,
-            sets=None,
-            answer=None,
-            scope=None,
+            set_coverage=None,
+            coverage=None,
+            ood_level=None,
             k=self.k,
             select=self.select,
             order=self.order,
@@ -96,7 +95,6 @@ CANDIDATES = (
     Candidate(8, "hybrid"),
     Candidate(8, "mmr"),
     Candidate(8, "dpp"),
-    Candidate(8, order="interleaved"),
     Candidate(8, order="nearest-first"),
     Candidate(4, ensemble=3),
     Candidate(8, template="chat"),

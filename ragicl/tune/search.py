@@ -13,9 +13,10 @@ from ragicl.calibration.blend import Blend, Evidence, fit_blend, surprises
 from ragicl.calibration.conformal import Record
 from ragicl.calibration.distributions import from_votes
 from ragicl.calibration.pooling import Columns, Doubles
-from ragicl.engine import CHUNK, Engine
+from ragicl.engine import Engine
 from ragicl.errors import TaskError
 from ragicl.inference.blender import Blender
+from ragicl.inference.pipeline import CHUNK
 from ragicl.inference.tuned_settings import Tuned
 from ragicl.probes.lm_features import features_of
 from ragicl.protocols import FloatArray
@@ -160,7 +161,7 @@ class _Search:
     def _without_model(self) -> tuple[int, Evidence]:
         """Return how many neighbours should vote, and what is said of each row without prompts."""
         engine = self._engine
-        base = replace(engine.policy, decide="blend", voters=max(VOTERS), shortlist=None)
+        base = engine.policy.replace(decide="blend", voters=max(VOTERS), shortlist=None)
         found = Retriever(engine.index, base).find_others(self._rows, demonstrations=False)
         features = features_of(engine.index.path, engine.lm)
         blender = Blender(engine.index, base, lambda: self._labels, Blend(), features)
@@ -222,7 +223,7 @@ def _drawn(engine: Engine, labels: Collection[str], seed: int) -> list[Example]:
 
     :raises TaskError: where there are too few
     """
-    sample = engine.index.sample(MOST, seed, where=engine.policy.where)
+    sample = engine.index.sample(MOST, seed, where=engine.policy.retrieval.where)
     known = [example for example in sample if example.output in labels]
     if len(known) < FEWEST:
         raise TaskError(

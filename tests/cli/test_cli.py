@@ -353,7 +353,7 @@ SELECTIONS = ["nearest", "bm25", "hybrid", "mmr", "balanced", "coverage", "dpp",
 
 def test_demonstrations_by_strategy_and_order(index):
     for select in SELECTIONS:
-        options = ["--select", select, "--order", "interleaved", "--k", 4]
+        options = ["--select", select, "--order", "nearest-first", "--k", 4]
         (row,) = lines(run("predict", index, "a ripe pear", *options, *LM))
         assert len(row["neighbors"]) == row["kept"] == 4
         if select in ("balanced", "coverage"):

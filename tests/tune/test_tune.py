@@ -19,9 +19,8 @@ from ragicl import (
 )
 from ragicl.calibration.blend import Blend, Evidence, Fitted, fit_blend
 from ragicl.cli.main import main
-from ragicl.engine import tuned_for
 from ragicl.inference.blender import untuned
-from ragicl.inference.tuned_settings import Tuned
+from ragicl.inference.tuned_settings import Tuned, tuned_for
 from ragicl.tune import Candidate, tune
 from ragicl.tune.fit import best_way, fit_silent, fit_ways
 from ragicl.tune.logprob_cache import NAME, Kept
@@ -203,10 +202,10 @@ def test_what_was_tuned_is_used_from_then_on(folder):
         engine.index.keep_tuned(tuned.as_json())
     assert Tuned.from_json(json.loads((folder / "manifest.json").read_text())["tuned"]) == tuned
     with opened(folder) as engine:
-        assert (engine.policy.k, engine.policy.select) == (3, "balanced")
+        assert (engine.policy.retrieval.k, engine.policy.retrieval.select) == (3, "balanced")
         assert engine.tuned == tuned
     with opened(folder, k=5) as engine:
-        assert (engine.policy.k, engine.policy.select) == (5, "balanced"), (
+        assert (engine.policy.retrieval.k, engine.policy.retrieval.select) == (5, "balanced"), (
             "what is given comes first"
         )
     with opened(folder, policy=Policy()) as engine:
@@ -296,8 +295,8 @@ def test_command_tunes_shows_and_forgets(folder, monkeypatch):
 
 def test_as_many_vote_as_were_found_best(folder):
     with opened(folder, voters=1, k=8) as engine:
-        (found,) = engine._retriever.find(["sweet apple"], [None], {})
-        vote = engine._blender.evidence([found], engine.labels).vote
+        (found,) = engine.pipeline.retriever.find(["sweet apple"], [None], {})
+        vote = engine.pipeline.blender.evidence([found], engine.labels).vote
     assert sorted(vote[0]) == [0, 1]
     assert len(found.neighbors) == 8
 
@@ -344,7 +343,7 @@ def test_what_was_tuned_is_for_labels(folder):
     with opened(folder) as engine:
         engine.index.keep_tuned(tune(engine, 5, candidates=FEW[-1:]).as_json())
     with opened(folder, generate=True) as engine:
-        assert engine.policy.ensemble == 1
+        assert engine.policy.prompt.ensemble == 1
         assert engine.predict("sweet apple").output
 
 
