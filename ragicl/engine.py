@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from ragicl.backends import open_lm
+from ragicl.backends.capabilities import as_scoring, chat_format
 from ragicl.calibration.blend import Blend
 from ragicl.calibration.conformal import Record, label_set
 from ragicl.calibration.distributions import from_log_probs, likeliest
@@ -245,7 +246,7 @@ class Engine:
         :raises BudgetError: where the text does not fit into the budget
         """
         prompt, lm = self.prompt(text, exclude=exclude), self._lm()
-        return lm.generate(prompt.parts, **self._composer.writing)
+        return lm.stream(prompt.parts, **self._composer.writing)
 
     def prompt(self, text: str, *, exclude: str | None = None) -> Prompt:
         """Return the prompt that a prediction would use; the model itself is not run.
@@ -291,7 +292,7 @@ class Engine:
             return of_label(text, label, prompt, shots, predictions)
         if label is None:
             label = next(self._generate([(prompt,)], [found], {})).output
-        scores = lm.score([p.parts for p in prompts], [self.template.answer(label)])
+        scores = as_scoring(lm).score([p.parts for p in prompts], [self.template.answer(label)])
         check_numbers(scores, lm)
         return of_answer(text, label, prompt, shots, scores[:, 0], lm.description)
 
@@ -477,7 +478,7 @@ class Engine:
         spent: Timings = {}
         lm.load()
         with timed(spent, "generate"):
-            texts = lm.write([own[0].parts for own in prompts], **self._composer.writing)
+            texts = lm.generate_batch([own[0].parts for own in prompts], **self._composer.writing)
         timings = timings | shared(spent, len(prompts))
         for (prompt,), own, text in zip(prompts, found, texts, strict=True):
             output = text.strip()
@@ -540,4 +541,4 @@ def _template(
 ) -> Template:
     if not isinstance(template, str):
         return template
-    return named_template(template, kind, instruction, lm.chat if lm else None)
+    return named_template(template, kind, instruction, chat_format(lm))

@@ -10,7 +10,7 @@ from ragicl.policy import Policy
 from ragicl.prompting.compose import compose
 from ragicl.prompting.ordering import order_of
 from ragicl.prompting.template import Template
-from ragicl.protocols import LM, Writing
+from ragicl.protocols import LM, GenerationOptions
 from ragicl.records import Prompt
 from ragicl.retrieval.retriever import Found
 
@@ -64,7 +64,7 @@ class Composer:
         )
 
     @property
-    def writing(self) -> Writing:
+    def writing(self) -> GenerationOptions:
         """How the language model is to write."""
         return {
             "max_tokens": self.reserve,
