@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from ragicl.backends import open_lm
+from ragicl.backends.capabilities import chat_format
 from ragicl.calibration.exit_rule import ExitRule
 from ragicl.errors import BudgetError, TaskError
 from ragicl.index import Index
@@ -20,7 +21,7 @@ from ragicl.inference.tuned_settings import Tuned, tuned_for
 from ragicl.policy import DEFAULT, Policy
 from ragicl.probes.lm_features import Told, unheard
 from ragicl.prompting.template import Template, named_template
-from ragicl.protocols import LM, ChatFormatting, FloatArray
+from ragicl.protocols import LM, FloatArray
 from ragicl.records import Example, Explanation, Kind, Neighbor, Prediction, Prompt, Recall
 from ragicl.retrieval.retriever import Found
 
@@ -309,5 +310,4 @@ def _template(
 ) -> Template:
     if not isinstance(template, str):
         return template
-    chat = lm.chat if isinstance(lm, ChatFormatting) else None
-    return named_template(template, kind, instruction, chat)
+    return named_template(template, kind, instruction, chat_format(lm))

@@ -17,7 +17,7 @@ from ragicl import (
     Policy,
     TaskError,
 )
-from ragicl.protocols import LM, Classifier, Encoder
+from ragicl.protocols import Classifier, Encoder, Scoring
 
 ROWS = [
     ("my card is lost", "lost card"),
@@ -45,7 +45,7 @@ def opened(folder, **policy):
 
 
 def test_stand_ins_satisfy_the_protocols(folder):
-    assert isinstance(EchoLM(), LM)
+    assert isinstance(EchoLM(), Scoring)
     assert isinstance(HashEncoder(), Encoder)
     with opened(folder) as engine:
         assert isinstance(engine, Classifier)
@@ -397,9 +397,9 @@ def test_scores_that_are_no_numbers_are_refused(folder, monkeypatch):
 
 
 def test_a_score_of_the_shortlist_that_is_no_number_is_refused(folder, monkeypatch):
-    def spoilt(self, prompts, answers, *, floor, among):
+    def spoilt(self, prompts, answers, *, prune_margin, candidate_ids):
         scores = np.full((len(prompts), len(answers)), -np.inf)
-        scores[0, among[0][0]] = -1.0  # one is good, the others that were asked for are not
+        scores[0, candidate_ids[0][0]] = -1.0  # one is good, the others that were asked for are not
         return scores
 
     monkeypatch.setattr(EchoLM, "score", spoilt)

@@ -77,7 +77,7 @@ class EachStopped(StoppingCriteria):
 def one(job: Job) -> list[str]:
     """Write one text after the other."""
     options: dict[str, Any] = {"max_tokens": job.max_tokens, "stop": job.stop}
-    return ["".join(job.lm.generate(parts, **options)) for parts in job.parts]
+    return ["".join(job.lm.stream(parts, **options)) for parts in job.parts]
 
 
 def padded(job: Job) -> list[str]:
@@ -122,7 +122,7 @@ def continuous(job: Job) -> list[str]:
 
 def lanes(job: Job) -> list[str]:
     """Write by ragicl's own batches."""
-    return job.lm.write(job.parts, max_tokens=job.max_tokens, stop=job.stop)
+    return job.lm.generate_batch(job.parts, max_tokens=job.max_tokens, stop=job.stop)
 
 
 WAYS: dict[str, Callable[[Job], list[str]]] = {
@@ -153,7 +153,7 @@ def compare(name: str, job: Job, ways: Sequence[str]) -> None:
     """Run each way, and print a line about it."""
     lengths = [len(ids) for ids in job.ids]
     print(f"{name}: {len(lengths)} prompts of {min(lengths)} to {max(lengths)} tokens", flush=True)
-    job.lm.write(job.parts[:1], max_tokens=2)  # a warm-up
+    job.lm.generate_batch(job.parts[:1], max_tokens=2)  # a warm-up
     expected: list[str] = []
     for way in ways:
         start = time.perf_counter()

@@ -92,7 +92,7 @@ def _tuned(task: Task, name: str, seed: int) -> Writer:
     longest = task.engine.longest_answer
 
     def write(texts: Sequence[str]) -> list[str]:
-        found = tuned.lm.write(
+        found = tuned.lm.generate_batch(
             [task.bare(text) for text in texts],
             max_tokens=longest,
             stop=task.engine.template.stops,

@@ -13,12 +13,13 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from ragicl.backends.capabilities import as_scoring
 from ragicl.errors import TaskError
 from ragicl.inference.pipeline import Pipeline
 from ragicl.inference.scorer import check_numbers
 from ragicl.prompting.compose import compose
 from ragicl.prompting.template import Template
-from ragicl.protocols import FloatArray, Parts, as_scoring
+from ragicl.protocols import FloatArray, Parts
 from ragicl.records import Explanation, Influence, Neighbor, Prediction, Prompt
 from ragicl.retrieval.retriever import Found
 

@@ -20,13 +20,14 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from ragicl.backends import open_encoder, open_lm
+from ragicl.backends.capabilities import chat_format
 from ragicl.data.examples import check_examples
 from ragicl.engine import Engine
 from ragicl.errors import DataError
 from ragicl.index import Index
 from ragicl.policy import Policy, option_fields
 from ragicl.prompting.template import Template, named_template
-from ragicl.protocols import LM, ChatFormatting, Encoder
+from ragicl.protocols import LM, Encoder
 from ragicl.records import Example
 
 Classes = NDArray[Any]
@@ -191,7 +192,7 @@ class ICLClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sk
         model = _lm(lm, self.dtype) if isinstance(lm, str) else lm
         template = self.template
         if isinstance(template, str):
-            chat = model.chat if isinstance(model, ChatFormatting) else None
+            chat = chat_format(model)
             template = named_template(template, "classify", self.instruction, chat)
         folder = Path(mkdtemp(prefix="ragicl-") if self.path is None else self.path)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from ragicl.backends.capabilities import chat_format
 from ragicl.engine import Engine
 from ragicl.errors import BackendError, TaskError
 from ragicl.policy import Selection
@@ -46,9 +47,8 @@ class Candidate:
         """Return an engine that prompts so, and takes the language model's word alone."""
         template = engine.template
         if self.template is not None:
-            chat = engine.lm.chat if engine.lm else None
             said = getattr(template, "instruction", None)  # a template may have none
-            template = named_template(self.template, "classify", said, chat)
+            template = named_template(self.template, "classify", said, chat_format(engine.lm))
         alone = engine.policy.replace(
             decide="lm",
             exit=None,

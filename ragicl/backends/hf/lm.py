@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ragicl.backends.defaults import SMOLLM2
-from ragicl.backends.hf.generation.batched import write
+from ragicl.backends.hf.generation.batched import generate_batch
 from ragicl.backends.hf.generation.streaming import stream
 from ragicl.backends.hf.hidden_states import last_states, mean_states
 from ragicl.backends.hf.layers import shallow
@@ -34,7 +34,7 @@ from ragicl.backends.hf.scoring.routes import ONE_PROMPT, PACKED, choose_route
 from ragicl.backends.hf.scoring.trie import Trie, build_trie
 from ragicl.backends.hf.tokenization import Split, Tokens
 from ragicl.errors import BackendError, BudgetError, first_line
-from ragicl.protocols import FloatArray, Message, Parts, Writing
+from ragicl.protocols import FloatArray, GenerationOptions, Message, Parts
 
 BATCH_TOKENS = 4096  # tokens read in one pass, prompts and answers together
 BATCH_LOGITS = 2**26  # logits held at once: 128 MB in bf16
@@ -127,8 +127,8 @@ class HFLM:
         prompts: Sequence[Parts],
         answers: Sequence[str],
         *,
-        floor: float | None = None,
-        among: Sequence[Collection[int]] | None = None,
+        prune_margin: float | None = None,
+        candidate_ids: Sequence[Collection[int]] | None = None,
     ) -> FloatArray:
         """Return log P(answer | prompt) in nats, shape (prompts, answers)."""
         scores = np.full((len(prompts), len(answers)), -inf, dtype=np.float32)
@@ -138,12 +138,13 @@ class HFLM:
         for split in splits:
             self.check(split.ids, max(map(len, split.answers)))
         chosen: list[tuple[int, ...] | None] = [None] * len(prompts)
-        if among is not None:
-            chosen = [tuple(some) for some in among]
+        if candidate_ids is not None:
+            chosen = [tuple(some) for some in candidate_ids]
         with self._scoring, torch.inference_mode():
             if self.packed:
                 tries = [_trie(s.answers, some) for s, some in zip(splits, chosen, strict=True)]
-                self._score_packed(splits, tries, inf if floor is None else floor, scores)
+                margin = inf if prune_margin is None else prune_margin
+                self._score_packed(splits, tries, margin, scores)
             else:
                 self._score_alone(splits, chosen, scores)
         return scores
@@ -167,7 +168,7 @@ class HFLM:
         other._soft = soft
         return other
 
-    def generate(
+    def stream(
         self,
         parts: Parts,
         *,
@@ -190,7 +191,7 @@ class HFLM:
             seed=seed,
         )
 
-    def write(
+    def generate_batch(
         self,
         prompts: Sequence[Parts],
         *,
@@ -199,15 +200,17 @@ class HFLM:
         temperature: float = 0.0,
         seed: int = 0,
     ) -> list[str]:
-        """Return the text that :meth:`generate` would write after each prompt, many at a time."""
+        """Return the text that :meth:`stream` would give after each prompt, many at a time."""
         jobs = [self.tokens.encode(parts) for parts in prompts]
         for ids in jobs:
             self.check(ids, max_tokens)
-        writing = Writing(max_tokens=max_tokens, stop=stop, temperature=temperature, seed=seed)
+        options = GenerationOptions(
+            max_tokens=max_tokens, stop=stop, temperature=temperature, seed=seed
+        )
         if not self._packs() or len(prompts) < 2:
-            return ["".join(self.generate(parts, **writing)) for parts in prompts]
+            return ["".join(self.stream(parts, **options)) for parts in prompts]
         with torch.inference_mode():
-            texts = dict(write(self.model(), self._tokenizer, jobs, writing))
+            texts = dict(generate_batch(self.model(), self._tokenizer, jobs, options))
         return [texts[number] for number in range(len(prompts))]
 
     def chat(self, messages: Sequence[Message]) -> str:
@@ -253,23 +256,27 @@ class HFLM:
         return matrix_ceiling(self.dtype, device), memory_ceiling(device)
 
     def _score_packed(
-        self, splits: Sequence[Split], tries: Sequence[Trie], floor: float, scores: FloatArray
+        self,
+        splits: Sequence[Split],
+        tries: Sequence[Trie],
+        prune_margin: float,
+        scores: FloatArray,
     ) -> None:
         first = [tuple(s.ids[: s.first]) for s in splits]
         beginnings = self._prefixes.worth(first) if self._soft is None else [()] * len(splits)
         for batch in self._batches(splits, beginnings, tries):
             known = {ids: self._states(ids) for ids in {beginnings[i] for i in batch} if ids}
             jobs = [self._job(splits[i].ids, tries[i], known.get(beginnings[i])) for i in batch]
-            scores[batch] = score_jobs(self.model(), jobs, floor)
+            scores[batch] = score_jobs(self.model(), jobs, prune_margin)
 
     def _score_alone(
         self,
         splits: Sequence[Split],
-        among: Sequence[tuple[int, ...] | None],
+        candidate_ids: Sequence[tuple[int, ...] | None],
         scores: FloatArray,
     ) -> None:
         score = ONE_PROMPT[self._route]
-        for row, (split, some) in enumerate(zip(splits, among, strict=True)):
+        for row, (split, some) in enumerate(zip(splits, candidate_ids, strict=True)):
             chosen = list(range(len(split.answers)) if some is None else some)
             answers = [split.answers[i] for i in chosen]
             scores[row, chosen] = score(self.model(), split.ids, answers)

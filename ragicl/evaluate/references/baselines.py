@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from ragicl.backends.capabilities import chat_format
 from ragicl.calibration.blend import SOURCES
 from ragicl.calibration.distributions import from_votes
 from ragicl.engine import Engine
@@ -57,7 +58,7 @@ def blend(task: Task, seed: int) -> Reference:
     template = engine.template
     if tuned and tuned.template:
         said = getattr(template, "instruction", None)
-        template = named_template(tuned.template, engine.index.kind, said, task.lm.chat)
+        template = named_template(tuned.template, engine.index.kind, said, chat_format(task.lm))
     blended = Engine(engine.index, engine.lm, template, policy, tuned)
     start = time.perf_counter()
     made = answering(task, blended)  # its first answer fits the classifiers

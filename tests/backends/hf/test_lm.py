@@ -96,7 +96,7 @@ def test_trie_reads_shared_beginnings_once_and_no_last_token() -> None:
 
 
 def test_trie_of_some_answers_keeps_their_numbers() -> None:
-    trie = build_trie([[1, 2], [3], [1, 4, 5]], among=(2, 1))
+    trie = build_trie([[1, 2], [3], [1, 4, 5]], candidate_ids=(2, 1))
     assert trie.tokens == (1, 4)
     assert trie.size == 3
     assert trie.followers[ROOT] == {3: ((None, 1),), 1: ((0, 2),)}
@@ -332,15 +332,15 @@ def test_greedy_text_is_that_of_the_models_own_generate(
     tiny: Open, architecture: str, tokenizer: str
 ) -> None:
     it = tiny(architecture, tokenizer)
-    before = "".join(it.lm.generate([PROMPT], max_tokens=20))
+    before = "".join(it.lm.stream([PROMPT], max_tokens=20))
     it.lm.score([[PROMPT]], ANSWERS)  # switches packing on
-    after = "".join(it.lm.generate([PROMPT[:5], PROMPT[5:]], max_tokens=20))
+    after = "".join(it.lm.stream([PROMPT[:5], PROMPT[5:]], max_tokens=20))
     assert before == after == it.greedy(PROMPT, 20)
     assert before
 
 
 def sample(lm: HFLM, seed: int, tokens: int = 16) -> str:
-    return "".join(lm.generate([PROMPT], max_tokens=tokens, temperature=1.5, seed=seed))
+    return "".join(lm.stream([PROMPT], max_tokens=tokens, temperature=1.5, seed=seed))
 
 
 def test_seeds_repeat_and_differ_while_other_threads_sample(tiny: Open) -> None:
@@ -367,7 +367,7 @@ def test_stop_string_cuts_where_it_begins(tiny: Open, width: int) -> None:
         written = "".join(until_stop(list(whole), [stop, "never there"]))
         assert written == whole[: whole.index(stop)]
     stop = whole[len(whole) // 2 :][:width]
-    written = "".join(it.lm.generate([PROMPT], max_tokens=24, stop=[stop]))
+    written = "".join(it.lm.stream([PROMPT], max_tokens=24, stop=[stop]))
     assert written == whole[: whole.index(stop)]
 
 
@@ -399,7 +399,7 @@ def test_text_is_not_held_back_without_need() -> None:
 def test_closing_the_text_early_ends_its_thread(tiny: Open) -> None:
     lm = tiny("llama", "merging").lm
     before = set(threading.enumerate())
-    pieces = lm.generate([PROMPT], max_tokens=400)
+    pieces = lm.stream([PROMPT], max_tokens=400)
     next(pieces)
     assert set(threading.enumerate()) - before
     pieces.close()
@@ -416,7 +416,7 @@ def test_failure_in_the_worker_reaches_the_reader(
 
     monkeypatch.setattr(lm.model(), "forward", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
-        list(lm.generate(["Text"], max_tokens=3))
+        list(lm.stream(["Text"], max_tokens=3))
 
 
 # ---------------------------------------------------------------------------------- errors

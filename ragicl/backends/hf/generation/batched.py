@@ -17,7 +17,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from ragicl.backends.hf.generation.streaming import GumbelSampling, Pieces, end_tokens, until_stop
 from ragicl.backends.hf.scoring.packing import Segment, read, spans_of
-from ragicl.protocols import Writing
+from ragicl.protocols import GenerationOptions
 
 LANES = 8  # texts in progress at once
 CACHE_BYTES = 2**29  # of all lanes together
@@ -72,7 +72,7 @@ class Row:
     length: int = 0
     written: int = 0
 
-    def take(self, logits: Tensor, writing: Writing, ends: Sequence[int]) -> bool:
+    def take(self, logits: Tensor, options: GenerationOptions, ends: Sequence[int]) -> bool:
         """Write the next token, given logits of shape (1, vocabulary); return whether it ends."""
         scores = logits.float()
         if self.sampling:
@@ -81,23 +81,23 @@ class Row:
         self.unread = scores.argmax(dim=-1).tolist()
         self.written += 1
         self.pieces.put(torch.tensor(self.unread))  # type: ignore[no-untyped-call]
-        stopped = any(s and s in self.pieces.text for s in writing["stop"])
-        return stopped or self.written == writing["max_tokens"] or self.unread[0] in ends
+        stopped = any(s and s in self.pieces.text for s in options["stop"])
+        return stopped or self.written == options["max_tokens"] or self.unread[0] in ends
 
-    def text(self, writing: Writing) -> str:
+    def text(self, options: GenerationOptions) -> str:
         """Return the text up to the first stop string."""
         self.pieces.end()  # type: ignore[no-untyped-call]
-        return "".join(until_stop([self.pieces.text], writing["stop"]))
+        return "".join(until_stop([self.pieces.text], options["stop"]))
 
 
-def write(
+def generate_batch(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
-    writing: Writing,
+    options: GenerationOptions,
 ) -> Iterator[tuple[int, str]]:
     """Yield (number of the prompt, its text) as texts end; the model must be packed."""
-    size = max(map(len, prompts)) + writing["max_tokens"]
+    size = max(map(len, prompts)) + options["max_tokens"]
     lanes = min(LANES, len(prompts), max(1, CACHE_BYTES // (size * _token_bytes(model))))
     cache = Lanes(lanes * size)
     free = [lane * size for lane in range(lanes)]
@@ -108,14 +108,14 @@ def write(
         unread = 0
         while waiting and free and (not unread or unread + len(waiting[0][1]) <= BATCH_TOKENS):
             number, prompt = waiting.popleft()
-            rows.append(_begin(number, prompt, free.pop(), tokenizer, writing))
+            rows.append(_begin(number, prompt, free.pop(), tokenizer, options))
             unread += len(prompt)
         logits = _read(model, rows, cache)
-        ended = [row for i, row in enumerate(rows) if row.take(logits[i : i + 1], writing, ends)]
+        ended = [row for i, row in enumerate(rows) if row.take(logits[i : i + 1], options, ends)]
         for row in ended:
             rows.remove(row)
             free.append(row.start)
-            yield row.number, row.text(writing)
+            yield row.number, row.text(options)
 
 
 def _begin(
@@ -123,11 +123,11 @@ def _begin(
     prompt: Sequence[int],
     start: int,
     tokenizer: PreTrainedTokenizerBase,
-    writing: Writing,
+    options: GenerationOptions,
 ) -> Row:
     # Each text samples by itself, so that it does not depend on those written beside it.
-    hot = writing["temperature"] > 0
-    sampling = GumbelSampling(writing["temperature"], writing["seed"]) if hot else None
+    hot = options["temperature"] > 0
+    sampling = GumbelSampling(options["temperature"], options["seed"]) if hot else None
     return Row(number, start, list(prompt), Pieces(tokenizer), sampling)
 
 

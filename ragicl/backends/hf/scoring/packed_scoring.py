@@ -1,6 +1,6 @@
 """Log-probabilities of all answers to several prompts, in few passes.
 
-One pass reads the prompts, the next ones the tries of their answers. With a floor, branches that
+One pass reads the prompts, the next ones the tries of their answers. With a margin, branches that
 cannot matter are left out; what is read is scored the same, so the best answer is the exact one.
 """
 
@@ -33,22 +33,24 @@ class Job:
     known: States | None = None
 
 
-def score_jobs(model: PreTrainedModel, jobs: Sequence[Job], floor: float) -> list[list[float]]:
+def score_jobs(
+    model: PreTrainedModel, jobs: Sequence[Job], prune_margin: float
+) -> list[list[float]]:
     """Return log P(answer | prompt) for each prompt and each answer of its trie.
 
-    An answer that is more than `floor` nats less likely than its prompt's best may get an upper
-    bound instead, itself more than `floor` below the best.
+    :param prune_margin: nats; an answer that is less likely than its prompt's best by more may get
+        an upper bound instead, that is itself so far below the best
     """
     reading, beginnings = _begin(model, jobs)
     prompts = [
         Piece(job.ids[done:], range(done, len(job.ids)), past)
         for job, (done, past) in zip(jobs, beginnings, strict=True)
     ]
-    return score_pieces(reading, prompts, [job.trie for job in jobs], floor)
+    return score_pieces(reading, prompts, [job.trie for job in jobs], prune_margin)
 
 
 def score_pieces(
-    reading: Reading, prompts: Sequence[Piece], tries: Sequence[Trie], floor: float
+    reading: Reading, prompts: Sequence[Piece], tries: Sequence[Trie], prune_margin: float
 ) -> list[list[float]]:
     """Return log P(answer | prompt) as :func:`score_jobs` does, for prompts laid out by others.
 
@@ -62,7 +64,7 @@ def score_pieces(
         walk: (*prompt.past, span) for walk, prompt, span in zip(walks, prompts, spans, strict=True)
     }
     _take(logits, [(walk, ROOT) for walk in walks])
-    while chosen := [(walk, nodes) for walk in walks if (nodes := walk.wanted(floor))]:
+    while chosen := [(walk, nodes) for walk in walks if (nodes := walk.wanted(prune_margin))]:
         logits, spans = reading.read([walk.piece(nodes, pasts[walk]) for walk, nodes in chosen])
         _take(logits, [(walk, node) for walk, nodes in chosen for node in nodes])
         for (walk, _), span in zip(chosen, spans, strict=True):

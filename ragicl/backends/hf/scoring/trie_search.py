@@ -51,16 +51,18 @@ class Walk:
                     self._bounds[child] = bound
                     self._frontier.add(child)
 
-    def wanted(self, floor: float) -> list[int]:
-        """Return the nodes to read next; none, once none could come within `floor` of the best.
+    def wanted(self, prune_margin: float) -> list[int]:
+        """Return the nodes to read next; none, once none could come near enough to the best.
 
         Where all that hangs on them is little, it is read along: that costs less than more passes.
+
+        :param prune_margin: nats below the best within which an answer counts
         """
         best = max((self._bounds[node] for node in self._frontier), default=0.0)
         best = self._best if self._best > -inf else best
-        nodes = sorted(node for node in self._frontier if self._bounds[node] >= best - floor)
+        nodes = sorted(node for node in self._frontier if self._bounds[node] >= best - prune_margin)
         everything = self._below(nodes)
-        return everything if floor == inf or len(everything) <= WHOLE else nodes
+        return everything if prune_margin == inf or len(everything) <= WHOLE else nodes
 
     def piece(self, nodes: Sequence[int], past: tuple[slice, ...]) -> Piece:
         """Return the piece that reads `nodes` after what this prompt has read, parents first."""

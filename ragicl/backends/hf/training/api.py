@@ -19,7 +19,7 @@ from ragicl.backends.hf.training.callbacks import Steps
 from ragicl.backends.hf.training.methods import SOFT_TOKENS, merged, soft_prompt
 from ragicl.backends.hf.training.trainer import WEIGHTS, Chosen, Trained, Tuner
 from ragicl.errors import BackendError, TaskError
-from ragicl.protocols import LM, FloatArray, Parts
+from ragicl.protocols import LM, FloatArray, Parts, Scoring
 
 Pair = tuple[Parts, str]
 """A prompt and its answer."""
@@ -35,7 +35,7 @@ class Tuned:
     :ivar soft: tokens of the soft prompt that every text is read after
     """
 
-    lm: LM
+    lm: Scoring
     seconds: float
     bytes: int
     settings: Mapping[str, Any]

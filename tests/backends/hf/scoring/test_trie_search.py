@@ -24,7 +24,7 @@ def test_likely_answers_are_exact_and_others_stay_below(tiny, architecture, floo
     answers = [*ANSWERS, *LABELS]
     exact = lm.score(PROMPTS, answers)
     assert lm.packed
-    scores = lm.score(PROMPTS, answers, floor=floor)
+    scores = lm.score(PROMPTS, answers, prune_margin=floor)
     best = exact.max(axis=1, keepdims=True)
     likely = exact >= best - floor
     np.testing.assert_allclose(scores[likely], exact[likely], rtol=0, atol=1e-3)
@@ -35,8 +35,8 @@ def test_likely_answers_are_exact_and_others_stay_below(tiny, architecture, floo
 
 def test_scores_do_not_depend_on_the_prompts_read_along(tiny):
     lm = tiny("llama").lm
-    together = lm.score(PROMPTS, LABELS, floor=1.0)
-    alone = [lm.score([prompt], LABELS, floor=1.0)[0] for prompt in PROMPTS]
+    together = lm.score(PROMPTS, LABELS, prune_margin=1.0)
+    alone = [lm.score([prompt], LABELS, prune_margin=1.0)[0] for prompt in PROMPTS]
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-4)
 
 
@@ -71,8 +71,8 @@ def test_answers_left_out_have_no_score(tiny):
     lm = tiny("llama").lm
     exact = lm.score(PROMPTS, LABELS)
     chosen = [(0, 3), (5,), (1, 2, 30)]
-    scores = lm.score(PROMPTS, LABELS, among=chosen)
-    slow = tiny("mistral").lm.score(PROMPTS, LABELS, among=chosen)
+    scores = lm.score(PROMPTS, LABELS, candidate_ids=chosen)
+    slow = tiny("mistral").lm.score(PROMPTS, LABELS, candidate_ids=chosen)
     for row, some in enumerate(chosen):
         np.testing.assert_allclose(scores[row, some], exact[row, some], rtol=0, atol=1e-4)
     for table in (scores, slow):
