@@ -7,6 +7,7 @@ documentation's table of options are made from it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cache
@@ -257,6 +258,11 @@ class Policy:
     def __init__(self, **parts: Any) -> None:
         given = {name: parts.pop(name) for name in PARTS if name in parts}
         known = option_fields()
+        for own in known.values():
+            if (former := own.spec.formerly) in parts:
+                message = f"{former} is deprecated; use {own.name}"
+                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                parts[own.name] = parts.pop(former)
         if unknown := sorted(set(parts) - set(known)):
             raise TaskError(
                 f"a policy has no field {unknown[0]!r}; it has {', '.join(sorted(known))}"
@@ -387,8 +393,8 @@ def _check_together(policy: Policy) -> None:
         ),
         (
             abstention.set_coverage is not None and decision.shortlist is not None,
-            "label sets hold the right label so often, and a shortlist may leave it out; use "
-            "set_coverage or shortlist",
+            "label sets hold the right label so often, and a shortlist may leave it out; "
+            "use one of the two",
         ),
         (
             not votes and (decision.decide == "knn" or decision.exit is not None),

@@ -420,14 +420,14 @@ def test_room_for_texts_grows_with_the_examples(texts_folder):
 
 def test_sets_and_a_shortlist_promise_different_things():
     with pytest.raises(TaskError, match="use one of the two"):
-        Policy(sets=0.9, shortlist=5)
+        Policy(set_coverage=0.9, shortlist=5)
 
 
 def test_a_field_that_no_policy_has_is_named(folder):
-    with pytest.raises(TaskError, match="no field 'neighbours'; it has answer, budget"):
+    with pytest.raises(TaskError, match="no field 'neighbours'; it has budget, clusters"):
         Engine.open(folder, lm=EchoLM(), neighbours=3)
-    with pytest.raises(TaskError, match=r"sets is 1\.5"):
-        Policy(sets=1.5)
+    with pytest.raises(TaskError, match=r"set_coverage is 1\.5"):
+        Policy(set_coverage=1.5)
 
 
 def test_the_prompt_of_an_ensemble_is_one_of_those_that_are_read(folder):

@@ -19,7 +19,7 @@ from ragicl import Index, Policy
 from ragicl.data.examples import DataFile
 from ragicl.evaluate.suite import SetSpec, pool_of
 from ragicl.index.build import build, survey
-from ragicl.inference.blender import Blender, untuned
+from ragicl.inference.blender import Blender, default_blend
 from ragicl.retrieval.retriever import Retriever
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     known = np.arange(len(texts)) < len(texts) - len(others)
     policy = Policy()
     found = Retriever(index, policy).find(texts, [None] * len(texts), {})
-    familiarity = Blender(index, policy, lambda: labels, untuned(None)).familiarity(found)
+    familiarity = Blender(index, policy, lambda: labels, default_blend(None)).familiarity(found)
     similarity = np.array([own.voters[0].similarity for own in found])
     marked = familiarity < options.scope
     print(f"{len(index)} examples, {known.sum()} texts in scope, {len(others)} out of scope\n")

@@ -133,8 +133,10 @@ def test_no_demonstrations_and_an_almost_empty_index(index, select):
 
 @pytest.mark.parametrize("select", list(STRATEGIES))
 def test_votes_and_shortlists_go_by_the_nearest(index, select):
-    usual = engine_of(index, shortlist=3, k=4)._retriever.find(TEXTS, [None] * 5, {})
-    other = engine_of(index, shortlist=3, k=4, select=select)._retriever.find(TEXTS, [None] * 5, {})
+    usual = engine_of(index, shortlist=3, k=4).pipeline.retriever.find(TEXTS, [None] * 5, {})
+    other = engine_of(index, shortlist=3, k=4, select=select).pipeline.retriever.find(
+        TEXTS, [None] * 5, {}
+    )
     assert [own.shortlist for own in other] == [own.shortlist for own in usual]
     assert [own.voters[:4] for own in other] == [own.neighbors for own in usual]
     assert found(index, k=4, decide="knn", select=select) == found(index, k=4, decide="knn")
@@ -326,7 +328,7 @@ def test_where_holds_for_votes_fixed_demonstrations_and_groups(index):
     assert len(prompt.shots) >= 6
     assert set(ids(found(index, where=where, k=30, decide="knn")[0])) == odd
     with engine_of(index, where=where, k=3) as one:
-        assert {e.id for e, _ in zip(*one._shortcuts._left_out(), strict=True)} == odd
+        assert {e.id for e, _ in zip(*one.pipeline.cascade._left_out(), strict=True)} == odd
 
 
 def test_nothing_matches_is_an_error_that_names_the_keys(index):

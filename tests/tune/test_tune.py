@@ -19,7 +19,7 @@ from ragicl import (
 )
 from ragicl.calibration.blend import Blend, Evidence, Fitted, fit_blend
 from ragicl.cli.main import main
-from ragicl.inference.blender import untuned
+from ragicl.inference.blender import default_blend
 from ragicl.inference.tuned_settings import Tuned, tuned_for
 from ragicl.tune import Candidate, tune
 from ragicl.tune.fit import best_way, fit_silent, fit_ways
@@ -198,7 +198,7 @@ def test_what_was_tuned_is_used_from_then_on(folder):
     with opened(folder) as engine:
         assert engine.tuned is None
         tuned = tune(engine, 5, candidates=(Candidate(3, "balanced"),))
-        tuned = replace(tuned, blend=replace(untuned(None), lm=0.5))
+        tuned = replace(tuned, blend=replace(default_blend(None), lm=0.5))
         engine.index.keep_tuned(tuned.as_json())
     assert Tuned.from_json(json.loads((folder / "manifest.json").read_text())["tuned"]) == tuned
     with opened(folder) as engine:
@@ -219,7 +219,7 @@ def test_what_was_tuned_is_used_from_then_on(folder):
 def test_a_model_without_weight_is_not_asked(folder):
     with opened(folder) as engine:
         tuned = tune(engine, 5, candidates=FEW[:1])
-        kept = replace(tuned, blend=replace(untuned(None), lm=0.0)).as_json()
+        kept = replace(tuned, blend=replace(default_blend(None), lm=0.0)).as_json()
         engine.index.keep_tuned(kept)
     with opened(folder, lm := Counting()) as engine:
         answer = engine.predict("sweet ripe apple")
@@ -229,14 +229,14 @@ def test_a_model_without_weight_is_not_asked(folder):
 def test_sets_and_abstention_go_by_what_was_recorded(folder):
     with opened(folder) as engine:
         engine.index.keep_tuned(tune(engine, 5, candidates=FEW[:1]).as_json())
-    with opened(folder, sets=0.9, answer=0.5) as engine:
+    with opened(folder, set_coverage=0.9, coverage=0.5) as engine:
         own = [example.id for example in engine.index]
         answers = list(engine.predict_all([text for text, _ in TEXTS], exclude=own))
         held = [label in a.label_set for a, (_, label) in zip(answers, TEXTS, strict=True)]
         assert np.mean(held) >= 0.9
         assert 0 < sum(a.abstained for a in answers) < len(answers)
     with (
-        opened(folder, decide="blend", sets=0.999) as engine,
+        opened(folder, decide="blend", set_coverage=0.999) as engine,
         pytest.raises(TaskError, match="999"),
     ):
         engine.predict("sweet apple")
@@ -246,11 +246,11 @@ def test_promises_hold_for_what_was_tuned_alone(folder):
     with opened(folder) as engine:
         engine.index.keep_tuned(tune(engine, 5, candidates=FEW[:1]).as_json())
     for chosen in ({"k": 1}, {"labels": ("fruit", "tool")}, {"budget": 90}):
-        with opened(folder, sets=0.9, **chosen) as engine:
+        with opened(folder, set_coverage=0.9, **chosen) as engine:
             with pytest.raises(TaskError, match=f"another {next(iter(chosen))}"):
                 engine.predict("sweet apple")
             assert engine.tuned.blend.vectors > 0, "the blend itself is used"
-    with opened(folder, answer=0.9) as engine:
+    with opened(folder, coverage=0.9) as engine:
         engine.add([Example("a new sweet plum", "fruit")])
         assert engine.predict("sweet apple").output == "fruit"
         engine.remove([example.id for example in list(engine.index)[:20]])
@@ -259,7 +259,7 @@ def test_promises_hold_for_what_was_tuned_alone(folder):
 
 
 def test_strange_texts_are_out_of_scope(folder):
-    with opened(folder, scope=0.05) as engine:
+    with opened(folder, ood_level=0.05) as engine:
         own, strange = engine.predict_all(["sweet ripe pear", "quantum flux of neutrinos"])
     assert own.familiarity > 0.3 > 0.05 > strange.familiarity
     assert (own.out_of_scope, strange.out_of_scope) == (False, True)
@@ -287,7 +287,7 @@ def test_command_tunes_shows_and_forgets(folder, monkeypatch):
     assert "powers: language model" in text
     manifest = json.loads((folder / "manifest.json").read_text())
     assert f"{manifest['tuned']['evidence']['blend']['accuracy']:.3f}" in text
-    row = json.loads(run("predict", folder, "sweet apple", "--sets", 0.8).stdout)
+    row = json.loads(run("predict", folder, "sweet apple", "--set-coverage", 0.8).stdout)
     assert row["label_set"][0] == row["output"] == "fruit"
     assert "forgotten" in run("tune", folder, "--forget").stderr
     assert json.loads((folder / "manifest.json").read_text())["tuned"] is None
@@ -318,7 +318,7 @@ def test_an_early_exit_keeps_what_was_promised(folder):
         copies = [Example(f"{text} {i}", label) for text, label in TEXTS for i in range(9)]
         engine.add(copies)
         engine.index.keep_tuned(tune(engine, 5, candidates=FEW[:1]).as_json())
-    with opened(folder, exit=0.9, sets=0.9, scope=0.05) as engine:
+    with opened(folder, exit=0.9, set_coverage=0.9, ood_level=0.05) as engine:
         own, strange = engine.predict_all([f"{TEXTS[0][0]} 3", "quantum flux of neutrinos"])
     assert own.exited
     assert own.label_set == ("fruit",)
@@ -330,7 +330,7 @@ def test_without_a_model_the_voters_are_shown_and_a_shortlist_holds(folder):
     with opened(folder) as engine:
         engine.add([Example("grey quartz", "stone")])
         tuned = tune(engine, 5, candidates=FEW[:1])
-        kept = replace(tuned, blend=replace(untuned(None), lm=0.0)).as_json()
+        kept = replace(tuned, blend=replace(default_blend(None), lm=0.0)).as_json()
         engine.index.keep_tuned(kept)
     with opened(folder, shortlist=1, voters=3, select="random") as engine:
         answer = engine.predict("grey quartz")
