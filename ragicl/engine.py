@@ -27,9 +27,9 @@ from ragicl.inference.explain import of_answer, of_label, taken_apart, without_e
 from ragicl.inference.scorer import Scorer, check_numbers
 from ragicl.inference.tuned_settings import Tuned
 from ragicl.policy import DEFAULT, Policy
-from ragicl.probes.lm_features import Told, features_of, unheard
+from ragicl.probes.lm_features import features_of
 from ragicl.prompting.template import Template, named_template
-from ragicl.protocols import LM, FloatArray
+from ragicl.protocols import LM, FloatArray, Progress, no_progress
 from ragicl.records import (
     NOTHING,
     Example,
@@ -141,18 +141,18 @@ class Engine:
         """Close the index."""
         self.index.close()
 
-    def load(self, told: Told = unheard) -> None:
+    def load(self, progress: Progress = no_progress) -> None:
         """Load and learn from the index what the first prediction needs, which else would wait.
 
         Where nothing else was asked for, a language model reads some thousand examples of an index
         once; what it made of them is kept there.
 
-        :param told: hears how many examples are read, and of how many
+        :param progress: called as examples are read
         """
         if self.lm is not None and (self._asks or self._looks):
             self.lm.load()
         if self._blender is not None:
-            self._blender.load(told)
+            self._blender.load(progress)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -20,9 +20,9 @@ from common import columns, drawn
 from ragicl.backends import open_encoder
 from ragicl.calibration.blend import mean_surprise
 from ragicl.calibration.conformal import Record
-from ragicl.calibration.pooling import Columns, Doubles, softmax
+from ragicl.calibration.pooling import softmax
 from ragicl.probes.ensemble import fit_classifier
-from ragicl.protocols import Encoder, FloatArray
+from ragicl.protocols import Encoder, Float64Array, FloatArray, IntArray
 
 SETS = "trec6,sst2,subj,unfair_tos_type,banking77,clinc150"
 COVERAGES = (0.9, 0.95)
@@ -70,7 +70,7 @@ def measured(encoder: Encoder, folder: Path, size: int, most: int) -> Iterator[l
         yield [kind, *figures(record, fitted.probs(vectors), fitted.parts(vectors), gold)]
 
 
-def figures(record: Record, said: FloatArray, parts: Doubles, gold: Columns) -> list[str]:
+def figures(record: Record, said: FloatArray, parts: Float64Array, gold: IntArray) -> list[str]:
     """Return the number of rows, accuracy, losses, how often sets hold the label, and their size.
 
     :param said: probabilities by the whole classifier

@@ -92,7 +92,7 @@ def kept_rows(
             spent = time.perf_counter() - begin
             _save(folder, start, Rows(values, spent, sum(map(read, some))))
         chunks.append(_load(folder, start))
-        task.steps(f"{task.name}: {name}", start + len(some), len(texts))
+        task.progress(f"{task.name}: {name}", start + len(some), len(texts))
     return Rows(
         np.concatenate([chunk.values for chunk in chunks]),
         sum(chunk.seconds for chunk in chunks),

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ragicl.calibration.pooling import Columns, Doubles, cross_entropy, smoothed
-from ragicl.protocols import FloatArray
+from ragicl.calibration.pooling import cross_entropy, smoothed
+from ragicl.protocols import Float64Array, FloatArray, IntArray
 
 PER_LABEL = 20  # examples a label, on average, from which it is of use
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # tried, rising: inverse penalties of large weights
@@ -37,13 +37,13 @@ class Logistic:
         (examples, labels)
     """
 
-    weights: Doubles
-    base: Doubles
+    weights: Float64Array
+    base: Float64Array
     unseen: float
     strength: float
     left_logits: FloatArray
 
-    def logits(self, vectors: FloatArray) -> Doubles:
+    def logits(self, vectors: FloatArray) -> Float64Array:
         """Return log P(label | vector) in nats, shape (len(vectors), labels).
 
         In double precision, so that an answer does not depend on the batch it is in.
@@ -52,7 +52,7 @@ class Logistic:
         return _log_probs(odds, self.unseen)
 
 
-def fit_logistic(vectors: FloatArray, columns: Columns, labels: int) -> Logistic:
+def fit_logistic(vectors: FloatArray, columns: IntArray, labels: int) -> Logistic:
     """Fit the regression; its strength by what fits without some examples say of these.
 
     :param vectors: of the examples, shape (examples, dim)
@@ -77,7 +77,7 @@ class _Data:
     """Examples to fit on: standardised vectors, shape (examples, dim), and their labels."""
 
     vectors: FloatArray
-    columns: Columns
+    columns: IntArray
     labels: int
 
     @property
@@ -85,13 +85,13 @@ class _Data:
         """Log-probability of a label without examples."""
         return float(np.log(UNSEEN / (len(self.columns) + UNSEEN)))
 
-    def left_out(self, fold: Columns, strength: float) -> Doubles:
+    def left_out(self, fold: IntArray, strength: float) -> Float64Array:
         """Return log P(label | example) for a fold's examples by a fit on all others."""
         others = np.setdiff1d(np.arange(len(self.columns)), fold)
         weights, base = self.solved(others, strength)
         return _log_probs(self.vectors[fold] @ weights + base, self.unseen)
 
-    def solved(self, rows: Columns, strength: float) -> tuple[Doubles, Doubles]:
+    def solved(self, rows: IntArray, strength: float) -> tuple[Float64Array, Float64Array]:
         """Return weights, shape (dim, labels), and base, shape (labels,), of a fit on some rows."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
@@ -110,13 +110,13 @@ class _Data:
         return weights, base
 
 
-def _chosen(data: _Data, folds: list[Columns]) -> tuple[float, list[Doubles]]:
+def _chosen(data: _Data, folds: list[IntArray]) -> tuple[float, list[Float64Array]]:
     """Return the strength under which the labels of the folds' examples are likeliest.
 
     :return: and what fits of that strength without each fold say of it
     """
     targets = smoothed(data.columns[np.concatenate(folds)], data.labels)
-    best: tuple[float, list[Doubles]] = STRENGTHS[0], []
+    best: tuple[float, list[Float64Array]] = STRENGTHS[0], []
     least = np.inf
     for strength in STRENGTHS:
         left = [data.left_out(fold, strength) for fold in folds]
@@ -127,7 +127,7 @@ def _chosen(data: _Data, folds: list[Columns]) -> tuple[float, list[Doubles]]:
     return best
 
 
-def _log_probs(odds: Doubles, unseen: float) -> Doubles:
+def _log_probs(odds: Float64Array, unseen: float) -> Float64Array:
     from scipy.special import log_softmax
 
     found = log_softmax(odds, axis=1)

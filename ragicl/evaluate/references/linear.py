@@ -17,9 +17,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ragicl.evaluate.answer_cache import kept_rows
-from ragicl.evaluate.metrics.label_scores import Ints, surprise
+from ragicl.evaluate.metrics.label_scores import surprise
 from ragicl.evaluate.task import Reference, Task, digest
-from ragicl.protocols import FloatArray
+from ragicl.protocols import FloatArray, IntArray
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)  # inverse regularisation tried
 FOLDS = 5
@@ -69,7 +69,7 @@ def _fitted(
     )
 
 
-def _loss(features: FloatArray, gold: Ints, strength: float, labels: int) -> float:
+def _loss(features: FloatArray, gold: IntArray, strength: float, labels: int) -> float:
     """Return the mean negative log-likelihood on held-out examples, in nats."""
     losses = []
     for train, held in _folds(len(gold)):
@@ -79,14 +79,14 @@ def _loss(features: FloatArray, gold: Ints, strength: float, labels: int) -> flo
     return float(np.concatenate(losses).mean()) if losses else 0.0
 
 
-def _folds(rows: int) -> Iterator[tuple[Ints, Ints]]:
+def _folds(rows: int) -> Iterator[tuple[IntArray, IntArray]]:
     folds = KFold(min(FOLDS, rows), shuffle=True, random_state=0).split(np.zeros(rows))
     for number, fold in enumerate(folds):
         if number == 0 or rows < LARGE:
             yield fold
 
 
-def _model(features: FloatArray, gold: Ints, strength: float) -> Pipeline:
+def _model(features: FloatArray, gold: IntArray, strength: float) -> Pipeline:
     model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=STEPS))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # held-out rows judge what came out
