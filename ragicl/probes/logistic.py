@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
 from ragicl.calibration.pooling import cross_entropy, smoothed
 from ragicl.protocols import Float64Array, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
+
+T = TypeVar("T")
 
 PER_LABEL = 20  # examples a label, on average, from which it is of use
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # tried, rising: inverse penalties of large weights
@@ -73,6 +80,53 @@ def fit_logistic(vectors: FloatArray, columns: IntArray, labels: int) -> Logisti
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Trial(Generic[T]):
+    """How fits of one strength do on held-out examples.
+
+    :ivar strength: inverse penalty of large weights, C
+    :ivar loss: mean negative log-likelihood, in nats
+    :ivar held_out: what the fits predict for the examples they were not fitted on
+    """
+
+    strength: float
+    loss: float
+    held_out: T
+
+
+def choose_strength(trials: Iterable[Trial[T]], *, stop_early: bool) -> Trial[T]:
+    """Return the trial of least loss, the first of equals.
+
+    :param trials: by rising strength, one or more; each is only run when it is asked for
+    :param stop_early: end at the first trial that is no better than the best so far
+    """
+    remaining = iter(trials)
+    best = next(remaining)
+    for trial in remaining:
+        if trial.loss < best.loss:
+            best = trial
+        elif stop_early:
+            break
+    return best
+
+
+def fit_regression(
+    vectors: FloatArray, columns: IntArray, strength: float, steps: int
+) -> LogisticRegression:
+    """Fit scikit-learn's regression; where it has not converged, held-out examples judge it.
+
+    :param strength: inverse penalty of large weights, C
+    :param steps: of the solver, at most
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=strength, max_iter=steps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(vectors, columns)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Data:
     """Examples to fit on: standardised vectors, shape (examples, dim), and their labels."""
 
@@ -93,18 +147,12 @@ class _Data:
 
     def solved(self, rows: IntArray, strength: float) -> tuple[Float64Array, Float64Array]:
         """Return weights, shape (dim, labels), and base, shape (labels,), of a fit on some rows."""
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression
-
         weights = np.zeros((self.vectors.shape[1], self.labels))
         base = np.full(self.labels, -np.inf)
         seen = np.unique(self.columns[rows])
         base[seen] = 0.0
         if len(seen) > 1:
-            model = LogisticRegression(C=strength, max_iter=STEPS)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # examples left out judge it
-                model.fit(self.vectors[rows], self.columns[rows])
+            model = fit_regression(self.vectors[rows], self.columns[rows], strength, STEPS)
             own = seen[-1:] if len(seen) == 2 else seen  # of two, the first one's odds are 1
             weights[:, own], base[own] = model.coef_.T, model.intercept_
         return weights, base
@@ -116,15 +164,14 @@ def _chosen(data: _Data, folds: list[IntArray]) -> tuple[float, list[Float64Arra
     :return: and what fits of that strength without each fold say of it
     """
     targets = smoothed(data.columns[np.concatenate(folds)], data.labels)
-    best: tuple[float, list[Float64Array]] = STRENGTHS[0], []
-    least = np.inf
-    for strength in STRENGTHS:
-        left = [data.left_out(fold, strength) for fold in folds]
-        loss = cross_entropy(np.concatenate(left), targets)
-        if loss >= least:  # it has one minimum
-            break
-        best, least = (strength, left), loss
-    return best
+
+    def trials() -> Iterator[Trial[list[Float64Array]]]:
+        for strength in STRENGTHS:
+            left = [data.left_out(fold, strength) for fold in folds]
+            yield Trial(strength, cross_entropy(np.concatenate(left), targets), left)
+
+    best = choose_strength(trials(), stop_early=True)
+    return best.strength, best.held_out
 
 
 def _log_probs(odds: Float64Array, unseen: float) -> Float64Array:

@@ -6,12 +6,9 @@ The home of scikit-learn's classifiers.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -19,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from ragicl.evaluate.answer_cache import kept_rows
 from ragicl.evaluate.metrics.label_scores import surprise
 from ragicl.evaluate.task import Reference, Task, digest
+from ragicl.probes.logistic import Trial, choose_strength, fit_regression
 from ragicl.protocols import FloatArray, IntArray
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)  # inverse regularisation tried
@@ -56,27 +54,27 @@ def _fitted(
 ) -> Reference:
     start = time.perf_counter()
     gold = task.pool_gold
-    losses = {strength: _loss(known, gold, strength, len(task.labels)) for strength in STRENGTHS}
-    strength = min(losses, key=losses.__getitem__)
-    model = _model(known, gold, strength)
+    trials = (_trial(known, gold, strength, len(task.labels)) for strength in STRENGTHS)
+    best = choose_strength(trials, stop_early=False)
+    model = _model(known, gold, best.strength)
     return Reference(
         task.labels,
         lambda texts: _probs(model, features(texts), len(task.labels)),
         read,
         spent + time.perf_counter() - start,
         2 * (known.shape[1] + 1) * len(task.labels),  # in half precision, as tuned weights are
-        {"C": strength, "held_out_loss": round(losses[strength], 4)},
+        {"C": best.strength, "held_out_loss": round(best.loss, 4)},
     )
 
 
-def _loss(features: FloatArray, gold: IntArray, strength: float, labels: int) -> float:
-    """Return the mean negative log-likelihood on held-out examples, in nats."""
+def _trial(features: FloatArray, gold: IntArray, strength: float, labels: int) -> Trial[None]:
+    """Return how fits of a strength do on held-out examples."""
     losses = []
     for train, held in _folds(len(gold)):
         if len(np.unique(gold[train])) > 1:
             probs = _probs(_model(features[train], gold[train], strength), features[held], labels)
             losses.append(surprise(probs, gold[held]))
-    return float(np.concatenate(losses).mean()) if losses else 0.0
+    return Trial(strength, float(np.concatenate(losses).mean()) if losses else 0.0, None)
 
 
 def _folds(rows: int) -> Iterator[tuple[IntArray, IntArray]]:
@@ -87,10 +85,10 @@ def _folds(rows: int) -> Iterator[tuple[IntArray, IntArray]]:
 
 
 def _model(features: FloatArray, gold: IntArray, strength: float) -> Pipeline:
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=STEPS))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # held-out rows judge what came out
-        return model.fit(features, gold)
+    scaler = StandardScaler()
+    return make_pipeline(
+        scaler, fit_regression(scaler.fit_transform(features), gold, strength, STEPS)
+    )
 
 
 def _probs(model: Pipeline, features: FloatArray, labels: int) -> FloatArray:
