@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ragicl.calibration.pooling import fit_powers, pooled, softmax
+from ragicl.calibration.pooling import fit_powers, pooled
 from ragicl.protocols import Float64Array, FloatArray, IntArray
 from ragicl.records import NOTHING
 
@@ -59,10 +59,12 @@ class Evidence:
 
     def logs(self) -> list[Float64Array]:
         """Return each source's log-probabilities, its texts' labels summing to 1; 0 for None."""
+        from scipy.special import log_softmax
+
         present = next(own for own in self._all if own is not None)
         zeros = np.zeros(present.shape)
         return [
-            zeros if self.lm is None else _normalised(np.maximum(self.lm, self._low())),
+            zeros if self.lm is None else log_softmax(np.maximum(self.lm, self._low()), axis=1),
             zeros if self.vote is None else np.log(_smoothed(self.vote)),
             *(
                 zeros if own is None else np.log(np.maximum(own, np.exp(FLOOR)))
@@ -94,10 +96,12 @@ class Blend:
 
     def probs(self, evidence: Evidence, labels: Sequence[str]) -> Float64Array:
         """Return P(label | all evidence), shape (texts, labels)."""
+        from scipy.special import softmax
+
         impossible = np.isneginf(0.0 if evidence.lm is None else evidence.lm)
         offsets = np.array([self.offsets.get(label, 0.0) for label in labels])
         values = pooled(np.array(self.powers), np.stack(evidence.logs())) - offsets
-        return softmax(np.where(impossible, -np.inf, values))
+        return np.asarray(softmax(np.where(impossible, -np.inf, values), axis=1))
 
     @property
     def powers(self) -> Powers:
@@ -195,11 +199,6 @@ def _fit(
     offsets = powers[0] * taken - added
     lm, vote, vectors, features = powers.tolist()
     return Blend(lm, vote, vectors, features, dict(zip(labels, offsets.tolist(), strict=True)))
-
-
-def _normalised(logs: Float64Array) -> Float64Array:
-    shifted = logs - logs.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
 def _smoothed(shares: FloatArray) -> Float64Array:

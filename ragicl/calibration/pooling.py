@@ -9,12 +9,6 @@ from ragicl.protocols import Float64Array, IntArray
 BINDING = 0.5  # of the offsets' penalty, in nats for all rows together
 
 
-def softmax(values: Float64Array) -> Float64Array:
-    """Return each row as probabilities that sum to 1."""
-    shifted = np.exp(values - values.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-
-
 def smoothed(columns: IntArray, labels: int) -> Float64Array:
     """Return labels one-hot, but that each may be any label once in so many examples and one.
 

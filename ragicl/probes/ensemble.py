@@ -7,7 +7,6 @@ have many examples.
 
 from __future__ import annotations
 
-import io
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
@@ -17,8 +16,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from ragicl.atomic import write_whole
-from ragicl.calibration.pooling import fit_powers, pooled, softmax
+from ragicl.atomic import write_npz
+from ragicl.calibration.pooling import fit_powers, pooled
 from ragicl.probes.lda import Discriminant, fit_discriminant, telling
 from ragicl.probes.logistic import PER_LABEL, Logistic, fit_logistic
 from ragicl.probes.ridge import Ridge, fit_ridge
@@ -81,7 +80,9 @@ class VectorClassifier:
 
 def likely(logits: Float64Array) -> FloatArray:
     """Return log-odds as probabilities, shape (rows, labels)."""
-    return softmax(logits).astype(np.float32)
+    from scipy.special import softmax
+
+    return np.asarray(softmax(logits, axis=1), dtype=np.float32)
 
 
 def fit_classifier(vectors: FloatArray, columns: IntArray, labels: int) -> VectorClassifier:
@@ -116,17 +117,15 @@ def content_key(vectors: FloatArray, columns: IntArray, labels: int) -> str:
 
 def save_classifier(file: Path, classifier: VectorClassifier, key: str) -> None:
     """Write a classifier as a whole; a disk that does not take it costs a fit, no more."""
-    buffer = io.BytesIO()
     parts = {
         f"{part}.{name}": value
         for part in PARTS
         if (own := getattr(classifier, part)) is not None
         for name, value in asdict(own).items()
     }
-    np.savez(buffer, key=np.array(key), powers=classifier.powers, **parts)
     with suppress(OSError):
         file.parent.mkdir(exist_ok=True)
-        write_whole(file, buffer.getvalue())
+        write_npz(file, key=np.array(key), powers=classifier.powers, **parts)
 
 
 def load_classifier(file: Path, key: str) -> VectorClassifier | None:

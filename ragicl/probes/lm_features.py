@@ -8,7 +8,6 @@ examples are kept with it.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import blake2b
@@ -18,7 +17,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from ragicl.atomic import write_whole
+from ragicl.atomic import write_npz
 from ragicl.prompting.compose import compose
 from ragicl.prompting.template import plain_template
 from ragicl.protocols import LM, Featuring, FloatArray, Parts, Progress, no_progress
@@ -101,11 +100,9 @@ class Features:
     def _save(self, known: dict[str, FloatArray]) -> None:
         with self._lock:
             names, states = list(known), np.stack(list(known.values()))
-        buffer = io.BytesIO()
-        np.savez(buffer, texts=np.array(names), states=states)
         with suppress(OSError):
             self._file.parent.mkdir(exist_ok=True)
-            write_whole(self._file, buffer.getvalue())
+            write_npz(self._file, texts=np.array(names), states=states)
 
 
 def features_of(folder: Path, lm: LM | None) -> Features | None:
