@@ -19,9 +19,8 @@ from ragicl.inference.explain import explain
 from ragicl.inference.pipeline import CHUNK, Pipeline
 from ragicl.inference.tuned_settings import Tuned, tuned_for
 from ragicl.policy import DEFAULT, Policy
-from ragicl.probes.lm_features import Told, unheard
 from ragicl.prompting.template import Template, named_template
-from ragicl.protocols import LM, FloatArray
+from ragicl.protocols import LM, FloatArray, Progress, no_progress
 from ragicl.records import Example, Explanation, Kind, Neighbor, Prediction, Prompt, Recall
 from ragicl.retrieval.retriever import Found
 
@@ -105,15 +104,15 @@ class Engine:
         """Close the index."""
         self.index.close()
 
-    def load(self, told: Told = unheard) -> None:
+    def load(self, progress: Progress = no_progress) -> None:
         """Load and learn from the index what the first prediction needs, which else would wait.
 
         Where nothing else was asked for, a language model reads some thousand examples of an index
         once; what it made of them is kept there.
 
-        :param told: hears how many examples are read, and of how many
+        :param progress: called as examples are read
         """
-        self._pipeline.load(told)
+        self._pipeline.load(progress)
 
     @property
     def index(self) -> Index:

@@ -268,8 +268,8 @@ class Policy:
                 f"a policy has no field {unknown[0]!r}; it has {', '.join(sorted(known))}"
             )
         for name, kind in PARTS.items():
-            own = {key: value for key, value in parts.items() if known[key].part == name}
-            object.__setattr__(self, name, replace(given.get(name, kind()), **own))
+            changes = {key: value for key, value in parts.items() if known[key].part == name}
+            object.__setattr__(self, name, replace(given.get(name, kind()), **changes))
         _check_together(self)
 
     def replace(self, **changes: Any) -> Self:

@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 Parts = Sequence[str]
 """A text in pieces; the text is their concatenation.
 
@@ -20,6 +23,16 @@ for it.
 """
 Message = Mapping[str, str]
 """One chat turn: ``role`` (system, user, assistant) and ``content``."""
+
+
+class Progress(Protocol):
+    """Called during long work with the name of the step, how much of it is done, and its total."""
+
+    def __call__(self, what: str, done: int, total: int, /) -> None: ...
+
+
+def no_progress(what: str, done: int, total: int, /) -> None:
+    """Report nothing."""
 
 
 @runtime_checkable

@@ -24,6 +24,7 @@ from ragicl.evaluate.prepare import Limits, suite_tasks
 from ragicl.evaluate.references.registry import answers
 from ragicl.evaluate.suite import read_suite
 from ragicl.evaluate.task import Task
+from ragicl.protocols import no_progress
 
 
 def main() -> None:
@@ -44,7 +45,7 @@ def main() -> None:
         options.data,
         options.out,
         lambda path, own: Engine.open(path, policy=Policy(decide="lm", **own), dtype=options.dtype),
-        Limits(None, options.minutes, lambda name, done, total: None),
+        Limits(None, options.minutes, no_progress),
         only=[options.only],
     )[0]
     print("| least passes | passes | accuracy | NLL | distance of the two |\n|---|---|---|---|---|")

@@ -20,6 +20,7 @@ from ragicl.data.examples import DataFile
 from ragicl.evaluate.suite import SetSpec, pool_of
 from ragicl.index.build import build, survey
 from ragicl.inference.blender import Blender, default_blend
+from ragicl.protocols import no_progress
 from ragicl.retrieval.retriever import Retriever
 
 
@@ -59,7 +60,7 @@ def opened(data: Path, out: Path, per_class: int | None) -> Index:
     if not path.exists():
         spec = SetSpec(name, "clinc150/train.jsonl", "clinc150/test.jsonl", per_class=per_class)
         pool = pool_of(spec, data, out)
-        index, _ = build(pool, path, surveyed=survey(pool), progress=lambda number: None)
+        index, _ = build(pool, path, surveyed=survey(pool), progress=no_progress)
         index.close()
     return Index.open(path)
 

@@ -113,8 +113,8 @@ def evaluate_command(
     def opened(path: Path, own: Mapping[str, Any]) -> Engine:
         return stack.enter_context(open_engine(path, options | {"decide": "lm"} | dict(own)))
 
-    with held(out), ExitStack() as stack, steps() as told:
-        limits = Limits(rows, minutes, told)
+    with held(out), ExitStack() as stack, steps() as progress:
+        limits = Limits(rows, minutes, progress)
         if target.suffix == ".toml":
             suite = read_suite(target)
             measured = suite_tasks(suite, data, out, opened, limits, only=some)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,8 +76,8 @@ def predict(
             click.echo(ceiling(recall), err=True)
         rows = [_essentials(row) for row in target.rows] if target else []
         if total is None or len(rows) < total:  # else there is nothing to predict
-            with steps() as tell:
-                engine.load(partial(tell, "reading the examples"))
+            with steps() as shown:
+                engine.load(shown)
         answered = predict_rows(
             engine,
             target.remaining(queries) if target else queries,

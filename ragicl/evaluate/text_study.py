@@ -128,7 +128,7 @@ def _texts(task: Task, writer: Writer) -> tuple[list[str], float]:
         kept = json.loads(place.read_text(encoding="utf-8"))
         outputs += kept["texts"]
         spent += kept["seconds"]
-        task.steps(f"{task.name}: {writer.name} writes", len(outputs), len(task.test))
+        task.progress(f"{task.name}: {writer.name} writes", len(outputs), len(task.test))
     return outputs, spent / len(task.test)
 
 
@@ -148,7 +148,7 @@ def _compared(task: Task, pairs: Sequence[tuple[Writer, Writer]]) -> dict[Pair, 
             found = [_row(task, row, pairs) for row in some]
             write_whole(place, json.dumps(found).encode())
         rows += json.loads(place.read_text(encoding="utf-8"))
-        task.steps(f"{task.name}: distances at each token", len(rows), len(task.test))
+        task.progress(f"{task.name}: distances at each token", len(rows), len(task.test))
     table = np.array(rows, dtype=np.float32).reshape(len(task.test), len(pairs), 5)
     return {(a.name, b.name): table[:, n] for n, (a, b) in enumerate(pairs)}
 

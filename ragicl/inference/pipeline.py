@@ -17,9 +17,9 @@ from ragicl.inference.composer import Composer
 from ragicl.inference.scorer import Scorer
 from ragicl.inference.tuned_settings import Tuned
 from ragicl.policy import Policy
-from ragicl.probes.lm_features import Told, features_of, unheard
+from ragicl.probes.lm_features import features_of
 from ragicl.prompting.template import Template
-from ragicl.protocols import LM, Scoring
+from ragicl.protocols import LM, Progress, Scoring, no_progress
 from ragicl.records import NOTHING, Prediction, Prompt
 from ragicl.retrieval.retriever import Found, Retriever
 from ragicl.timing import Timings, shared, timed
@@ -60,10 +60,10 @@ class Pipeline:
         self.retriever = Retriever(index, policy)
         self.cascade = Shortcuts(index, policy, self.retriever, lambda: self.labels)
 
-    def load(self, progress: Told = unheard) -> None:
+    def load(self, progress: Progress = no_progress) -> None:
         """Load the models and fit what the first prediction needs.
 
-        :param progress: hears how many examples the language model has read, and of how many
+        :param progress: called as the language model reads the examples
         """
         if self.lm is not None and (self.prompts_lm or self.reads_states):
             self.lm.load()

@@ -120,7 +120,7 @@ def test_out_file_continues_where_it_stopped(index, work):
 def test_a_finished_file_loads_nothing_again(index, work, monkeypatch):
     arguments = ["predict", index, "--file", "things.jsonl", "--k", 3, *LM, "--out", "done.jsonl"]
     loaded = []
-    monkeypatch.setattr(Engine, "load", lambda self, told: loaded.append(self))
+    monkeypatch.setattr(Engine, "load", lambda self, progress: loaded.append(self))
     run(*arguments)
     assert len(loaded) == 1
     assert f"on {len(ROWS)} rows" in run(*arguments).stderr

@@ -67,7 +67,7 @@ def opened(folder, lm=None, **chosen):
 def test_candidates_are_halved_and_the_best_sees_all_examples(folder):
     seen = []
     with opened(folder) as engine:
-        tuned = tune(engine, 5, candidates=FEW, told=lambda *step: seen.append(step))
+        tuned = tune(engine, 5, candidates=FEW, progress=lambda *step: seen.append(step))
     trials = tuned.evidence["trials"]
     assert [t["rows"] for t in trials] == [8] * 4 + [16] * 2 + [60]
     went_on = {t["candidate"] for t in trials[4:6]}

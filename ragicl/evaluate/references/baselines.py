@@ -15,12 +15,12 @@ from ragicl.calibration.distributions import from_votes
 from ragicl.engine import Engine
 from ragicl.errors import TaskError
 from ragicl.evaluate.answer_cache import kept_rows
-from ragicl.evaluate.metrics.label_scores import LEAST, Ints, surprise
+from ragicl.evaluate.metrics.label_scores import LEAST, surprise
 from ragicl.evaluate.task import Reference, Task, digest
 from ragicl.inference.blender import default_blend
 from ragicl.inference.tuned_settings import tuned_for
 from ragicl.prompting.template import named_template
-from ragicl.protocols import FloatArray
+from ragicl.protocols import FloatArray, IntArray
 from ragicl.records import Example, Neighbor, Prediction
 from ragicl.retrieval.nearest import nearest
 
@@ -197,7 +197,7 @@ def _divergences(left: FloatArray, right: FloatArray) -> FloatArray:
     return found
 
 
-def _count(distances: FloatArray, gold: Ints, k: int, labels: Sequence[str]) -> FloatArray:
+def _count(distances: FloatArray, gold: IntArray, k: int, labels: Sequence[str]) -> FloatArray:
     """Return the labels' shares among the k nearest; the nearest decides between equals."""
     near = np.argsort(distances, axis=1, kind="stable")[:, :k]
     shares = np.zeros((len(distances), len(labels)), dtype=np.float32)

@@ -75,7 +75,7 @@ def model_of(
         seed=seed,
         minutes=task.minutes,
         before=before,
-        steps=lambda name, step, of: task.steps(f"{task.name}: training {name}", step, of),
+        progress=lambda name, step, of: task.progress(f"{task.name}: training {name}", step, of),
     )
 
 

@@ -15,11 +15,10 @@ from transformers import PreTrainedModel
 from ragicl.backends.hf.lm import HFLM
 from ragicl.backends.hf.loading import load_model
 from ragicl.backends.hf.training.batches import Row
-from ragicl.backends.hf.training.callbacks import Steps
 from ragicl.backends.hf.training.methods import SOFT_TOKENS, merged, soft_prompt
 from ragicl.backends.hf.training.trainer import WEIGHTS, Chosen, Trained, Tuner
 from ragicl.errors import BackendError, TaskError
-from ragicl.protocols import LM, FloatArray, Parts, Scoring
+from ragicl.protocols import LM, FloatArray, Parts, Progress, Scoring, no_progress
 
 Pair = tuple[Parts, str]
 """A prompt and its answer."""
@@ -92,7 +91,7 @@ def tune(
     seed: int = 0,
     minutes: float | None = None,
     before: Sequence[Pair] = (),
-    steps: Steps | None = None,
+    progress: Progress = no_progress,
 ) -> Tuned:
     """Fine-tune a copy of a model on prompts and answers; the search for settings is seed 0's.
 
@@ -110,7 +109,7 @@ def tune(
         stages.insert(0, ("full", before, folder / "before"))
     results = []
     for what, some, place in stages:
-        tuner = Tuner(load, dtype=base.dtype, steps=steps)
+        tuner = Tuner(load, dtype=base.dtype, progress=progress)
         rows = _rows(base, some)
         results.append((*tuner.tune(what, rows, place, seed, minutes), len(some) - len(rows)))
         load = partial(tuner.tuned, what, place, seed)  # a next stage starts from these weights

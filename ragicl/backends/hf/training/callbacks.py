@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,11 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ragicl.atomic import write_whole
+from ragicl.protocols import Progress
 
 SAVE_EVERY = 180.0  # seconds between checkpoints
 PATIENCE = 2  # passes that may be worse than the best one, or than another trial's
 SPENT = "spent.json"
-
-Steps = Callable[[str, int, int], None]
-"""Told of every step of a training: its name, the step, and how many there will be."""
 
 
 class Clock(TrainerCallback):
@@ -34,14 +32,14 @@ class Clock(TrainerCallback):
         self,
         folder: Path,
         seconds: float | None,
-        steps: Steps | None,
+        progress: Progress,
         name: str,
         rival: Sequence[tuple[float, float]] = (),
     ) -> None:
         self._file = folder / SPENT
         self._before = json.loads(self._file.read_text()) if self._file.exists() else 0.0
         self._limit = inf if seconds is None else seconds
-        self._tell = steps or (lambda name, step, of: None)
+        self._progress = progress
         self._name = name
         self._rival = rival
         self._start = self._saved = time.monotonic()
@@ -61,7 +59,7 @@ class Clock(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """End the training, or ask for a checkpoint."""
-        self._tell(self._name, state.global_step, state.max_steps)
+        self._progress(self._name, state.global_step, state.max_steps)
         if self.spent > self._limit and state.global_step < state.max_steps:
             self.ended = control.should_training_stop = True
         elif time.monotonic() - self._saved > SAVE_EVERY and (state.epoch or 0) % 1:

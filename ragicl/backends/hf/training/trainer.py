@@ -26,9 +26,10 @@ from transformers.trainer_utils import get_last_checkpoint
 from ragicl.atomic import write_whole
 from ragicl.backends.hf.quiet import quiet
 from ragicl.backends.hf.training.batches import InParts, Row, answer_loss, collate, dataset, longest
-from ragicl.backends.hf.training.callbacks import Clock, Steps
+from ragicl.backends.hf.training.callbacks import Clock
 from ragicl.backends.hf.training.methods import prepare, trainable
 from ragicl.errors import BackendError
+from ragicl.protocols import Progress, no_progress
 
 RATES = {  # learning rates tried
     "full": (3e-5, 1e-4),
@@ -102,7 +103,7 @@ class Tuner:
 
     :param load: gives a fresh float32 copy of the base model
     :param dtype: of the frozen model: with bf16, training runs under its autocast
-    :param steps: is told of every step
+    :param progress: called after every step
     """
 
     def __init__(
@@ -110,11 +111,11 @@ class Tuner:
         load: Callable[[], PreTrainedModel],
         *,
         dtype: torch.dtype = torch.float32,
-        steps: Steps | None = None,
+        progress: Progress = no_progress,
     ) -> None:
         self._load = load
         self._dtype = dtype
-        self._steps = steps
+        self._progress = progress
 
     def tune(
         self, method: str, rows: Sequence[Row], folder: Path, seed: int, minutes: float | None
@@ -176,7 +177,7 @@ class Tuner:
         folder.mkdir(parents=True, exist_ok=True)
         set_seed(recipe.seed)
         model = self._prepared(recipe.method, rows)
-        clock = Clock(folder, seconds, self._steps, recipe.method, rival)
+        clock = Clock(folder, seconds, self._progress, recipe.method, rival)
         with quiet():
             trainer = InParts(
                 lambda: clock.share,

@@ -117,7 +117,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(tiny, tmp_path, monkeypat
         if seen == list(range(1, 8)):
             raise KeyboardInterrupt
 
-    tuner = Tuner(load, steps=killed)
+    tuner = Tuner(load, progress=killed)
     recipe = Recipe("full", 1e-3, 2.0)
     with pytest.raises(KeyboardInterrupt):
         tuner.train(recipe, ROWS, tmp_path / "a")
