@@ -179,7 +179,7 @@ class Profiled(Protocol):
         """Read a prompt, and do nothing else."""
 
     @property
-    def joins(self) -> bool:
+    def prefix_stable(self) -> bool:
         """Whether token ids are kept for each part of a prompt; else whole prompts are encoded."""
 
     def flops(self, tokens: int) -> float:

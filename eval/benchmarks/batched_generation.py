@@ -3,7 +3,7 @@
     python eval/benchmarks/batched_generation.py FOLDER [--rows 8] [--sets NAME…] [--ways NAME…]
 
 `one` is `generate`, prompt by prompt; `padded` is transformers' `generate` on all prompts, padded
-on the left; `continuous` is transformers' continuous batching; `lanes` is ragicl's own. Texts are
+on the left; `continuous` is transformers' continuous batching; `slots` is ragicl's own. Texts are
 cut at the same stop string. Prints the seconds for all rows, and how many texts are those of `one`.
 """
 
@@ -120,13 +120,13 @@ def continuous(job: Job) -> list[str]:
     return [job.text(written[name]) for name in names]
 
 
-def lanes(job: Job) -> list[str]:
+def slots(job: Job) -> list[str]:
     """Write by ragicl's own batches."""
     return job.lm.generate_batch(job.parts, max_tokens=job.max_tokens, stop=job.stop)
 
 
 WAYS: dict[str, Callable[[Job], list[str]]] = {
-    way.__name__: way for way in (one, padded, continuous, lanes)
+    way.__name__: way for way in (one, padded, continuous, slots)
 }
 
 

@@ -19,7 +19,7 @@ from common import columns, drawn
 
 from ragicl.backends import open_encoder
 from ragicl.backends.hf.hidden_states import last_states, mean_states
-from ragicl.backends.hf.layers import shallow
+from ragicl.backends.hf.layers import truncated_backbone
 from ragicl.backends.hf.lm import HFLM, open_smollm2
 from ragicl.calibration.blend import Evidence, fit_blend, mean_surprise
 from ragicl.probes.ensemble import VectorClassifier, fit_classifier
@@ -87,7 +87,7 @@ def kinds(lm: HFLM) -> Iterator[tuple[str, States]]:
 
     model = lm.model()
     for depth in DEPTHS:
-        body = shallow(model, depth)
+        body = truncated_backbone(model, depth)
         yield f"mean, depth {depth:g}", partial(read, partial(mean_states, body))
     yield "last token, depth 1", partial(read, partial(last_states, model))
 

@@ -55,7 +55,7 @@ def main() -> None:
         if first is not None:
             _share(first.folder, own.folder, options.reference)
         first = first or own
-        trainer.FEWEST = fewest
+        trainer.FEWEST_EPOCHS = fewest
         found = [answers(own, options.reference, seed) for seed in (0, 1)]
         print(f"| {fewest} | {_row(task, found)} |", flush=True)
 

@@ -33,11 +33,10 @@ from transformers import (
 
 from ragicl.backends import open_lm
 from ragicl.backends.defaults import SMOLLM2
-from ragicl.backends.hf import lm as lm_module
 from ragicl.backends.hf import loading as load
 from ragicl.backends.hf.generation.streaming import GumbelSampling, until_stop
 from ragicl.backends.hf.lm import HFLM
-from ragicl.backends.hf.scoring import routes
+from ragicl.backends.hf.scoring import batching, routes
 from ragicl.backends.hf.scoring.packed_scoring import Job, score_jobs
 from ragicl.backends.hf.scoring.reference_scoring import score_unpacked
 from ragicl.backends.hf.scoring.trie import ROOT, build_trie
@@ -123,8 +122,10 @@ def test_scores_do_not_depend_on_batches_or_order(tiny: Open, architecture: str)
 def test_logits_held_at_once_are_bounded(tiny: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     it = tiny()
     splits, tries = [Split([1, 2, 3, 4], ())] * 5, [build_trie([[1, 2, 3]])] * 5
-    monkeypatch.setattr(lm_module, "BATCH_LOGITS", 2 * 3 * len(it.tokenizer))
-    assert [len(batch) for batch in it.lm._batches(splits, [()] * 5, tries)] == [2, 2, 1]
+    monkeypatch.setattr(batching, "BATCH_LOGITS", 2 * 3 * len(it.tokenizer))
+    options = {"vocabulary": len(it.tokenizer), "max_tokens": 4096}
+    found = batching.batches(splits, [()] * 5, tries, **options)
+    assert [len(batch) for batch in found] == [2, 2, 1]
 
 
 def test_unpacked_scoring_keeps_few_logits(tiny: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,13 +239,13 @@ def test_ids_kept_for_parts_are_those_of_the_text(
 
 def test_parts_are_kept_where_the_tokenizer_joins_them_and_not_elsewhere() -> None:
     parts = ["Classify.", "\nText: a\nLabel: play", "\nText: b\nLabel:"]
-    for kind, joins in (("bytes", True), ("metaspace", False)):
+    for kind, stable in (("bytes", True), ("metaspace", False)):
         tokens = Tokens(tokenizer_of(kind))
         tokens.encode(parts)
-        assert tokens.joins is joins
+        assert tokens.prefix_stable is stable
     tokens = Tokens(tokenizer_of("bytes"))
     assert tokens.encode(["Cla", "ssify"]) == tokenizer_of("bytes")("Classify")["input_ids"]
-    assert not tokens.joins
+    assert not tokens.prefix_stable
 
 
 @pytest.mark.parametrize("length", range(1, 26))

@@ -1,4 +1,4 @@
-"""A trie over the token ids of all answers, so that shared beginnings are read once."""
+"""A trie over the token ids of all answers, so that shared prefixes are read once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Trie:
     :ivar depths: 0 for nodes that follow the prompt directly
     :ivar followers: for each node and ROOT, each token that may follow it, with the answers that
         have it there; an answer's log-probability is the sum over its tokens
-    :ivar size: number of answers, those that were left out included
+    :ivar size: number of answers, those left out included
     """
 
     tokens: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""What an evaluation asks of a causal model besides scoring: states, distributions, training."""
+"""What an evaluation needs of a causal model besides scoring: states, distributions, training."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def tune(
 def _settings(results: Sequence[tuple[Trained, Chosen, int]], seed: int) -> dict[str, Any]:
     """Return what was chosen for the last stage, and what held any stage back."""
     done, chosen, _ = results[-1]
-    return asdict(chosen.recipe) | {
+    return asdict(chosen.config) | {
         "seed": seed,
         "epochs": round(done.epochs, 2),
         "held_out_loss": round(chosen.loss, 4),
@@ -163,5 +163,5 @@ def _rows(lm: HFLM, pairs: Sequence[Pair]) -> list[Row]:
 
 def _hf(lm: LM) -> HFLM:
     if not isinstance(lm, HFLM):
-        raise BackendError(f"{lm.spec} cannot be fine-tuned or looked into; use hf:NAME or smollm2")
+        raise BackendError(f"{lm.spec} cannot be fine-tuned, nor its states read; use hf:NAME")
     return lm

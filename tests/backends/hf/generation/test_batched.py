@@ -3,7 +3,7 @@
 import pytest
 from tiny_models import PACKABLE, PROMPT, TOKENIZERS
 
-from ragicl.backends.hf.generation import batched as write_module
+from ragicl.backends.hf.generation import batched
 from ragicl.backends.hf.lm import HFLM
 from ragicl.errors import BudgetError
 
@@ -23,13 +23,13 @@ def one_by_one(lm, prompts, **options):
 @pytest.fixture
 def passes(monkeypatch):
     """The rows of every pass, as (tokens read, rows)."""
-    seen, read = [], write_module.read
+    seen, read = [], batched.read
 
     def record(model, tokens, positions, segments, *rest, **options):
         seen.append((len(tokens), len(segments)))
         return read(model, tokens, positions, segments, *rest, **options)
 
-    monkeypatch.setattr(write_module, "read", record)
+    monkeypatch.setattr(batched, "read", record)
     return seen
 
 
@@ -40,7 +40,7 @@ def test_texts_are_those_of_generate(tiny, passes, architecture, tokenizer, opti
     texts = lm.generate_batch(PROMPTS, max_tokens=20, **options)
     assert texts == one_by_one(lm, PROMPTS, max_tokens=20, **options)
     assert len(set(texts)) > 1
-    assert max(rows for _, rows in passes) == write_module.LANES < len(PROMPTS)
+    assert max(rows for _, rows in passes) == batched.SLOTS < len(PROMPTS)
 
 
 def test_a_sample_does_not_depend_on_the_texts_beside_it(tiny):
@@ -51,16 +51,16 @@ def test_a_sample_does_not_depend_on_the_texts_beside_it(tiny):
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("LANES", 2), ("CACHE_BYTES", 0), ("BATCH_TOKENS", 9)]
+    ("setting", "value"), [("SLOTS", 2), ("CACHE_BYTES", 0), ("BATCH_TOKENS", 9)]
 )
 def test_limits_are_kept_and_change_no_text(tiny, passes, monkeypatch, setting, value):
     lm = tiny("llama").lm
     expected = lm.generate_batch(PROMPTS, max_tokens=10)
     passes.clear()
-    monkeypatch.setattr(write_module, setting, value)
+    monkeypatch.setattr(batched, setting, value)
     assert lm.generate_batch(PROMPTS, max_tokens=10) == expected
     most = max(rows for _, rows in passes)
-    assert most == {"LANES": 2, "CACHE_BYTES": 1, "BATCH_TOKENS": write_module.LANES}[setting]
+    assert most == {"SLOTS": 2, "CACHE_BYTES": 1, "BATCH_TOKENS": batched.SLOTS}[setting]
     if setting == "BATCH_TOKENS":  # no pass begins two prompts
         longest = max(lm.count(parts) for parts in PROMPTS)
         assert max(tokens for tokens, _ in passes) < longest + most
