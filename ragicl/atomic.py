@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
+from typing import Any
 
 
 def write_whole(file: Path, data: bytes) -> None:
@@ -14,3 +16,12 @@ def write_whole(file: Path, data: bytes) -> None:
         draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def write_npz(file: Path, **arrays: Any) -> None:
+    """Write arrays by name, for ``numpy.load``, as :func:`write_whole` does."""
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_whole(file, buffer.getvalue())

@@ -1,149 +1,410 @@
-"""How an engine answers."""
+"""How an engine answers: a few small value classes, each field defined once.
+
+A field's line holds its type, its default, what it means and what it may be. The command line's
+options, the scikit-learn estimator's parameters, the tuned policy in an index's manifest and the
+documentation's table of options are made from it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from functools import cache
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from ragicl.errors import TaskError
-from ragicl.prompting.ordering import ORDERINGS, Ordering
+from ragicl.prompting.ordering import Ordering
 from ragicl.records import Where
 
 Selection = Literal["nearest", "bm25", "hybrid", "mmr", "balanced", "coverage", "dpp", "random"]
-SELECTIONS: tuple[Selection, ...] = get_args(Selection)
-Decision = Literal["blend", "lm", "knn"]
-DECISIONS: tuple[Decision, ...] = get_args(Decision)
-TUNABLE = ("k", "select", "order", "ensemble", "voters")
-"""The fields that ``ragicl tune`` chooses."""
+Decision = Literal["blend", "probe", "lm", "knn"]
 
 
 @dataclass(frozen=True, slots=True)
+class OptionSpec:
+    """What a policy's field is, beside its type and its default.
+
+    :ivar help: what it does, for people
+    :ivar tunable: whether ``ragicl tune`` chooses it
+    :ivar metavar: what stands for its value in help
+    :ivar default_text: what its default means, where the value does not tell
+    :ivar least: the smallest number allowed
+    :ivar share: whether it must lie between 0 and 1, both excluded
+    :ivar estimator: whether the scikit-learn estimator has it as a parameter
+    :ivar formerly: its deprecated name, taken for one release with a warning
+    """
+
+    help: str
+    tunable: bool = False
+    metavar: str | None = None
+    default_text: str | None = None
+    least: float | None = None
+    share: bool = False
+    estimator: bool = True
+    formerly: str | None = None
+
+
+def option(default: Any, help: str, **more: Any) -> Any:  # noqa: A002 - the field's own word
+    """Return a field of a policy; see :class:`OptionSpec` for `more`."""
+    return field(default=default, metadata={"option": OptionSpec(help, **more)})
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalPolicy:
+    """Which stored examples become demonstrations.
+
+    :ivar select: ``nearest`` by meaning; by shared words (``bm25``), or by both rankings
+        (``hybrid``); near and unlike each other (``mmr``, ``dpp``); as many of each of the
+        likeliest labels (``balanced``), one of each label found (``coverage``); ``random``, by
+        `seed`. Votes and shortlists go by the nearest, whatever it is
+    :ivar where: keys with values, compared as text
+    """
+
+    k: int = option(
+        8, "Demonstrations to retrieve; as many as fit are used.", tunable=True, least=0
+    )
+    select: Selection = option(
+        "nearest",
+        "How demonstrations are chosen: by meaning, by words, both; diverse; by label.",
+        tunable=True,
+    )
+    where: Where = option(
+        (),
+        "Use only examples with this in a column of their file; repeat to ask for more.",
+        metavar="KEY=VALUE",
+        default_text="all examples",
+        estimator=False,
+    )
+    fixed: int = option(
+        0, "Typical examples that every prompt begins with, read once for all queries.", least=0
+    )
+    clusters: int = option(1, "Sets of them, chosen by the query.", least=1)
+    seed: int = option(0, "For random selection or order, and for sampling.")
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.clusters > 1 and self.fixed == 0:
+            raise TaskError("clusters are of fixed demonstrations; say how many with fixed")
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPolicy:
+    """How demonstrations and query become prompts.
+
+    :ivar ensemble: prompts for each query, whose log-probabilities are averaged; each shows k other
+        demonstrations of the best k x ensemble
+    """
+
+    budget: int | None = option(
+        None, "Most tokens of prompt and answer.", default_text="the model's window", least=1
+    )
+    order: Ordering = option(
+        "nearest-last", "How demonstrations stand in the prompt.", tunable=True
+    )
+    ensemble: int = option(
+        1, "Prompts for each text, with different demonstrations.", tunable=True, least=1
+    )
+    truncate: bool = option(False, "Cut a text that does not fit the budget.")
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionPolicy:
+    """What decides among the labels.
+
+    :ivar decide: ``blend`` multiplies the distributions of the language model, of the neighbours'
+        vote and of classifiers (on the stored vectors, on the model's states), each to a weight
+        that ``ragicl tune`` fits, or a default one; ``probe`` blends the vote and the classifier on
+        vectors, ``knn`` takes the vote of the k neighbours, both without a language model; ``lm``
+        takes the language model alone. Where text is generated, it is always the model's
+    :ivar exact: otherwise labels that are surely a million times less likely than the likeliest may
+        get an upper bound of their probability, which saves time
+    """
+
+    decide: Decision = option(
+        "blend",
+        "Blend the language model with the neighbours' vote and classifiers on vectors; or without "
+        "a language model, take vote and classifier (probe) or the vote alone (knn); or the "
+        "language model alone (lm).",
+    )
+    labels: tuple[str, ...] | None = option(
+        None,
+        'Choose among these only, separated by commas; quote one that holds a ",".',
+        metavar="LABELS",
+        default_text="all of the index",
+        estimator=False,
+    )
+    voters: int = option(15, "Nearest examples that vote in a blend.", tunable=True, least=1)
+    shortlist: int | None = option(
+        None,
+        "Choose among the labels of the N nearest examples only.",
+        metavar="N",
+        default_text="all labels",
+        least=1,
+    )
+    exit: float | None = option(
+        None,
+        "Let neighbours that agree answer alone where they are right this often, as 0.98.",
+        metavar="ACCURACY",
+        default_text="never",
+        share=True,
+    )
+    exact: bool = option(False, "Score even the unlikeliest labels to their end.")
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def lm_free(self) -> bool:
+        """Whether no language model is needed."""
+        return self.decide in ("probe", "knn")
+
+
+@dataclass(frozen=True, slots=True)
+class AbstentionPolicy:
+    """When to answer with several labels, or not at all.
+
+    :ivar set_coverage: conformal prediction sets; go by what tuning recorded
+    :ivar coverage: share of texts to answer, those with the likeliest answers; goes by what tuning
+        recorded
+    :ivar ood_level: texts whose in-distribution percentile is below this are out of scope
+    """
+
+    set_coverage: float | None = option(
+        None,
+        "Also give the labels that hold the right one this often, as 0.95; needs `ragicl tune`.",
+        metavar="SHARE",
+        default_text="no sets",
+        share=True,
+        estimator=False,
+        formerly="sets",
+    )
+    coverage: float | None = option(
+        None,
+        "Abstain but in this share of texts, the surest, as 0.9; needs `ragicl tune`.",
+        metavar="SHARE",
+        default_text="answer all",
+        share=True,
+        estimator=False,
+        formerly="answer",
+    )
+    ood_level: float | None = option(
+        None,
+        "Mark texts as out of scope that are less typical than all but this share of the examples, "
+        "as 0.05.",
+        metavar="SHARE",
+        default_text="mark none",
+        share=True,
+        estimator=False,
+        formerly="scope",
+    )
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything of it is asked for."""
+        return not self.set_coverage is self.coverage is self.ood_level is None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationPolicy:
+    """Whether and how text is generated.
+
+    :ivar generate: None generates for an index of texts, and chooses labels for one of labels
+    """
+
+    generate: bool | None = option(
+        None,
+        "Write free text instead of choosing a label.",
+        default_text="by the index",
+        estimator=False,
+    )
+    max_tokens: int | None = option(
+        None,
+        "Longest generated answer.",
+        default_text="the index's longest",
+        least=1,
+        estimator=False,
+    )
+    temperature: float = option(0.0, "Above 0: sample, with --seed.", least=0, estimator=False)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True, slots=True, init=False)
 class Policy:
     """How the engine answers.
 
-    :ivar k: demonstrations to retrieve; as many of them as fit are used; 0 uses none
-    :ivar budget: the most tokens of a prompt and its answer; None takes the model's window
-    :ivar decide: ``blend`` multiplies what the language model, the neighbours' vote and
-        classifiers (on the stored vectors, on the model's states) say, each to a power (found by
-        ``ragicl tune``, or a usual one); ``lm`` asks the language model alone, ``knn`` takes the
-        vote of the k neighbours; where text is written, it is always the language model's
-    :ivar voters: nearest examples that vote in a blend
-    :ivar ensemble: prompts for each query, whose log-probabilities are averaged; each shows k other
-        demonstrations of the best k x ensemble
-    :ivar sets: also give the labels that hold the right one with this probability (conformal sets)
-    :ivar scope: count texts as out of scope that are less familiar than all but this share of the
-        examples, such as 0.05
-    :ivar answer: abstain but in this share of texts, those with the likeliest answers
-    :ivar labels: choose among these only; None takes all labels of the index
-    :ivar generate: write text instead of choosing a label; None does so for a generation index
-    :ivar max_tokens: the longest generated answer; None goes by the longest in the index
-    :ivar temperature: 0 writes the likeliest text; above 0 samples, with `seed`
-    :ivar exact: score every label to its end; otherwise labels that are surely a million times
-        less likely than the likeliest may get an upper bound of their probability, which saves time
-    :ivar exit: let the neighbours' vote answer alone where, by the index's own examples, it is
-        right at least this often (such as 0.98); None always asks the language model
-    :ivar fixed: typical examples that every prompt begins with, before the k nearest; the model
-        reads them once for all queries; 0 uses none
-    :ivar clusters: sets of such examples, a query taking that of the cluster it lies in
-    :ivar shortlist: choose among the labels of so many nearest examples only; where these have one
-        label, no language model is asked; None chooses among all
-    :ivar select: how demonstrations are chosen: the ``nearest``; by shared words (``bm25``), or by
-        both rankings (``hybrid``); near and unlike each other (``mmr``, ``dpp``); as many of each
-        of the likeliest labels (``balanced``), one of each label found (``coverage``); ``random``,
-        by `seed`; votes and shortlists go by the nearest, whatever it is
-    :ivar where: use only examples whose metadata have these keys and values, compared as text
-    :ivar order: how demonstrations stand in the prompt: ``nearest-last``, ``nearest-first``,
-        ``interleaved`` (labels in turn, the nearest last) or ``shuffled``, by `seed`
-    :ivar truncate: cut a query that does not fit, instead of refusing it
+    >>> Policy(k=4, decide="lm").retrieval.k
+    4
+
+    :param parts: ``retrieval``, ``prompt``, ``decision``, ``abstention`` or ``generation``, or
+        any of their fields by its own name, which takes the place of the part's
+    :raises TaskError: where a field is unknown, or the values make no sense together
     """
 
-    k: int = 8
-    budget: int | None = None
-    decide: Decision = "blend"
-    voters: int = 15
-    ensemble: int = 1
-    labels: tuple[str, ...] | None = None
-    generate: bool | None = None
-    max_tokens: int | None = None
-    temperature: float = 0.0
-    seed: int = 0
-    exact: bool = False
-    exit: float | None = None
-    fixed: int = 0
-    clusters: int = 1
-    shortlist: int | None = None
-    select: Selection = "nearest"
-    where: Where = ()
-    order: Ordering = "nearest-last"
-    truncate: bool = False
-    sets: float | None = None
-    answer: float | None = None
-    scope: float | None = None
+    retrieval: RetrievalPolicy
+    prompt: PromptPolicy
+    decision: DecisionPolicy
+    abstention: AbstentionPolicy
+    generation: GenerationPolicy
 
-    def __post_init__(self) -> None:
-        votes = self.k > 0 and not self.generate
-        for wrong, message in (
-            (self.k < 0, f"k is {self.k}; it must be 0 or more"),
-            (_below_one(self.budget), f"budget is {self.budget}; it must be 1 or more"),
-            (_below_one(self.max_tokens), f"max_tokens is {self.max_tokens}; it must be 1 or more"),
-            (self.fixed < 0, f"fixed is {self.fixed}; it must be 0 or more"),
-            (self.clusters < 1, f"clusters is {self.clusters}; it must be 1 or more"),
-            (
-                self.clusters > 1 and self.fixed == 0,
-                "clusters are of fixed demonstrations; say how many with fixed",
-            ),
-            (_below_one(self.shortlist), f"shortlist is {self.shortlist}; it must be 1 or more"),
-            (
-                self.shortlist is not None and bool(self.generate),
-                "a shortlist is of labels; generated text has none",
-            ),
-            (self.temperature < 0, f"temperature is {self.temperature}; it must be 0 or more"),
-            (
-                self.select not in SELECTIONS,
-                f"select is {self.select!r}; use one of {', '.join(SELECTIONS)}",
-            ),
-            (
-                self.order not in ORDERINGS,
-                f"order is {self.order!r}; use one of {', '.join(ORDERINGS)}",
-            ),
-            (
-                self.decide not in DECISIONS,
-                f"decide is {self.decide!r}; use one of {', '.join(DECISIONS)}",
-            ),
-            (_below_one(self.voters), f"voters is {self.voters}; it must be 1 or more"),
-            (_below_one(self.ensemble), f"ensemble is {self.ensemble}; it must be 1 or more"),
-            (
-                self.ensemble > 1 and bool(self.generate),
-                "an ensemble is of distributions over labels; write text with one prompt",
-            ),
-            (
-                self.decide != "blend" and not self.sets is self.answer is self.scope is None,
-                "sets, answer and scope go by the blend; use decide blend",
-            ),
-            (
-                self.sets is not None and self.shortlist is not None,
-                "sets hold the right label so often, and a shortlist may leave it out; use one "
-                "of the two",
-            ),
-            (_no_share(self.sets), f"sets is {self.sets}; it must be between 0 and 1"),
-            (_no_share(self.answer), f"answer is {self.answer}; it must be between 0 and 1"),
-            (_no_share(self.scope), f"scope is {self.scope}; it must be between 0 and 1"),
-            (_no_share(self.exit), f"exit is {self.exit}; it must be between 0 and 1"),
-            (
-                not votes and (self.decide == "knn" or self.exit is not None),
-                "a vote needs neighbours and labels: k of 1 or more, and no generating",
-            ),
-        ):
-            if wrong:
-                raise TaskError(message)
+    def __init__(self, **parts: Any) -> None:
+        given = {name: parts.pop(name) for name in PARTS if name in parts}
+        known = option_fields()
+        for own in known.values():
+            if (former := own.spec.formerly) in parts:
+                message = f"{former} is deprecated; use {own.name}"
+                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                parts[own.name] = parts.pop(former)
+        if unknown := sorted(set(parts) - set(known)):
+            raise TaskError(
+                f"a policy has no field {unknown[0]!r}; it has {', '.join(sorted(known))}"
+            )
+        for name, kind in PARTS.items():
+            changes = {key: value for key, value in parts.items() if known[key].part == name}
+            object.__setattr__(self, name, replace(given.get(name, kind()), **changes))
+        _check_together(self)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a policy with other parts or fields.
+
+        :raises TaskError: as at construction
+        """
+        return type(self)(**{name: getattr(self, name) for name in PARTS} | changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all fields by name, as JSON can hold them (tuples as lists once written)."""
+        return {name: self[name] for name in option_fields()}
+
+    def tunable(self) -> dict[str, Any]:
+        """Return the fields that ``ragicl tune`` chooses, by name."""
+        return {name: self[name] for name, own in option_fields().items() if own.spec.tunable}
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a field by name, whatever its part."""
+        return getattr(getattr(self, option_fields()[name].part), name)
 
 
-def _no_share(value: float | None) -> bool:
-    return value is not None and not 0 < value < 1
+PARTS: Mapping[str, Callable[..., Any]] = {
+    "retrieval": RetrievalPolicy,
+    "prompt": PromptPolicy,
+    "decision": DecisionPolicy,
+    "abstention": AbstentionPolicy,
+    "generation": GenerationPolicy,
+}
 
 
-def _below_one(value: int | None) -> bool:
-    return value is not None and value < 1
+@dataclass(frozen=True, slots=True)
+class OptionField:
+    """A field of a policy, as commands and documents need it.
+
+    :ivar part: the name of the value class that has it
+    :ivar type: of a value: int, float, bool, str, or tuple
+    :ivar choices: where only these are allowed
+    """
+
+    name: str
+    part: str
+    type: type
+    default: Any
+    choices: tuple[str, ...]
+    spec: OptionSpec
+
+    @property
+    def flag(self) -> str:
+        """The command line's option."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def default_text(self) -> str:
+        """The default, for people."""
+        text = self.spec.default_text
+        if text is None:
+            text = "off" if self.default is False else str(self.default)
+        return f"tuned, or {text}" if self.spec.tunable else text
+
+
+@cache
+def option_fields() -> Mapping[str, OptionField]:
+    """Return every field of every part, by name, in order."""
+    return {
+        own.name: _option_field(part, own, hints[own.name])
+        for part, kind in PARTS.items()
+        for hints in (get_type_hints(kind),)
+        for own in fields(kind)  # type: ignore[arg-type]  # the values are dataclasses
+    }
+
+
+def _option_field(part: str, own: Field[Any], hint: Any) -> OptionField:
+    assert own.default is not MISSING
+    given = [kind for kind in get_args(hint) if kind is not type(None)]
+    if get_origin(hint) is Literal:
+        return OptionField(own.name, part, str, own.default, get_args(hint), own.metadata["option"])
+    if get_origin(hint) is not tuple and given:  # a type or None
+        hint = given[0]
+    kind = get_origin(hint) or hint
+    return OptionField(own.name, part, kind, own.default, (), own.metadata["option"])
+
+
+def _check(part: Any) -> None:
+    """Refuse values that no field of this kind may have.
+
+    :raises TaskError: naming the field
+    """
+    for own in (o for o in option_fields().values() if hasattr(part, o.name)):
+        value, spec = getattr(part, own.name), own.spec
+        if own.choices and value not in own.choices:
+            raise TaskError(f"{own.name} is {value!r}; use one of {', '.join(own.choices)}")
+        if value is None:
+            continue
+        if spec.least is not None and not value >= spec.least:
+            raise TaskError(f"{own.name} is {value}; it must be {spec.least} or more")
+        if spec.share and not 0 < value < 1:
+            raise TaskError(f"{own.name} is {value}; it must be between 0 and 1")
+
+
+def _check_together(policy: Policy) -> None:
+    """Refuse parts that contradict each other.
+
+    :raises TaskError: saying which
+    """
+    decision, abstention = policy.decision, policy.abstention
+    generates = bool(policy.generation.generate)
+    votes = policy.retrieval.k > 0 and not generates
+    for wrong, message in (
+        (
+            decision.shortlist is not None and generates,
+            "a shortlist is of labels; generated text has none",
+        ),
+        (
+            policy.prompt.ensemble > 1 and generates,
+            "an ensemble is of distributions over labels; write text with one prompt",
+        ),
+        (
+            decision.decide != "blend" and abstention.asked,
+            "set_coverage, coverage and ood_level go by the blend; use decide blend",
+        ),
+        (
+            abstention.set_coverage is not None and decision.shortlist is not None,
+            "label sets hold the right label so often, and a shortlist may leave it out; "
+            "use one of the two",
+        ),
+        (
+            not votes and (decision.decide == "knn" or decision.exit is not None),
+            "a vote needs neighbours and labels: k of 1 or more, and no generating",
+        ),
+    ):
+        if wrong:
+            raise TaskError(message)
 
 
 DEFAULT = Policy()
+TUNABLE = tuple(DEFAULT.tunable())
+"""The fields that ``ragicl tune`` chooses."""

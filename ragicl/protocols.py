@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 Parts = Sequence[str]
 """A text in pieces; the text is their concatenation.
 
@@ -20,6 +23,16 @@ for it.
 """
 Message = Mapping[str, str]
 """One chat turn: ``role`` (system, user, assistant) and ``content``."""
+
+
+class Progress(Protocol):
+    """Called during long work with the name of the step, how much of it is done, and its total."""
+
+    def __call__(self, what: str, done: int, total: int, /) -> None: ...
+
+
+def no_progress(what: str, done: int, total: int, /) -> None:
+    """Report nothing."""
 
 
 @runtime_checkable
@@ -46,8 +59,8 @@ class Encoder(Protocol):
         """Return unit-length embeddings, shape (len(texts), dim)."""
 
 
-class Writing(TypedDict):
-    """How texts are written: the options of :meth:`LM.generate` and :meth:`LM.write`."""
+class GenerationOptions(TypedDict):
+    """How texts are generated: the options of :meth:`LM.stream` and :meth:`LM.generate_batch`."""
 
     max_tokens: int
     stop: Sequence[str]
@@ -57,7 +70,11 @@ class Writing(TypedDict):
 
 @runtime_checkable
 class LM(Protocol):
-    """A frozen causal language model."""
+    """A frozen causal language model: what every model can do, local or remote.
+
+    What only some can do is in protocols of its own, each asked for before it is used:
+    :class:`Scoring`, :class:`Featuring`, :class:`ChatFormatting`, :class:`Profiled`.
+    """
 
     @property
     def spec(self) -> str:
@@ -77,28 +94,7 @@ class LM(Protocol):
     def count(self, parts: Parts) -> int:
         """Return the number of tokens of a whole prompt, special tokens included."""
 
-    def score(
-        self,
-        prompts: Sequence[Parts],
-        answers: Sequence[str],
-        *,
-        floor: float | None = None,
-        among: Sequence[Collection[int]] | None = None,
-    ) -> FloatArray:
-        """Return log P(answer | prompt) in nats, shape (len(prompts), len(answers)).
-
-        An answer is scored as text that directly follows the prompt: it brings its own leading
-        space and its own ending.
-
-        :param floor: allows less work: an answer that is more than this many nats less likely than
-            its prompt's best may get an upper bound instead, that is itself that far below the best
-        :param among: for each prompt the positions of the answers to score, one or more; the others
-            get minus infinity; None scores all
-        :raises BackendError: where the backend cannot give likelihoods
-        :raises BudgetError: where a prompt with its longest answer exceeds the window
-        """
-
-    def generate(
+    def stream(
         self,
         parts: Parts,
         *,
@@ -112,7 +108,7 @@ class LM(Protocol):
         :param temperature: 0 takes the likeliest token each time
         """
 
-    def write(
+    def generate_batch(
         self,
         prompts: Sequence[Parts],
         *,
@@ -121,10 +117,49 @@ class LM(Protocol):
         temperature: float = 0.0,
         seed: int = 0,
     ) -> list[str]:
-        """Return the whole text that :meth:`generate` would give for each prompt.
+        """Return the whole text that :meth:`stream` would give for each prompt.
 
         A text does not depend on the prompts beside it, but for rounding.
         """
+
+
+@runtime_checkable
+class Scoring(LM, Protocol):
+    """A language model that gives the likelihood of an answer; optional."""
+
+    def score(
+        self,
+        prompts: Sequence[Parts],
+        answers: Sequence[str],
+        *,
+        prune_margin: float | None = None,
+        candidate_ids: Sequence[Collection[int]] | None = None,
+    ) -> FloatArray:
+        """Return log P(answer | prompt) in nats, shape (len(prompts), len(answers)).
+
+        An answer is scored as text that directly follows the prompt: it brings its own leading
+        space and its own ending.
+
+        :param prune_margin: allows less work: an answer that is more than this many nats less
+            likely than its prompt's best may get an upper bound instead, that is itself that far
+            below the best
+        :param candidate_ids: for each prompt the positions of the answers to score, one or more;
+            the others get minus infinity; None scores all
+        :raises BudgetError: where a prompt with its longest answer exceeds the window
+        """
+
+
+@runtime_checkable
+class Choosing(LM, Protocol):
+    """A language model that can be held to one of several texts, without likelihoods; optional."""
+
+    def choose(self, prompts: Sequence[Parts], choices: Sequence[str]) -> list[str]:
+        """Return the choice that the model makes after each prompt, by constrained decoding."""
+
+
+@runtime_checkable
+class ChatFormatting(LM, Protocol):
+    """A language model with a chat format of its own; optional."""
 
     def chat(self, messages: Sequence[Message]) -> str:
         """Return the messages in the model's own chat format, ready for the assistant's turn.
@@ -144,7 +179,7 @@ class Profiled(Protocol):
         """Read a prompt, and do nothing else."""
 
     @property
-    def joins(self) -> bool:
+    def prefix_stable(self) -> bool:
         """Whether token ids are kept for each part of a prompt; else whole prompts are encoded."""
 
     def flops(self, tokens: int) -> float:
@@ -156,7 +191,7 @@ class Profiled(Protocol):
 
 @runtime_checkable
 class Featuring(LM, Protocol):
-    """A language model that tells what it makes of a text, as a vector; optional."""
+    """A language model that gives a vector of a text from its hidden states; optional."""
 
     def features(self, prompts: Sequence[Parts]) -> FloatArray:
         """Return a vector for each prompt, shape (prompts, width), of any length and origin.

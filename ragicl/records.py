@@ -14,6 +14,10 @@ Kind = Literal["classify", "generate"]
 Where = tuple[tuple[str, str], ...]
 """Metadata that an example must have: keys with values, as text."""
 
+DecidedBy = Literal["vote", "probe", "blend", "likelihoods", "choice", "generation"]
+"""What an output came from: the neighbours' vote; vote and classifiers; these and the language
+model; the model's likelihoods alone; its constrained choice; text that it generated."""
+
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -133,6 +137,7 @@ class Prediction:
     :ivar out_of_scope: whether that is less than was asked for
     :ivar known_label: for text generated over a labelled index, whether it is one of the labels;
         otherwise None
+    :ivar decided_by: what the output came from
     """
 
     output: str
@@ -147,6 +152,7 @@ class Prediction:
     abstained: bool = False
     familiarity: float | None = None
     out_of_scope: bool = False
+    decided_by: DecidedBy = "vote"
 
     @property
     def probability(self) -> float | None:

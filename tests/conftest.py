@@ -66,16 +66,16 @@ class EchoLM:
         prompts: Sequence[Parts],
         answers: Sequence[str],
         *,
-        floor: float | None = None,
-        among: Sequence[Collection[int]] | None = None,
+        prune_margin: float | None = None,
+        candidate_ids: Sequence[Collection[int]] | None = None,
     ) -> FloatArray:
         counts = [["".join(p).count(a.strip()) for a in answers] for p in prompts]
         scores = np.log(np.array(counts, dtype=np.float32) + 0.5)
-        for row, chosen in zip(scores, among or [], strict=False):
+        for row, chosen in zip(scores, candidate_ids or [], strict=False):
             row[[i not in chosen for i in range(len(answers))]] = -np.inf
         return scores
 
-    def generate(
+    def stream(
         self,
         parts: Parts,
         *,
@@ -89,8 +89,8 @@ class EchoLM:
         for word in words[:max_tokens]:
             yield f" {word}"
 
-    def write(self, prompts: Sequence[Parts], **options: Any) -> list[str]:
-        return ["".join(self.generate(parts, **options)) for parts in prompts]
+    def generate_batch(self, prompts: Sequence[Parts], **options: Any) -> list[str]:
+        return ["".join(self.stream(parts, **options)) for parts in prompts]
 
     def chat(self, messages: Sequence[Message]) -> str:
         turns = "".join(f"<{m['role']}>{m['content']}</>\n" for m in messages)

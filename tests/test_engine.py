@@ -17,7 +17,7 @@ from ragicl import (
     Policy,
     TaskError,
 )
-from ragicl.protocols import LM, Classifier, Encoder
+from ragicl.protocols import Classifier, Encoder, Scoring
 
 ROWS = [
     ("my card is lost", "lost card"),
@@ -45,7 +45,7 @@ def opened(folder, **policy):
 
 
 def test_stand_ins_satisfy_the_protocols(folder):
-    assert isinstance(EchoLM(), LM)
+    assert isinstance(EchoLM(), Scoring)
     assert isinstance(HashEncoder(), Encoder)
     with opened(folder) as engine:
         assert isinstance(engine, Classifier)
@@ -397,9 +397,9 @@ def test_scores_that_are_no_numbers_are_refused(folder, monkeypatch):
 
 
 def test_a_score_of_the_shortlist_that_is_no_number_is_refused(folder, monkeypatch):
-    def spoilt(self, prompts, answers, *, floor, among):
+    def spoilt(self, prompts, answers, *, prune_margin, candidate_ids):
         scores = np.full((len(prompts), len(answers)), -np.inf)
-        scores[0, among[0][0]] = -1.0  # one is good, the others that were asked for are not
+        scores[0, candidate_ids[0][0]] = -1.0  # one is good, the others that were asked for are not
         return scores
 
     monkeypatch.setattr(EchoLM, "score", spoilt)
@@ -420,14 +420,14 @@ def test_room_for_texts_grows_with_the_examples(texts_folder):
 
 def test_sets_and_a_shortlist_promise_different_things():
     with pytest.raises(TaskError, match="use one of the two"):
-        Policy(sets=0.9, shortlist=5)
+        Policy(set_coverage=0.9, shortlist=5)
 
 
 def test_a_field_that_no_policy_has_is_named(folder):
-    with pytest.raises(TaskError, match="no field 'neighbours'; it has answer, budget"):
+    with pytest.raises(TaskError, match="no field 'neighbours'; it has budget, clusters"):
         Engine.open(folder, lm=EchoLM(), neighbours=3)
-    with pytest.raises(TaskError, match=r"sets is 1\.5"):
-        Policy(sets=1.5)
+    with pytest.raises(TaskError, match=r"set_coverage is 1\.5"):
+        Policy(set_coverage=1.5)
 
 
 def test_the_prompt_of_an_ensemble_is_one_of_those_that_are_read(folder):

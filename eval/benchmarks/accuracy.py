@@ -34,6 +34,7 @@ from ragicl.evaluate.results import OURS
 from ragicl.evaluate.suite import read_suite
 from ragicl.evaluate.task import Task
 from ragicl.inference.tuned_settings import Tuned
+from ragicl.protocols import no_progress
 from ragicl.tune import tune
 
 COLUMNS = ("knn-1", "knn", "probe", "random-icl", OURS, "knn-prompting", "blend")
@@ -69,7 +70,7 @@ def main() -> None:
                 lambda path, own: Engine.open(
                     path, policy=Policy(decide="lm", **own), dtype=options.dtype
                 ),
-                Limits(None, None, lambda name, done, total: None),
+                Limits(None, None, no_progress),
             )[0]
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, json.dumps(measured(task, options.minutes), indent=1).encode())

@@ -3,7 +3,7 @@
     python eval/benchmarks/batched_generation.py FOLDER [--rows 8] [--sets NAME…] [--ways NAME…]
 
 `one` is `generate`, prompt by prompt; `padded` is transformers' `generate` on all prompts, padded
-on the left; `continuous` is transformers' continuous batching; `lanes` is ragicl's own. Texts are
+on the left; `continuous` is transformers' continuous batching; `slots` is ragicl's own. Texts are
 cut at the same stop string. Prints the seconds for all rows, and how many texts are those of `one`.
 """
 
@@ -77,7 +77,7 @@ class EachStopped(StoppingCriteria):
 def one(job: Job) -> list[str]:
     """Write one text after the other."""
     options: dict[str, Any] = {"max_tokens": job.max_tokens, "stop": job.stop}
-    return ["".join(job.lm.generate(parts, **options)) for parts in job.parts]
+    return ["".join(job.lm.stream(parts, **options)) for parts in job.parts]
 
 
 def padded(job: Job) -> list[str]:
@@ -120,13 +120,13 @@ def continuous(job: Job) -> list[str]:
     return [job.text(written[name]) for name in names]
 
 
-def lanes(job: Job) -> list[str]:
+def slots(job: Job) -> list[str]:
     """Write by ragicl's own batches."""
-    return job.lm.write(job.parts, max_tokens=job.max_tokens, stop=job.stop)
+    return job.lm.generate_batch(job.parts, max_tokens=job.max_tokens, stop=job.stop)
 
 
 WAYS: dict[str, Callable[[Job], list[str]]] = {
-    way.__name__: way for way in (one, padded, continuous, lanes)
+    way.__name__: way for way in (one, padded, continuous, slots)
 }
 
 
@@ -153,7 +153,7 @@ def compare(name: str, job: Job, ways: Sequence[str]) -> None:
     """Run each way, and print a line about it."""
     lengths = [len(ids) for ids in job.ids]
     print(f"{name}: {len(lengths)} prompts of {min(lengths)} to {max(lengths)} tokens", flush=True)
-    job.lm.write(job.parts[:1], max_tokens=2)  # a warm-up
+    job.lm.generate_batch(job.parts[:1], max_tokens=2)  # a warm-up
     expected: list[str] = []
     for way in ways:
         start = time.perf_counter()

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ragicl.calibration.pooling import Columns
 from ragicl.data.examples import DataFile
+from ragicl.protocols import IntArray
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("RAGICL_DATA", ROOT.parent / "shared" / "data"))
@@ -48,7 +48,7 @@ def drawn(file: Path, number: int) -> tuple[list[str], list[str]]:
     return [examples[i].input for i in chosen], [examples[i].output for i in chosen]
 
 
-def columns(places: dict[str, int], outputs: Sequence[str]) -> Columns:
+def columns(places: dict[str, int], outputs: Sequence[str]) -> IntArray:
     """Return labels as columns."""
     return np.array([places[output] for output in outputs], dtype=np.int64)
 

@@ -19,14 +19,13 @@ from common import columns, drawn
 
 from ragicl.backends import open_encoder
 from ragicl.backends.hf.hidden_states import last_states, mean_states
-from ragicl.backends.hf.layers import shallow
+from ragicl.backends.hf.layers import truncated_backbone
 from ragicl.backends.hf.lm import HFLM, open_smollm2
 from ragicl.calibration.blend import Evidence, fit_blend, mean_surprise
-from ragicl.calibration.pooling import Columns, Doubles
 from ragicl.probes.ensemble import VectorClassifier, fit_classifier
 from ragicl.probes.scaling import Scaling
 from ragicl.prompting.template import plain_template
-from ragicl.protocols import FloatArray
+from ragicl.protocols import Float64Array, FloatArray, IntArray
 
 DEPTHS = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 States = Callable[[Sequence[str]], FloatArray]
@@ -88,19 +87,19 @@ def kinds(lm: HFLM) -> Iterator[tuple[str, States]]:
 
     model = lm.model()
     for depth in DEPTHS:
-        body = shallow(model, depth)
+        body = truncated_backbone(model, depth)
         yield f"mean, depth {depth:g}", partial(read, partial(mean_states, body))
     yield "last token, depth 1", partial(read, partial(last_states, model))
 
 
 def alone(
-    classifier: VectorClassifier, probs: FloatArray, own: Columns, gold: Columns
+    classifier: VectorClassifier, probs: FloatArray, own: IntArray, gold: IntArray
 ) -> list[str]:
     """Return a classifier's loss on examples left out, accuracy and loss on test rows."""
     return figures(mean_surprise(classifier.left_out.astype(np.float64), own), probs, gold)
 
 
-def figures(left_out: float, probs: FloatArray | Doubles, gold: Columns) -> list[str]:
+def figures(left_out: float, probs: FloatArray | Float64Array, gold: IntArray) -> list[str]:
     """Return the same of probabilities."""
     right = float((probs.argmax(axis=1) == gold).mean())
     loss = mean_surprise(probs.astype(np.float64), gold)

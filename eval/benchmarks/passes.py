@@ -24,6 +24,7 @@ from ragicl.evaluate.prepare import Limits, suite_tasks
 from ragicl.evaluate.references.registry import answers
 from ragicl.evaluate.suite import read_suite
 from ragicl.evaluate.task import Task
+from ragicl.protocols import no_progress
 
 
 def main() -> None:
@@ -44,7 +45,7 @@ def main() -> None:
         options.data,
         options.out,
         lambda path, own: Engine.open(path, policy=Policy(decide="lm", **own), dtype=options.dtype),
-        Limits(None, options.minutes, lambda name, done, total: None),
+        Limits(None, options.minutes, no_progress),
         only=[options.only],
     )[0]
     print("| least passes | passes | accuracy | NLL | distance of the two |\n|---|---|---|---|---|")
@@ -54,7 +55,7 @@ def main() -> None:
         if first is not None:
             _share(first.folder, own.folder, options.reference)
         first = first or own
-        trainer.FEWEST = fewest
+        trainer.FEWEST_EPOCHS = fewest
         found = [answers(own, options.reference, seed) for seed in (0, 1)]
         print(f"| {fewest} | {_row(task, found)} |", flush=True)
 

@@ -87,7 +87,7 @@ def compose(folder: Path, name: str) -> Path:
     with Engine.open(index, policy=SETS[name]) as engine:
         write_pool(engine, rows, folder)
         described = {
-            "policy": {"k": engine.policy.k, "budget": engine.policy.budget, "decide": "lm"},
+            "policy": {name: engine.policy[name] for name in ("k", "budget", "decide")},
             "labels": engine.labels,
             "answers": [engine.template.answer(label) for label in engine.labels],
             "queries": [query(engine, row) for row in rows[:-1]],

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 from common import columns, drawn
+from scipy.special import softmax
 
 from ragicl.backends import open_encoder
 from ragicl.calibration.blend import mean_surprise
 from ragicl.calibration.conformal import Record
-from ragicl.calibration.pooling import Columns, Doubles, softmax
 from ragicl.probes.ensemble import fit_classifier
-from ragicl.protocols import Encoder, FloatArray
+from ragicl.protocols import Encoder, Float64Array, FloatArray, IntArray
 
 SETS = "trec6,sst2,subj,unfair_tos_type,banking77,clinc150"
 COVERAGES = (0.9, 0.95)
@@ -70,7 +70,7 @@ def measured(encoder: Encoder, folder: Path, size: int, most: int) -> Iterator[l
         yield [kind, *figures(record, fitted.probs(vectors), fitted.parts(vectors), gold)]
 
 
-def figures(record: Record, said: FloatArray, parts: Doubles, gold: Columns) -> list[str]:
+def figures(record: Record, said: FloatArray, parts: Float64Array, gold: IntArray) -> list[str]:
     """Return the number of rows, accuracy, losses, how often sets hold the label, and their size.
 
     :param said: probabilities by the whole classifier
@@ -84,7 +84,7 @@ def figures(record: Record, said: FloatArray, parts: Doubles, gold: Columns) -> 
         held.append(f"{(own >= least).mean():.3f}")
         sizes.append(f"{(probs >= least[:, None]).sum(axis=1).mean():.2f}")
     right = float((probs.argmax(axis=1) == gold).mean())
-    losses = [f"{mean_surprise(each, gold):.3f}" for each in (probs, *map(softmax, parts))]
+    losses = [f"{mean_surprise(each, gold):.3f}" for each in (probs, *softmax(parts, axis=2))]
     losses += ["–"] * (4 - len(losses))
     return [str(len(gold)), f"{right:.3f}", *losses, *held, " and ".join(sizes)]
 

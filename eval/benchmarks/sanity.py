@@ -23,6 +23,7 @@ from ragicl.evaluate.references.fine_tuned import model_of, reference_of
 from ragicl.evaluate.references.registry import answers
 from ragicl.evaluate.results import OURS
 from ragicl.evaluate.suite import read_suite
+from ragicl.protocols import no_progress
 
 
 def main() -> None:
@@ -38,7 +39,7 @@ def main() -> None:
         options.data,
         options.out,
         lambda path, own: Engine.open(path, policy=Policy(decide="lm", **own)),
-        Limits(None, None, lambda name, done, total: None),
+        Limits(None, None, no_progress),
     )[0]
     outputs = np.random.default_rng(0).permutation([e.output for e in task.pool])
     shuffled = [replace(e, output=str(o)) for e, o in zip(task.pool, outputs, strict=True)]

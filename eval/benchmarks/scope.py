@@ -19,7 +19,8 @@ from ragicl import Index, Policy
 from ragicl.data.examples import DataFile
 from ragicl.evaluate.suite import SetSpec, pool_of
 from ragicl.index.build import build, survey
-from ragicl.inference.blender import Blender, untuned
+from ragicl.inference.blender import Blender, default_blend
+from ragicl.protocols import no_progress
 from ragicl.retrieval.retriever import Retriever
 
 
@@ -39,7 +40,7 @@ def main() -> None:
     known = np.arange(len(texts)) < len(texts) - len(others)
     policy = Policy()
     found = Retriever(index, policy).find(texts, [None] * len(texts), {})
-    familiarity = Blender(index, policy, lambda: labels, untuned(None)).familiarity(found)
+    familiarity = Blender(index, policy, lambda: labels, default_blend(None)).familiarity(found)
     similarity = np.array([own.voters[0].similarity for own in found])
     marked = familiarity < options.scope
     print(f"{len(index)} examples, {known.sum()} texts in scope, {len(others)} out of scope\n")
@@ -59,7 +60,7 @@ def opened(data: Path, out: Path, per_class: int | None) -> Index:
     if not path.exists():
         spec = SetSpec(name, "clinc150/train.jsonl", "clinc150/test.jsonl", per_class=per_class)
         pool = pool_of(spec, data, out)
-        index, _ = build(pool, path, surveyed=survey(pool), progress=lambda number: None)
+        index, _ = build(pool, path, surveyed=survey(pool), progress=no_progress)
         index.close()
     return Index.open(path)
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ragicl.calibration.pooling import Columns, Doubles, fit_powers, pooled, softmax
-from ragicl.protocols import FloatArray
+from ragicl.calibration.pooling import fit_powers, pooled
+from ragicl.protocols import Float64Array, FloatArray, IntArray
 from ragicl.records import NOTHING
 
 SOURCES = ("lm", "vote", "vectors", "features")
@@ -57,12 +57,14 @@ class Evidence:
         """Which of the sources were asked."""
         return [own is not None for own in self._all]
 
-    def logs(self) -> list[Doubles]:
+    def logs(self) -> list[Float64Array]:
         """Return each source's log-probabilities, its texts' labels summing to 1; 0 for None."""
+        from scipy.special import log_softmax
+
         present = next(own for own in self._all if own is not None)
         zeros = np.zeros(present.shape)
         return [
-            zeros if self.lm is None else _normalised(np.maximum(self.lm, self._low())),
+            zeros if self.lm is None else log_softmax(np.maximum(self.lm, self._low()), axis=1),
             zeros if self.vote is None else np.log(_smoothed(self.vote)),
             *(
                 zeros if own is None else np.log(np.maximum(own, np.exp(FLOOR)))
@@ -70,7 +72,7 @@ class Evidence:
             ),
         ]
 
-    def _low(self) -> Doubles:
+    def _low(self) -> Float64Array:
         assert self.lm is not None
         return np.asarray(self.lm.max(axis=1, keepdims=True).astype(np.float64) + FLOOR)
 
@@ -92,12 +94,14 @@ class Blend:
     features: float = 0.0
     offsets: Mapping[str, float] = field(default_factory=lambda: NOTHING, hash=False)
 
-    def probs(self, evidence: Evidence, labels: Sequence[str]) -> Doubles:
+    def probs(self, evidence: Evidence, labels: Sequence[str]) -> Float64Array:
         """Return P(label | all evidence), shape (texts, labels)."""
+        from scipy.special import softmax
+
         impossible = np.isneginf(0.0 if evidence.lm is None else evidence.lm)
         offsets = np.array([self.offsets.get(label, 0.0) for label in labels])
         values = pooled(np.array(self.powers), np.stack(evidence.logs())) - offsets
-        return softmax(np.where(impossible, -np.inf, values))
+        return np.asarray(softmax(np.where(impossible, -np.inf, values), axis=1))
 
     @property
     def powers(self) -> Powers:
@@ -114,13 +118,13 @@ class Fitted:
     """
 
     blend: Blend
-    held_out: Doubles
+    held_out: Float64Array
     loss: float
 
 
 def fit_blend(
     evidence: Evidence,
-    gold: Columns,
+    gold: IntArray,
     labels: Sequence[str],
     *,
     offsets: FloatArray | None = None,
@@ -162,12 +166,12 @@ def batch_offsets(lm: FloatArray) -> FloatArray:
     return np.asarray(mean - mean.mean(), dtype=np.float32)
 
 
-def mean_surprise(probs: Doubles, gold: Columns) -> float:
+def mean_surprise(probs: Float64Array, gold: IntArray) -> float:
     """Return the mean negative log-probability of the right labels, in nats."""
     return float(surprises(probs, gold).mean())
 
 
-def surprises(probs: Doubles, gold: Columns) -> Doubles:
+def surprises(probs: Float64Array, gold: IntArray) -> Float64Array:
     """Return the negative log-probability of each right label, in nats, shape (rows,)."""
     own = np.maximum(probs[np.arange(len(gold)), gold], np.exp(FLOOR))
     return np.asarray(-np.log(own))
@@ -175,9 +179,9 @@ def surprises(probs: Doubles, gold: Columns) -> Doubles:
 
 def _fit(
     evidence: Evidence,
-    gold: Columns,
+    gold: IntArray,
     labels: Sequence[str],
-    taken: Doubles,
+    taken: Float64Array,
     vector: bool,
     start: Blend | None,
 ) -> Blend:
@@ -197,11 +201,6 @@ def _fit(
     return Blend(lm, vote, vectors, features, dict(zip(labels, offsets.tolist(), strict=True)))
 
 
-def _normalised(logs: Doubles) -> Doubles:
-    shifted = logs - logs.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
-
-
-def _smoothed(shares: FloatArray) -> Doubles:
+def _smoothed(shares: FloatArray) -> Float64Array:
     added = shares.astype(np.float64) + LEAST
     return np.asarray(added / added.sum(axis=1, keepdims=True))

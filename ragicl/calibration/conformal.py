@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ragicl.calibration.pooling import Columns, Doubles
 from ragicl.errors import TaskError
+from ragicl.protocols import Float64Array, IntArray
 
 DIGITS = 1e9  # of a probability that is kept
 
@@ -31,7 +31,7 @@ class Record:
     likeliest: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, probs: Doubles, gold: Columns) -> Record:
+    def of(cls, probs: Float64Array, gold: IntArray) -> Record:
         """Return the record of held-out predictions, shape (examples, labels)."""
         right = probs[np.arange(len(gold)), gold]
         return cls(_sorted(right), _sorted(probs.max(axis=1)))
@@ -73,7 +73,7 @@ def label_set(probs: Mapping[str, float], least: float) -> tuple[str, ...]:
     return tuple(label for place, label in enumerate(ranked) if not place or probs[label] >= least)
 
 
-def _sorted(values: Doubles) -> tuple[float, ...]:
+def _sorted(values: Float64Array) -> tuple[float, ...]:
     # Rounded down: a prediction as sure as the surest of the record must not fall below it.
     return tuple((np.floor(np.sort(values) * DIGITS) / DIGITS).tolist())
 

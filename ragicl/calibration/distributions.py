@@ -15,8 +15,9 @@ def from_log_probs(log_probs: FloatArray, labels: Sequence[str]) -> dict[str, fl
 
     :param log_probs: log P(label | prompt) in nats, shape (labels,)
     """
-    shifted = np.exp(log_probs.astype(np.float64) - log_probs.max())
-    return dict(zip(labels, (shifted / shifted.sum()).tolist(), strict=True))
+    from scipy.special import softmax
+
+    return dict(zip(labels, softmax(log_probs.astype(np.float64)).tolist(), strict=True))
 
 
 def from_votes(neighbors: Sequence[Neighbor], labels: Sequence[str]) -> dict[str, float]:

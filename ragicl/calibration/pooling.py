@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Doubles = NDArray[np.float64]
-Columns = NDArray[np.int64]
+from ragicl.protocols import Float64Array, IntArray
 
 BINDING = 0.5  # of the offsets' penalty, in nats for all rows together
 
 
-def softmax(values: Doubles) -> Doubles:
-    """Return each row as probabilities that sum to 1."""
-    shifted = np.exp(values - values.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-
-
-def smoothed(columns: Columns, labels: int) -> Doubles:
+def smoothed(columns: IntArray, labels: int) -> Float64Array:
     """Return labels one-hot, but that each may be any label once in so many examples and one.
 
     A few examples that all turned out right do not make the next one certain.
@@ -28,7 +20,7 @@ def smoothed(columns: Columns, labels: int) -> Doubles:
     return np.asarray(np.eye(labels)[columns] * (1 - doubt) + doubt / labels)
 
 
-def cross_entropy(logits: Doubles, targets: Doubles) -> float:
+def cross_entropy(logits: Float64Array, targets: Float64Array) -> float:
     """Return the mean cross-entropy of rows, in nats.
 
     :param logits: log-odds, shape (rows, labels)
@@ -39,7 +31,10 @@ def cross_entropy(logits: Doubles, targets: Doubles) -> float:
 
 
 def sharpened(
-    values: Doubles, columns: Columns, within: tuple[float, float], base: Doubles | float = 0.0
+    values: Float64Array,
+    columns: IntArray,
+    within: tuple[float, float],
+    base: Float64Array | float = 0.0,
 ) -> tuple[float, float]:
     """Return the factor of values under which the right labels are likeliest, and their loss.
 
@@ -62,7 +57,7 @@ def sharpened(
     return float(np.exp(found.x)), float(found.fun)
 
 
-def pooled(powers: Doubles, sources: Doubles) -> Doubles:
+def pooled(powers: Float64Array, sources: Float64Array) -> Float64Array:
     """Return the sources' log-odds, each to its power, as those of the pool.
 
     :param powers: shape (sources,)
@@ -73,8 +68,13 @@ def pooled(powers: Doubles, sources: Doubles) -> Doubles:
 
 
 def fit_powers(
-    sources: Doubles, gold: Columns, usual: Doubles, spread: Doubles, *, offsets: bool = False
-) -> tuple[Doubles, Doubles]:
+    sources: Float64Array,
+    gold: IntArray,
+    usual: Float64Array,
+    spread: Float64Array,
+    *,
+    offsets: bool = False,
+) -> tuple[Float64Array, Float64Array]:
     """Return the powers, none below 0, under which the right labels are likeliest.
 
     :param sources: log-odds, shape (sources, rows, labels)
@@ -92,7 +92,7 @@ def fit_powers(
     targets = smoothed(gold, labels)
     stiff, bound = 1 / (2 * spread**2 * rows), BINDING / rows
 
-    def loss(values: Doubles) -> tuple[float, Doubles]:
+    def loss(values: Float64Array) -> tuple[float, Float64Array]:
         powers, added = values[:number], values[number:]
         logits = pooled(powers, sources)
         if free:

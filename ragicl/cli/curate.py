@@ -17,7 +17,7 @@ from ragicl.cli.options import (
     lm_option,
     template_option,
 )
-from ragicl.cli.render import progress, steps, tuning
+from ragicl.cli.render import steps, tuning
 from ragicl.errors import DataError
 
 
@@ -69,8 +69,8 @@ def tune_command(
         return
     usual = Engine.open(index, lm=lm, dtype=dtype, template=template or "plain", policy=DEFAULT)
     with finished(usual) as engine:
-        with steps() as told:
-            found = tune(engine, minutes, seed=seed, told=told)
+        with steps() as progress:
+            found = tune(engine, minutes, seed=seed, progress=progress)
         found = replace(found, template=found.template or template)
         engine.index.keep_tuned(found.as_json())
     shown = found.as_json()
@@ -104,8 +104,8 @@ def audit_command(index: Path, out: Path | None, near: float, few: int, as_json:
     from ragicl.curation.formats import as_json as json_of
     from ragicl.index import Index
 
-    with Index.open(index) as opened, progress(len(opened), "comparing") as done:
-        found = audit(opened, near=near, few=few, progress=done)
+    with Index.open(index) as opened, steps() as progress:
+        found = audit(opened, near=near, few=few, progress=progress)
     if out is not None:
         _write(out, as_csv(found))
         click.echo(f"{out}: {len(found.findings)} examples to look at", err=True)
@@ -145,8 +145,8 @@ def suggest_command(
     from ragicl.curation.vote_k import suggest, suggestion_row
 
     queries = list(data_file(pool, columns).queries(numbered=False))
-    with progress(len(queries), "embedding") as done:
-        choices = suggest(queries, number, index=index, encoder=encoder, progress=done)
+    with steps() as progress:
+        choices = suggest(queries, number, index=index, encoder=encoder, progress=progress)
     rows = [suggestion_row(queries[choice.row], choice) for choice in choices]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if out is None:

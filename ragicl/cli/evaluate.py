@@ -13,7 +13,6 @@ from ragicl.cli.options import (
     column_options,
     command_line,
     data_file,
-    decide_option,
     engine_options,
     listed_names,
     open_engine,
@@ -71,7 +70,7 @@ if TYPE_CHECKING:
     "--only",
     help="Sets of a suite to measure, separated by commas; the report is of these alone.  [all]",
 )
-@engine_options
+@engine_options(without={"decide"})
 @column_options
 def evaluate_command(
     target: Path,
@@ -114,8 +113,8 @@ def evaluate_command(
     def opened(path: Path, own: Mapping[str, Any]) -> Engine:
         return stack.enter_context(open_engine(path, options | {"decide": "lm"} | dict(own)))
 
-    with held(out), ExitStack() as stack, steps() as told:
-        limits = Limits(rows, minutes, told)
+    with held(out), ExitStack() as stack, steps() as progress:
+        limits = Limits(rows, minutes, progress)
         if target.suffix == ".toml":
             suite = read_suite(target)
             measured = suite_tasks(suite, data, out, opened, limits, only=some)
@@ -146,8 +145,7 @@ def evaluate_command(
 @click.argument("index", type=click.Path(path_type=Path))
 @click.option("--queries", default=32, show_default=True, help="Examples to answer as queries.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
-@decide_option
-@engine_options
+@engine_options()
 def bench_command(index: Path, queries: int, as_json: bool, **options: Any) -> None:
     """Measure where a prediction's time goes, with examples of the index as queries.
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ragicl.cli.options import column_options, data_file
-from ragicl.cli.render import describe, kind_of, outcome, progress
+from ragicl.cli.render import describe, kind_of, outcome, steps
 
 
 @click.command("index")
@@ -49,7 +49,7 @@ def index_command(
     surveyed = survey(file)
     for line in describe(surveyed, dedupe):
         click.echo(line, err=True)
-    with progress(surveyed.rows, "embedding") as done:
+    with steps() as progress:
         index, report = build(
             file,
             path,
@@ -57,7 +57,7 @@ def index_command(
             kind=kind,
             dedupe=dedupe,
             surveyed=surveyed,
-            progress=done,
+            progress=progress,
         )
     with index:
         click.echo(outcome(report), err=True)

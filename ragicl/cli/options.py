@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ragicl.errors import TaskError
-from ragicl.policy import DECISIONS, SELECTIONS, TUNABLE
-from ragicl.prompting.ordering import ORDERINGS
+from ragicl.policy import OptionField, option_fields
 
 if TYPE_CHECKING:
     from ragicl.data.examples import DataFile
@@ -62,106 +61,40 @@ template_option = click.option(
     "--template",
     help="plain, chat, or a text with {input} and {output}.  [tuned, or plain]",
 )
-
-engine_options = together(
-    click.option("--k", type=int, help="Demonstrations to retrieve.  [tuned, or 8]"),
-    click.option("--budget", type=int, help="Most tokens of prompt and answer.  [the model's]"),
+MODEL_OPTIONS = (
     lm_option,
     dtype_option,
     template_option,
     click.option("--instruction", help="What the prompt begins with."),
-    click.option(
-        "--labels", help='Choose among these only, separated by commas; quote one that holds a ",".'
-    ),
-    click.option("--generate", is_flag=True, help="Write free text instead of choosing a label."),
-    click.option("--max-tokens", type=int, help="Longest generated answer.  [from the index]"),
-    click.option(
-        "--temperature", default=0.0, show_default=True, help="Above 0: sample, with --seed."
-    ),
-    click.option(
-        "--seed", default=0, show_default=True, help="For sampling, and random selection or order."
-    ),
-    click.option(
-        "--select",
-        type=click.Choice(SELECTIONS),
-        help="How demonstrations are chosen: by meaning, by words, both; diverse; by label.  "
-        "[tuned, or nearest]",
-    ),
-    click.option(
-        "--where",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Use only examples with this in a column of their file; repeat to ask for more.",
-    ),
-    click.option(
-        "--order",
-        type=click.Choice(ORDERINGS),
-        help="How demonstrations stand in the prompt.  [tuned, or nearest-last]",
-    ),
-    click.option(
-        "--ensemble",
-        type=int,
-        help="Prompts for each text, with different demonstrations.  [tuned, or 1]",
-    ),
-    click.option(
-        "--voters", type=int, help="Nearest examples that vote in a blend.  [tuned, or 15]"
-    ),
-    click.option(
-        "--sets",
-        type=float,
-        metavar="COVERAGE",
-        help="Also give the labels that hold the right one so often, as 0.95; needs `tune`.",
-    ),
-    click.option(
-        "--answer",
-        type=float,
-        metavar="SHARE",
-        help="Abstain but in this share of texts, the surest, as 0.9; needs `tune`.",
-    ),
-    click.option(
-        "--scope",
-        type=float,
-        metavar="SHARE",
-        help="Mark texts that are less familiar than all but this share of the examples, as 0.05.",
-    ),
-    click.option(
-        "--exit",
-        type=float,
-        metavar="ACCURACY",
-        help="Let neighbours that agree answer alone where they are right this often, as 0.98.",
-    ),
-    click.option(
-        "--shortlist",
-        type=int,
-        metavar="N",
-        help="Choose among the labels of the N nearest examples only.",
-    ),
-    click.option(
-        "--fixed",
-        default=0,
-        show_default=True,
-        help="Typical examples that every prompt begins with, read once for all queries.",
-    ),
-    click.option(
-        "--clusters", default=1, show_default=True, help="Sets of them, chosen by the query."
-    ),
-    click.option("--exact", is_flag=True, help="Score even the unlikeliest labels to their end."),
-    click.option("--truncate", is_flag=True, help="Cut a text that does not fit the budget."),
 )
 
-decide_option = click.option(
-    "--decide",
-    type=click.Choice(DECISIONS),
-    default="blend",
-    show_default=True,
-    help="Blend the language model with the neighbours' vote and classifiers on vectors; "
-    "or take the model alone, or the vote alone.",
-)
 
-FIELDS = (
-    *("budget", "decide", "max_tokens", "temperature", "seed", "exact", "exit", "fixed"),
-    *("clusters", "shortlist", "truncate", "sets", "answer", "scope"),
-)
+def policy_option(own: OptionField) -> Callable[[F], F]:
+    """Return the option of a policy's field; a value that is not given is None."""
+    kinds: dict[str, Any] = {"type": click.Choice(own.choices) if own.choices else own.type}
+    if own.type is bool:
+        kinds = {"is_flag": True, "default": None}
+    elif own.name in READERS:
+        kinds = {"type": str, "multiple": own.name in REPEATED}
+    if own.spec.metavar:
+        kinds["metavar"] = own.spec.metavar
+    return click.option(own.flag, help=f"{own.spec.help}  [{own.default_text}]", **kinds)
+
+
+def _former_option(own: OptionField) -> Callable[[F], F]:
+    """Return the hidden option by a field's deprecated name."""
+    text = f"Deprecated name of {own.flag}."
+    return click.option(f"--{own.spec.formerly}", type=own.type, hidden=True, help=text)
+
+
+def engine_options(*, without: Collection[str] = ()) -> Callable[[F], F]:
+    """Return the options of an engine as one decorator: model, template, and a policy's fields.
+
+    :param without: fields that a command decides by itself
+    """
+    own = [field for field in option_fields().values() if field.name not in without]
+    former = [field for field in own if field.spec.formerly]
+    return together(*MODEL_OPTIONS, *map(policy_option, own), *map(_former_option, former))
 
 
 def data_file(source: str, options: dict[str, Any]) -> DataFile:
@@ -203,21 +136,28 @@ def open_engine(path: Path, options: dict[str, Any]) -> Engine:
     """
     from ragicl.engine import Engine
 
-    labels: str | None = options["labels"]
-    chosen = {name: options[name] for name in TUNABLE if options[name] is not None}
     engine = Engine.open(
         path,
         lm=options["lm"],
         dtype=options["dtype"],
         template=options["template"],
         instruction=options["instruction"],
-        labels=None if labels is None else _listed(labels),
-        generate=True if options["generate"] else None,
-        where=_filter(options["where"]),
-        **{name: options[name] for name in FIELDS},
-        **chosen,
+        **chosen_fields(options),
     )
     return finished(engine)
+
+
+def chosen_fields(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the policy's fields that a command line gives, as the policy has them."""
+    chosen = {}
+    for name, own in option_fields().items():
+        value = options.get(name)
+        if own.spec.formerly and options.get(own.spec.formerly) is not None:
+            value = options[own.spec.formerly]
+            click.echo(f"--{own.spec.formerly} is deprecated; use {own.flag}", err=True)
+        if value not in (None, ()):
+            chosen[name] = READERS.get(name, _same)(value)
+    return chosen
 
 
 def finished(engine: Engine) -> Engine:
@@ -244,6 +184,10 @@ def command_line() -> str:
     return shlex.join(["ragicl", *sys.argv[1:]])
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
 def _filter(pairs: Sequence[str]) -> Where:
     """Return the keys and values of texts such as topic=billing.
 
@@ -258,3 +202,8 @@ def _filter(pairs: Sequence[str]) -> Where:
 def _listed(text: str) -> tuple[str, ...]:
     """Return what is listed between commas; quotes keep a comma inside a label."""
     return tuple(part.strip() for part in next(csv.reader([text], skipinitialspace=True)))
+
+
+READERS: dict[str, Callable[[Any], Any]] = {"labels": _listed, "where": _filter}
+"""What makes a field's value of the command line's text."""
+REPEATED = {"where"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ import click
 
 from ragicl.cli.options import (
     column_options,
-    decide_option,
     engine_options,
     open_engine,
     queries_of,
@@ -39,11 +37,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="For programs, or for people.",
 )
-@decide_option
 @click.option("--probs", is_flag=True, help="Add every label's probability.")
 @click.option("--show-prompt", is_flag=True, help="Add the prompt.")
 @click.option("--exclude-self", is_flag=True, help="Leave out the example with the row's own id.")
-@engine_options
+@engine_options()
 @column_options
 def predict(
     index: Path,
@@ -66,18 +63,21 @@ def predict(
     ragicl predict indexes/support --file test.jsonl --decide knn --k 5 > votes.jsonl
     ragicl predict indexes/support "error E-17" --select hybrid --where shop=north
     """
-    from ragicl.serving.batch import ResumableFile, predict_rows, settings_of, summarize
+    from ragicl.inference.fingerprint import fingerprint
+    from ragicl.serving.batch import ResumableFile, predict_rows, summarize
 
     queries, total = queries_of(texts, file, options)
     with ExitStack() as stack:
         engine = stack.enter_context(open_engine(index, options))
-        target = stack.enter_context(ResumableFile(out, settings_of(engine))) if out else None
+        target = None
+        if out is not None:
+            target = stack.enter_context(ResumableFile(out, fingerprint(engine.pipeline)))
         if (recall := engine.shortlist_recall) is not None:
             click.echo(ceiling(recall), err=True)
         rows = [_essentials(row) for row in target.rows] if target else []
         if total is None or len(rows) < total:  # else there is nothing to predict
-            with steps() as tell:
-                engine.load(partial(tell, "reading the examples"))
+            with steps() as shown:
+                engine.load(shown)
         answered = predict_rows(
             engine,
             target.remaining(queries) if target else queries,
@@ -98,7 +98,7 @@ def predict(
 @click.command()
 @click.argument("index", type=click.Path(path_type=Path))
 @click.argument("text")
-@engine_options
+@engine_options(without={"decide"})
 def prompt(index: Path, text: str, **options: Any) -> None:
     """Show the prompt of a text and its length in tokens; the language model is not run.
 
@@ -127,7 +127,7 @@ def prompt(index: Path, text: str, **options: Any) -> None:
     show_default=True,
     help="Explain the language model's own answer, or the blend's where it shows demonstrations.",
 )
-@engine_options
+@engine_options(without={"decide"})
 def explain_command(
     index: Path, text: str, label: str | None, as_json: bool, **options: Any
 ) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ragicl.engine import Engine
     from ragicl.index.build import Report, Survey
     from ragicl.inference.tuned_settings import Tuned
+    from ragicl.protocols import Progress
     from ragicl.records import Explanation, Recall
     from ragicl.serving.batch import Row
 
@@ -146,23 +147,23 @@ def progress(total: int | None, what: str, done: int = 0) -> Iterator[Callable[[
 
 
 @contextmanager
-def steps() -> Iterator[Callable[[str, int, int], None]]:
+def steps() -> Iterator[Progress]:
     """Show one bar after another on stderr, a new one for each kind of work."""
     from tqdm import tqdm
 
     wait = 0.1 if sys.stderr.isatty() else 30.0
     bar: Any = None
 
-    def told(name: str, done: int, total: int) -> None:
+    def report(what: str, done: int, total: int, /) -> None:
         nonlocal bar
-        if bar is None or bar.desc != f"{name}: " or done < bar.n or bar.total != total:
+        if bar is None or bar.desc != f"{what}: " or done < bar.n or bar.total != total:
             if bar is not None:
                 bar.close()
-            bar = tqdm(total=total, desc=name, mininterval=wait, file=sys.stderr)
+            bar = tqdm(total=total, desc=what, mininterval=wait, file=sys.stderr)
         bar.update(done - bar.n)
 
     try:
-        yield told
+        yield report
     finally:
         if bar is not None:
             bar.close()

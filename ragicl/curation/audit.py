@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 
 import numpy as np
 
 from ragicl.calibration.distributions import from_votes
-from ragicl.curation.confident_learning import Columns, Judged, judge
+from ragicl.curation.confident_learning import Judged, judge
 from ragicl.curation.findings import (
     CONFLICT,
     COPY,
@@ -25,7 +25,7 @@ from ragicl.curation.near_duplicates import NEIGHBORS, NearCopies, around
 from ragicl.errors import TaskError
 from ragicl.index import Index
 from ragicl.probes.ensemble import fit_classifier
-from ragicl.protocols import FloatArray
+from ragicl.protocols import FloatArray, IntArray, Progress, no_progress
 from ragicl.records import Example, Neighbor
 
 ROWS = 200_000  # examples audited at most, drawn at random from more
@@ -39,7 +39,7 @@ def audit(
     *,
     near: float = 0.95,
     few: int = 5,
-    progress: Callable[[int], None] = lambda rows: None,
+    progress: Progress = no_progress,
 ) -> Audit:
     """Look for near copies, likely label errors, confused labels and rare ones.
 
@@ -52,7 +52,7 @@ def audit(
 
     :param near: cosine from which two examples count as near copies
     :param few: a label with fewer examples than this is rare
-    :param progress: called with the number of examples just done
+    :param progress: called after each example
     :raises TaskError: where the index has fewer than two labels, or `near` is not a cosine above 0
     """
     counts = index.labels()
@@ -69,7 +69,7 @@ def audit(
         copies.look(examples[row], others)
         nearest.append(others[0] if others else None)
         _add_vote(probs[row], others[:NEIGHBORS], place)
-        progress(1)
+        progress("comparing", row + 1, len(examples))
     judged = judge(probs, columns)
     rare = {label: count for label, count in counts.items() if count < few}
     groups, conflicts = copies.groups(), copies.conflicts()
@@ -101,7 +101,7 @@ def _check(index: Index, labels: int, near: float) -> None:
         raise TaskError(f"near is {near}; give a cosine above 0 and up to 1, such as 0.95")
 
 
-def _classified(vectors: FloatArray, columns: Columns, labels: int) -> FloatArray:
+def _classified(vectors: FloatArray, columns: IntArray, labels: int) -> FloatArray:
     """Return P(label | row) by the other rows, shape (rows, labels); of many rows, part by part."""
     order = np.random.default_rng(0).permutation(len(vectors))
     probs = np.empty((len(vectors), labels), dtype=np.float32)
@@ -161,7 +161,7 @@ def _urgency(finding: Finding) -> tuple[bool, bool, float]:
 
 
 def _confusions(
-    columns: Columns, predicted: Columns, labels: Sequence[str]
+    columns: IntArray, predicted: IntArray, labels: Sequence[str]
 ) -> tuple[Confusion, ...]:
     """Return which labels are predicted as which others, the most rows first."""
     given = Counter(columns.tolist())

@@ -14,9 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ragicl.protocols import FloatArray
-
-Columns = NDArray[np.int64]
+from ragicl.protocols import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,12 +26,12 @@ class Judged:
     :ivar doubted: whether the given label is likely wrong, shape (rows,)
     """
 
-    predicted: Columns
+    predicted: IntArray
     own: FloatArray
     doubted: NDArray[np.bool_]
 
 
-def judge(probs: FloatArray, columns: Columns) -> Judged:
+def judge(probs: FloatArray, columns: IntArray) -> Judged:
     """Judge the labels given by predictions that did not know them.
 
     :param probs: P(label | row) had the row not been there, shape (rows, labels)
@@ -49,7 +47,7 @@ def judge(probs: FloatArray, columns: Columns) -> Judged:
     return Judged(predicted, own, doubted)
 
 
-def _wrong_per_label(probs: FloatArray, columns: Columns, own: FloatArray) -> Columns:
+def _wrong_per_label(probs: FloatArray, columns: IntArray, own: FloatArray) -> IntArray:
     """Return how many rows of each label are confidently another's, shape (labels,)."""
     labels = probs.shape[1]
     rows = np.bincount(columns, minlength=labels)
@@ -58,5 +56,5 @@ def _wrong_per_label(probs: FloatArray, columns: Columns, own: FloatArray) -> Co
     confident = np.where(probs >= usual, probs, -1)
     counted = confident.argmax(axis=1)
     elsewhere = (confident.max(axis=1) >= 0) & (counted != columns)
-    found: Columns = np.bincount(columns[elsewhere], minlength=labels)
+    found: IntArray = np.bincount(columns[elsewhere], minlength=labels)
     return found

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ragicl.backends import open_encoder
 from ragicl.errors import TaskError
 from ragicl.index import Index
-from ragicl.protocols import Encoder, FloatArray
+from ragicl.protocols import Encoder, FloatArray, IntArray, Progress, no_progress
 from ragicl.records import Query
 
 NEIGHBORS = 150  # of each row in the graph, as in the paper
@@ -22,8 +21,6 @@ FEWEST = 10  # unless that is fewer than this
 DISCOUNT = 10.0  # a row's vote shrinks by this with each of its neighbours that is chosen
 TOGETHER = 1024  # rows embedded between two reports of progress
 CELLS = 2**25  # similarities held at once: 128 MB
-
-Edges = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +43,13 @@ def suggest(
     *,
     index: str | Path | None = None,
     encoder: str | None = None,
-    progress: Callable[[int], None] = lambda rows: None,
+    progress: Progress = no_progress,
 ) -> list[Choice]:
     """Choose which rows of a pool to label, best first: see :func:`vote_k`.
 
     :param index: its examples count as labelled already, and its encoder is used
     :param encoder: ``minilm``, ``st:NAME``; None takes the index's, or ``minilm``
-    :param progress: called with the number of rows just embedded
+    :param progress: called after each batch of embedded rows
     :raises TaskError: where both an index and an encoder are given
     :raises StoreError: where the index cannot be opened
     :raises BackendError: where the encoder cannot be opened
@@ -106,7 +103,7 @@ def neighbors_for(rows: int) -> int:
     return max(0, min(NEIGHBORS, max(FEWEST, rows // SHARE), rows - 1))
 
 
-def nearest_rows(vectors: FloatArray, among: FloatArray, k: int) -> Edges:
+def nearest_rows(vectors: FloatArray, among: FloatArray, k: int) -> IntArray:
     """Return the k nearest of each vector, itself left out, in no order; shape (len(vectors), k).
 
     :param among: the vectors themselves, and possibly others after them
@@ -122,17 +119,17 @@ def nearest_rows(vectors: FloatArray, among: FloatArray, k: int) -> Edges:
 
 
 def embedded(
-    encoder: Encoder, texts: Sequence[str], progress: Callable[[int], None] = lambda rows: None
+    encoder: Encoder, texts: Sequence[str], progress: Progress = no_progress
 ) -> FloatArray:
     """Return unit vectors of texts, shape (len(texts), dim).
 
-    :param progress: called with the number of texts just done
+    :param progress: called after each batch
     """
     vectors = np.empty((len(texts), encoder.dim), dtype=np.float32)
     for start in range(0, len(texts), TOGETHER):
         some = texts[start : start + TOGETHER]
         vectors[start : start + len(some)] = encoder.encode(some)
-        progress(len(some))
+        progress("embedding", start + len(some), len(texts))
     return vectors
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ragicl.atomic import write_whole
+from ragicl.atomic import write_npz, write_whole
 from ragicl.evaluate.results import Cost
 from ragicl.evaluate.task import Reference, Task, digest
 from ragicl.protocols import FloatArray
@@ -92,7 +91,7 @@ def kept_rows(
             spent = time.perf_counter() - begin
             _save(folder, start, Rows(values, spent, sum(map(read, some))))
         chunks.append(_load(folder, start))
-        task.steps(f"{task.name}: {name}", start + len(some), len(texts))
+        task.progress(f"{task.name}: {name}", start + len(some), len(texts))
     return Rows(
         np.concatenate([chunk.values for chunk in chunks]),
         sum(chunk.seconds for chunk in chunks),
@@ -105,13 +104,8 @@ def _place(folder: Path, start: int) -> Path:
 
 
 def _save(folder: Path, start: int, rows: Rows) -> None:
-    place = _place(folder, start)
-    draft = place.with_name(f".{place.stem}.{os.getpid()}.npz")
-    try:
-        np.savez(draft, values=rows.values, spent=np.array([rows.seconds, rows.tokens]))
-        draft.replace(place)
-    finally:
-        draft.unlink(missing_ok=True)
+    spent = np.array([rows.seconds, rows.tokens])
+    write_npz(_place(folder, start), values=rows.values, spent=spent)
 
 
 def _load(folder: Path, start: int) -> Rows:

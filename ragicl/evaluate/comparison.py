@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -103,7 +103,7 @@ class Sample:
             labels=0 if task.kind == "generate" else len(task.labels),
             lm=task.lm.description,
             encoder=task.engine.index.manifest.encoder.description,
-            policy=asdict(task.engine.policy),
+            policy=task.engine.policy.as_dict(),
             methods=tuple(methods),
             distances=tuple(distances),
             curves=tuple(curves),

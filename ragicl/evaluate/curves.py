@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from typing import Literal, cast
 
 import numpy as np
@@ -75,9 +74,9 @@ def _sizes(task: Task, over: str) -> list[int]:
 def _answers(task: Task, over: str, size: int) -> FloatArray:
     policy = task.engine.policy
     if over == "k":
-        policy = replace(policy, k=size)
+        policy = policy.replace(k=size)
     if over == "budget":
-        policy = replace(policy, k=max(SHOTS), budget=size, truncate=True)
+        policy = policy.replace(k=max(SHOTS), budget=size, truncate=True)
     engine = task.engine
     index = _subset(task, size) if over == "pool" else engine.index
     changed = Engine(index, engine.lm, engine.template, policy)
@@ -86,7 +85,7 @@ def _answers(task: Task, over: str, size: int) -> FloatArray:
             task,
             f"{over}-{size}",
             lambda: answering(task, changed),
-            depends=(asdict(policy), size if over == "pool" else None),
+            depends=(policy.as_dict(), size if over == "pool" else None),
         )
     finally:
         if index is not engine.index:

@@ -14,9 +14,10 @@ from ragicl.data.examples import DataFile
 from ragicl.engine import Engine
 from ragicl.errors import DataError, TaskError, first_line
 from ragicl.evaluate.suite import SetSpec, Suite, pool_of, rows_of
-from ragicl.evaluate.task import Steps, Task
+from ragicl.evaluate.task import Task
 from ragicl.index.build import build, survey
 from ragicl.index.manifest import read_manifest
+from ragicl.protocols import Progress
 from ragicl.records import Example, Query
 
 KEPT = "kept"  # folder, beside the report, of all that can be used again
@@ -52,7 +53,7 @@ def held(out: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds an evaluation, and who is told of its steps.
+    """What bounds an evaluation, and what its progress is reported to.
 
     :ivar rows: test rows of each set; None takes all, or as many as a suite says
     :ivar minutes: of each training; None sets no limit
@@ -60,7 +61,7 @@ class Limits:
 
     rows: int | None
     minutes: float | None
-    steps: Steps
+    progress: Progress
 
 
 def task_of(
@@ -75,7 +76,7 @@ def task_of(
 
     :param others: labelled examples of other sets, by name
     """
-    return Task(name, engine, tuple(queries), out / KEPT, limits.minutes, others, limits.steps)
+    return Task(name, engine, tuple(queries), out / KEPT, limits.minutes, others, limits.progress)
 
 
 def suite_tasks(
@@ -98,7 +99,7 @@ def suite_tasks(
     names = [spec.name for spec in suite.sets]
     if unknown := sorted(set(only) - set(names)):
         raise TaskError(f"the suite has no set {unknown[0]!r}; it has {', '.join(names)}")
-    engines = [_engine(spec, suite, data, out, opener, limits.steps) for spec in suite.sets]
+    engines = [_engine(spec, suite, data, out, opener, limits.progress) for spec in suite.sets]
     pools = {
         spec.name: (engine.generates, engine.index.vectors()[0])
         for spec, engine in zip(suite.sets, engines, strict=True)
@@ -119,21 +120,18 @@ def suite_tasks(
 
 
 def _engine(
-    spec: SetSpec, suite: Suite, data: Path, out: Path, opener: Opener, steps: Steps
+    spec: SetSpec, suite: Suite, data: Path, out: Path, opener: Opener, progress: Progress
 ) -> Engine:
     folder = out / KEPT / "indexes"
     pool = pool_of(spec, data, folder)
     path = Path(pool.name).with_suffix("")
     surveyed = survey(pool)
-    done = 0
 
-    def progress(number: int) -> None:
-        nonlocal done
-        done += number
-        steps(f"{spec.name}: embedding", done, surveyed.rows)
+    def embedding(what: str, done: int, total: int) -> None:
+        progress(f"{spec.name}: {what}", done, total)
 
     if not path.exists() or not read_manifest(path).complete:
-        index, _ = build(pool, path, surveyed=surveyed, progress=progress)
+        index, _ = build(pool, path, surveyed=surveyed, progress=embedding)
         index.close()
     try:
         return opener(path, suite.engine)

@@ -14,18 +14,10 @@ import numpy as np
 
 from ragicl.engine import Engine
 from ragicl.errors import TaskError
-from ragicl.evaluate.metrics.label_scores import Ints
-from ragicl.protocols import LM, FloatArray, Parts
+from ragicl.protocols import LM, FloatArray, IntArray, Parts, Progress, no_progress
 from ragicl.records import NOTHING, Example, Kind, Query, holds
 
-Steps = Callable[[str, int, int], None]
-"""Told of long work: what it is, how much is done, and of how much."""
-
 VERSION = 1  # of what is kept; to be raised when methods change what they answer
-
-
-def _silent(name: str, done: int, total: int) -> None:
-    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +37,15 @@ class Task:
     folder: Path
     minutes: float | None = None
     others: Mapping[str, Sequence[Example]] = field(default_factory=lambda: NOTHING)
-    steps: Steps = _silent
+    progress: Progress = no_progress
 
     @cached_property
     def _stored(self) -> tuple[list[Example], FloatArray]:
         examples, vectors = self.engine.index.vectors()
         policy = self.engine.policy
-        known = [i for i, example in enumerate(examples) if holds(example.meta, policy.where)]
-        if not self.engine.generates and policy.labels is not None:
+        where = policy.retrieval.where
+        known = [i for i, example in enumerate(examples) if holds(example.meta, where)]
+        if not self.engine.generates and policy.decision.labels is not None:
             known = [i for i in known if examples[i].output in self.labels]
         return [examples[i] for i in known], vectors[known]
 
@@ -97,16 +90,16 @@ class Task:
         return [query.gold or "" for query in self.test]
 
     @cached_property
-    def gold(self) -> Ints:
+    def gold(self) -> IntArray:
         """Each test row's right label by its column; -1 where the pool has no such label."""
         return self.columns([query.gold or "" for query in self.test])
 
     @cached_property
-    def pool_gold(self) -> Ints:
+    def pool_gold(self) -> IntArray:
         """Each pool example's label by its column."""
         return self.columns([example.output for example in self.pool])
 
-    def columns(self, outputs: Sequence[str]) -> Ints:
+    def columns(self, outputs: Sequence[str]) -> IntArray:
         """Return labels as columns, -1 for unknown ones."""
         places = {label: place for place, label in enumerate(self.labels)}
         return np.array([places.get(output, -1) for output in outputs], dtype=np.int64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ def _tuned(task: Task, name: str, seed: int) -> Writer:
     longest = task.engine.longest_answer
 
     def write(texts: Sequence[str]) -> list[str]:
-        found = tuned.lm.write(
+        found = tuned.lm.generate_batch(
             [task.bare(text) for text in texts],
             max_tokens=longest,
             stop=task.engine.template.stops,
@@ -114,7 +114,7 @@ def _tuned(task: Task, name: str, seed: int) -> Writer:
 def _texts(task: Task, writer: Writer) -> tuple[list[str], float]:
     """Return what a writer writes for the test rows, and its seconds a row; kept as it is made."""
     settings = task.engine.longest_answer, task.engine.template.stops
-    depends = asdict(task.engine.policy), writer.depends, settings
+    depends = task.engine.policy.as_dict(), writer.depends, settings
     folder = _folder(task, f"texts-{writer.name}", depends)
     outputs: list[str] = []
     spent = 0.0
@@ -128,7 +128,7 @@ def _texts(task: Task, writer: Writer) -> tuple[list[str], float]:
         kept = json.loads(place.read_text(encoding="utf-8"))
         outputs += kept["texts"]
         spent += kept["seconds"]
-        task.steps(f"{task.name}: {writer.name} writes", len(outputs), len(task.test))
+        task.progress(f"{task.name}: {writer.name} writes", len(outputs), len(task.test))
     return outputs, spent / len(task.test)
 
 
@@ -138,7 +138,7 @@ def _compared(task: Task, pairs: Sequence[tuple[Writer, Writer]]) -> dict[Pair, 
     All pairs are compared on a row at once, so that each model reads it once.
     """
     compared = [(w.name, w.depends) for pair in pairs for w in pair]
-    depends = asdict(task.engine.policy), compared
+    depends = task.engine.policy.as_dict(), compared
     folder = _folder(task, "tokens", depends)
     rows: list[list[list[float]]] = []
     for start, _ in _chunks(task):
@@ -148,7 +148,7 @@ def _compared(task: Task, pairs: Sequence[tuple[Writer, Writer]]) -> dict[Pair, 
             found = [_row(task, row, pairs) for row in some]
             write_whole(place, json.dumps(found).encode())
         rows += json.loads(place.read_text(encoding="utf-8"))
-        task.steps(f"{task.name}: distances at each token", len(rows), len(task.test))
+        task.progress(f"{task.name}: distances at each token", len(rows), len(task.test))
     table = np.array(rows, dtype=np.float32).reshape(len(task.test), len(pairs), 5)
     return {(a.name, b.name): table[:, n] for n, (a, b) in enumerate(pairs)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -14,12 +14,11 @@ from ragicl.errors import DataError, RagiclError, StoreError
 from ragicl.index.ids import content_id
 from ragicl.index.index import Index
 from ragicl.index.manifest import NAME as MANIFEST
+from ragicl.protocols import Progress
 from ragicl.records import Example, Kind
 
 CHUNK = 2048  # rows embedded, sorted by length, and committed together
 LONG_LABEL = 100  # characters; longer outputs are texts, not labels
-Progress = Callable[[int], None]
-"""Called with the number of rows just done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ def build(
     try:
         with index.writing():
             index.mark(complete=False)
-            added, present, dropped = _add_missing(index, data, dedupe, progress)
+            added, present, dropped = _add_missing(index, data, dedupe, surveyed.rows, progress)
             index.mark(complete=True)
             index.save_vectors()
         return index, Report(surveyed, added, present, dropped, len(index) - added - present)
@@ -133,10 +132,10 @@ def build(
 
 
 def _add_missing(
-    index: Index, data: DataFile, dedupe: bool, progress: Progress
+    index: Index, data: DataFile, dedupe: bool, total: int, progress: Progress
 ) -> tuple[int, int, int]:
     """Add the rows that are not stored; return how many were added, present and dropped."""
-    added = present = dropped = 0
+    added = present = dropped = done = 0
     rows = _identified(data, dedupe)
     while chunk := list(islice(rows, CHUNK)):
         kept = [row for row in chunk if row is not None]
@@ -147,7 +146,8 @@ def _add_missing(
         dropped += len(chunk) - len(kept)
         present += len(known)
         added += len(kept) - len(known)
-        progress(len(chunk))
+        done += len(chunk)
+        progress("embedding", done, total)
     return added, present, dropped
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from ragicl.index.store.sqlite import Rows, Store
+from ragicl.index.store.sqlite import Store
 from ragicl.index.vectors.faiss_index import Vectors
-from ragicl.protocols import FloatArray
+from ragicl.protocols import FloatArray, IntArray
 from ragicl.records import Where, holds
 
 FEW = 20_000  # rows whose vectors are held in memory, and compared at a time
@@ -22,7 +22,7 @@ class Matching:
     """
 
     def __init__(self, where: Where, dim: int) -> None:
-        self.rows: Rows = np.empty(0, dtype=np.int64)
+        self.rows: IntArray = np.empty(0, dtype=np.int64)
         self._where = where
         self._dim = dim
         self._generation = -1
@@ -50,7 +50,7 @@ class Matching:
             self._vectors = None
         self._generation, self._last = generation, last
 
-    def nearest(self, queries: FloatArray, k: int, store: Store, vectors: Vectors) -> Rows:
+    def nearest(self, queries: FloatArray, k: int, store: Store, vectors: Vectors) -> IntArray:
         """Return the rows nearest to each query, shape (len(queries), min(k, len(rows))).
 
         Few rows are all compared. Of many, those are taken that are among the nearest of the whole
@@ -79,14 +79,14 @@ class Matching:
             self._vectors = store.vectors(self.rows, self._dim)
         return self._vectors
 
-    def _chunks(self, store: Store) -> Iterator[tuple[Rows, FloatArray]]:
+    def _chunks(self, store: Store) -> Iterator[tuple[IntArray, FloatArray]]:
         for start in range(0, len(self.rows), FEW):
             rows = self.rows[start : start + FEW]
             yield rows, store.vectors(rows, self._dim)
 
     def _compared(
-        self, queries: FloatArray, k: int, chunks: Iterable[tuple[Rows, FloatArray]]
-    ) -> Rows:
+        self, queries: FloatArray, k: int, chunks: Iterable[tuple[IntArray, FloatArray]]
+    ) -> IntArray:
         """Compare all rows, and return the k nearest of each query; of equals, the lower number."""
         rows = np.empty((len(queries), 0), dtype=np.int64)
         similarities = np.empty((len(queries), 0), dtype=np.float32)

@@ -23,12 +23,12 @@ from ragicl.index.lock import LOCK, locked, made
 from ragicl.index.manifest import NAME as MANIFEST
 from ragicl.index.manifest import EncoderRecord, Manifest, read_manifest, write_manifest
 from ragicl.index.store.sqlite import NAME as STORE
-from ragicl.index.store.sqlite import Rows, Store
+from ragicl.index.store.sqlite import Store
 from ragicl.index.vectors.faiss_index import NAME as VECTORS
 from ragicl.index.vectors.faiss_index import Vectors, saved_footer
 from ragicl.index.vectors.ivf import Tuning
 from ragicl.index.vectors.sync import advance, built, nearest
-from ragicl.protocols import Encoder, FloatArray
+from ragicl.protocols import Encoder, FloatArray, IntArray
 from ragicl.records import Example, Kind, Neighbor, Where
 
 UNFINISHED = (LOCK, STORE, f"{MANIFEST}.tmp")  # how names begin before there is a manifest
@@ -197,7 +197,7 @@ class Index:
         with self._lock:
             return self._store.by_id(ids)
 
-    def rows(self, where: Where = ()) -> Rows:
+    def rows(self, where: Where = ()) -> IntArray:
         """Return the row numbers of examples, ascending; they are never used twice.
 
         :param where: metadata that the examples must have
@@ -323,7 +323,7 @@ class Index:
             for pairs in ranked
         ]
 
-    def at(self, rows: Sequence[Rows], vectors: FloatArray) -> list[list[Neighbor]]:
+    def at(self, rows: Sequence[IntArray], vectors: FloatArray) -> list[list[Neighbor]]:
         """Return, for each vector, the examples with these row numbers, in that order.
 
         Those that have been removed are left out.

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ragicl.calibration.blend import USUAL, WITH_FEATURES, Blend, Evidence
 from ragicl.calibration.distributions import from_votes
-from ragicl.calibration.pooling import Doubles
 from ragicl.index import Index
 from ragicl.policy import Policy
 from ragicl.probes.index_probe import IndexClassifier, Prior
-from ragicl.probes.lm_features import Features, Told, unheard
-from ragicl.protocols import LM, Featuring, FloatArray
+from ragicl.probes.lm_features import Features
+from ragicl.protocols import LM, Featuring, Float64Array, FloatArray, Progress, Scoring, no_progress
 from ragicl.retrieval.retriever import Found
 
 
-def untuned(lm: LM | None) -> Blend:
-    """Return the blend where nothing was tuned: by whether a language model gives features."""
-    return Blend(*(WITH_FEATURES if isinstance(lm, Featuring) else USUAL))
+def default_blend(lm: LM | None) -> Blend:
+    """Return the blend where nothing was tuned, by what a language model gives.
+
+    A model without likelihoods has no distribution to blend; without a model, vote and classifier
+    on vectors remain.
+    """
+    blend = Blend(*(WITH_FEATURES if isinstance(lm, Featuring) else USUAL))
+    return blend if isinstance(lm, Scoring) else replace(blend, lm=0.0)
 
 
 class Blender:
@@ -41,22 +46,22 @@ class Blender:
         features: Features | None = None,
     ) -> None:
         self.blend = blend
-        self._voters = policy.voters
-        self._prior = Prior(index, labels, policy.where)
+        self._voters = policy.decision.voters
+        self._prior = Prior(index, labels, policy.retrieval.where)
         self._features = features
-        self._deep = Prior(index, labels, policy.where, features) if features else None
+        self._deep = Prior(index, labels, policy.retrieval.where, features) if features else None
 
-    def load(self, told: Told = unheard) -> None:
+    def load(self, progress: Progress = no_progress) -> None:
         """Fit what the first answer needs.
 
-        :param told: hears how far a language model has come with reading the index's examples
+        :param progress: called as a language model reads the index's examples
         """
         for prior in filter(None, (self._prior, self._deep)):
-            prior.get(told)
+            prior.get(progress)
 
     def answers(
         self, found: Sequence[Found], labels: tuple[str, ...], lm: FloatArray | None = None
-    ) -> tuple[Doubles, Doubles]:
+    ) -> tuple[Float64Array, Float64Array]:
         """Return P(label | all evidence), shape (queries, labels), and each query's familiarity.
 
         Labels outside a query's shortlist get no probability.
@@ -75,7 +80,7 @@ class Blender:
         by_vectors, _ = _asked(self._prior.get(), found, labels)
         return self._said(found, labels, None, by_vectors)
 
-    def familiarity(self, found: Sequence[Found]) -> Doubles:
+    def familiarity(self, found: Sequence[Found]) -> Float64Array:
         """Return the share of the examples that are less like the others than a query is.
 
         :return: shape (queries,); low where a text may be out of scope
@@ -112,11 +117,13 @@ def _shortlisted(found: Sequence[Found], labels: Sequence[str]) -> FloatArray | 
 
 def _asked(
     prior: IndexClassifier, found: Sequence[Found], labels: tuple[str, ...]
-) -> tuple[FloatArray, Doubles]:
+) -> tuple[FloatArray, Float64Array]:
     vectors = np.stack([own.vector for own in found if own.vector is not None])
     return prior.answers(vectors, [own.exclude for own in found], labels)
 
 
-def _familiarity(prior: IndexClassifier, values: Doubles, found: Sequence[Found]) -> Doubles:
+def _familiarity(
+    prior: IndexClassifier, values: Float64Array, found: Sequence[Found]
+) -> Float64Array:
     near = [own.voters[0].similarity if own.voters else -1.0 for own in found]
     return prior.familiarity(values, np.array(near))

@@ -38,25 +38,26 @@ class Shortcuts:
     @property
     def exit_rule(self) -> ExitRule | None:
         """The rule of the early exit; None without one."""
-        return None if self._policy.exit is None else self._exit_rule.get()
+        return None if self._policy.decision.exit is None else self._exit_rule.get()
 
     @property
     def recall(self) -> Recall | None:
         """How often the shortlist holds the right label; None without a shortlist."""
-        return None if self._policy.shortlist is None else self._recall.get()
+        return None if self._policy.decision.shortlist is None else self._recall.get()
 
     def vote(self, found: Sequence[Found], timings: Timings) -> list[Prediction]:
         """Return the neighbours' vote for each query."""
         labels = self._labels()
-        votes = [from_votes(own.voters[: self._policy.k], labels) for own in found]
+        k = self._policy.retrieval.k
+        votes = [from_votes(own.voters[:k], labels) for own in found]
         return [
-            Prediction(likeliest(probs), probs, own.voters[: self._policy.k], None, timings)
+            Prediction(likeliest(probs), probs, own.voters[:k], None, timings)
             for probs, own in zip(votes, found, strict=True)
         ]
 
     def exits(self, found: Sequence[Found], timings: Timings) -> dict[int, Prediction]:
         """Return the predictions, by position, that need no language model."""
-        if self._policy.exit is None and self._policy.shortlist is None:
+        if self._policy.decision.exit is None and self._policy.decision.shortlist is None:
             return {}
         rule, exits = self.exit_rule, {}
         for i, (vote, own) in enumerate(zip(self.vote(found, timings), found, strict=True)):
@@ -70,10 +71,11 @@ class Shortcuts:
 
     def _learn_exit(self) -> ExitRule:
         known, found = self._left_out()
-        k = self._policy.k
+        k = self._policy.retrieval.k
         votes = [from_votes(own.voters[:k], self._labels()) for own in found]
         right = [likeliest(v) == e.output for v, e in zip(votes, known, strict=True)]
-        return learn_rule([max(v.values()) for v in votes], right, self._policy.exit or 1.0)
+        asked = self._policy.decision.exit or 1.0
+        return learn_rule([max(v.values()) for v in votes], right, asked)
 
     def _learn_recall(self) -> Recall:
         known, found = self._left_out()
@@ -82,7 +84,7 @@ class Shortcuts:
 
     def _left_out(self) -> tuple[list[Example], list[Found]]:
         """Return a sample of the index's examples, and what is found for each without itself."""
-        sample = self._index.sample(LEARN_FROM, where=self._policy.where)
+        sample = self._index.sample(LEARN_FROM, where=self._policy.retrieval.where)
         labels = self._labels()
         known = [example for example in sample if example.output in labels]
         return known, self._retriever.find_others(known, demonstrations=False)

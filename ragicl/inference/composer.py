@@ -10,7 +10,7 @@ from ragicl.policy import Policy
 from ragicl.prompting.compose import compose
 from ragicl.prompting.ordering import order_of
 from ragicl.prompting.template import Template
-from ragicl.protocols import LM, Writing
+from ragicl.protocols import LM, GenerationOptions
 from ragicl.records import Prompt
 from ragicl.retrieval.retriever import Found
 
@@ -36,7 +36,7 @@ class Composer:
         self._template = template
         self._policy = policy
         self._labels = labels
-        self._budget = min(policy.budget or lm.window, lm.window)
+        self._budget = min(policy.prompt.budget or lm.window, lm.window)
         self._reserved: tuple[tuple[str, ...], int] | None = None
 
     def prompts(self, text: str, found: Found) -> tuple[Prompt, ...]:
@@ -44,7 +44,7 @@ class Composer:
 
         :raises BudgetError: where the text does not fit into the budget
         """
-        number = 1 if self._labels is None else self._policy.ensemble
+        number = 1 if self._labels is None else self._policy.prompt.ensemble
         shares = (found.neighbors[place::number] for place in range(number))
         return tuple(self._prompt(text, replace(found, neighbors=share)) for share in shares)
 
@@ -60,24 +60,24 @@ class Composer:
             count=self._lm.count,
             budget=self._lm.window,
             reserve=self.reserve,
-            truncate=self._policy.truncate,
+            truncate=self._policy.prompt.truncate,
         )
 
     @property
-    def writing(self) -> Writing:
-        """How the language model is to write."""
+    def options(self) -> GenerationOptions:
+        """How the language model is to generate text."""
         return {
             "max_tokens": self.reserve,
             "stop": self._template.stops,
-            "temperature": self._policy.temperature,
-            "seed": self._policy.seed,
+            "temperature": self._policy.generation.temperature,
+            "seed": self._policy.retrieval.seed,
         }
 
     @property
     def reserve(self) -> int:
         """The tokens to keep free for an answer: those of the longest one."""
-        if self._labels is None and self._policy.max_tokens is not None:
-            return self._policy.max_tokens
+        if self._labels is None and self._policy.generation.max_tokens is not None:
+            return self._policy.generation.max_tokens
         # New examples may bring longer texts, or other labels.
         answers = (str(self._index.generation),) if self._labels is None else self._labels()
         reserved = self._reserved
@@ -94,8 +94,8 @@ class Composer:
             budget=self._budget,
             reserve=self.reserve,
             fixed=found.fixed,
-            truncate=self._policy.truncate,
-            order=order_of(self._policy.order, self._policy.seed, text),
+            truncate=self._policy.prompt.truncate,
+            order=order_of(self._policy.prompt.order, self._policy.retrieval.seed, text),
         )
 
     def _longest(self) -> int:

@@ -10,13 +10,45 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
+from ragicl.backends.capabilities import as_scoring
+from ragicl.errors import TaskError
+from ragicl.inference.pipeline import Pipeline
+from ragicl.inference.scorer import check_numbers
 from ragicl.prompting.compose import compose
 from ragicl.prompting.template import Template
 from ragicl.protocols import FloatArray, Parts
 from ragicl.records import Explanation, Influence, Neighbor, Prediction, Prompt
 from ragicl.retrieval.retriever import Found
+
+
+def explain(
+    pipeline: Pipeline, text: str, *, label: str | None = None, exclude: str | None = None
+) -> Explanation:
+    """Explain a prediction; see :meth:`ragicl.Engine.explain`."""
+    if not pipeline.prompts_lm:
+        raise TaskError(
+            "this policy or blend shows no demonstrations to a language model; to explain what "
+            "they would do, decide by lm (--decide lm)"
+        )
+    lm = as_scoring(pipeline.require_lm())
+    (found,) = pipeline.retriever.find([text], [exclude], {})
+    prompt = pipeline.composer.prompts(text, found)[0]
+    shots = taken_apart(prompt, found)
+    shorter = without_each(text, prompt, found, pipeline.template, lm.count)
+    prompts, founds = [prompt, *(p for p, _ in shorter)], [found, *(f for _, f in shorter)]
+    if not pipeline.generates:
+        _check_choice(pipeline, label, found)
+        each = [(own,) for own in prompts]
+        predictions = list(pipeline.classify(each, founds, {}, exact=True))
+        return of_label(text, label, prompt, shots, predictions)
+    if label is None:
+        label = next(pipeline.generate([(prompt,)], [found], {})).output
+    scores = lm.score([p.parts for p in prompts], [pipeline.template.answer(label)])
+    check_numbers(scores, lm)
+    return of_answer(text, label, prompt, shots, scores[:, 0], lm.description)
 
 
 def taken_apart(prompt: Prompt, found: Found) -> tuple[Neighbor, ...]:
@@ -118,3 +150,12 @@ def explanation_row(explanation: Explanation) -> dict[str, Any]:
         "tokens": explanation.prompt.tokens,
         "lm": explanation.lm,
     }
+
+
+def _check_choice(pipeline: Pipeline, label: str | None, found: Found) -> None:
+    choices = pipeline.labels if found.shortlist is None else found.shortlist
+    if label is not None and label not in choices:
+        raise TaskError(
+            f"{label!r} is not among the labels to choose from for this text: "
+            f"{', '.join(islice(choices, 10))}{', …' if len(choices) > 10 else ''}"
+        )

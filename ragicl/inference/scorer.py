@@ -9,7 +9,7 @@ import numpy as np
 from ragicl.errors import BackendError
 from ragicl.policy import Policy
 from ragicl.prompting.template import Template
-from ragicl.protocols import LM, FloatArray
+from ragicl.protocols import LM, FloatArray, Scoring
 from ragicl.records import Prompt
 from ragicl.retrieval.retriever import Found
 
@@ -19,7 +19,7 @@ UNLIKELY = 14.0  # nats below the likeliest label: a probability of less than on
 class Scorer:
     """Asks a language model for the labels' likelihoods, as a policy says."""
 
-    def __init__(self, lm: LM, template: Template, policy: Policy) -> None:
+    def __init__(self, lm: Scoring, template: Template, policy: Policy) -> None:
         self._lm = lm
         self._template = template
         self._policy = policy
@@ -52,18 +52,19 @@ class Scorer:
         :raises BackendError: where the model's scores are not numbers
         """
         size = len(prompts[0]) if prompts else 1
-        among = None
-        if self._policy.shortlist is not None:
-            among = [places for places in _places(found, labels) for _ in range(size)]
+        candidates = None
+        if self._policy.decision.shortlist is not None:
+            candidates = [places for places in _places(found, labels) for _ in range(size)]
         scores = self._lm.score(
             [prompt.parts for own in prompts for prompt in own],
             [self._template.answer(label) for label in labels],
-            floor=None if exact or self._policy.exact else UNLIKELY,
-            among=among,
+            prune_margin=None if exact or self._policy.decision.exact else UNLIKELY,
+            candidate_ids=candidates,
         )
         asked = scores
-        if among:
-            asked = np.concatenate([row[some] for row, some in zip(scores, among, strict=True)])
+        if candidates:
+            pairs = zip(scores, candidates, strict=True)
+            asked = np.concatenate([row[some] for row, some in pairs])
         check_numbers(asked, self._lm)
         return np.asarray(scores.reshape(len(prompts), size, len(labels)).mean(axis=1))
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from ragicl.calibration.blend import Blend
 from ragicl.calibration.conformal import Record
 from ragicl.errors import CorruptError, TaskError
+from ragicl.index import Index
 from ragicl.policy import DEFAULT, Policy
+from ragicl.protocols import LM
 from ragicl.records import NOTHING
 
 NARROWING = ("labels", "where", "budget", "fixed")  # settings that are tuned at their usual values
@@ -59,7 +61,7 @@ class Tuned:
             tuned = cls(**own)
             tuned.policy_over()  # whether it knows the fields
             return tuned
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, TaskError) as error:
             raise CorruptError(
                 f"what tuning found cannot be read ({error}); forget it with "
                 f"`ragicl tune INDEX --forget`, and tune again"
@@ -72,11 +74,9 @@ class Tuned:
         :raises TaskError: where other prompts or examples were tuned
         """
         changed = [
-            name
-            for name, own in asdict(self.policy_over(policy)).items()
-            if own != getattr(policy, name)
+            name for name, own in self.policy_over(policy).as_dict().items() if own != policy[name]
         ]
-        changed += [name for name in NARROWING if getattr(policy, name) != getattr(DEFAULT, name)]
+        changed += [name for name in NARROWING if policy[name] != DEFAULT[name]]
         if changed:
             raise TaskError(
                 f"sets and answer go by what tuning recorded, which was with another "
@@ -91,4 +91,15 @@ class Tuned:
 
     def policy_over(self, base: Policy = DEFAULT) -> Policy:
         """Return a policy with what tuning chose."""
-        return replace(base, **self.policy)
+        return base.replace(**self.policy)
+
+
+def tuned_for(index: Index, lm: LM) -> Tuned | None:
+    """Return what tuning found for an index with this language model, if it was tuned with it.
+
+    :raises CorruptError: where what the manifest holds cannot be read
+    """
+    found = index.manifest.tuned
+    if found is None or found.get("lm") != lm.description:
+        return None
+    return Tuned.from_json(found)

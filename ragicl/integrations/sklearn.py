@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import fields
 from functools import lru_cache
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Self
@@ -20,18 +20,32 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from ragicl.backends import open_encoder, open_lm
+from ragicl.backends.capabilities import chat_format
 from ragicl.data.examples import check_examples
 from ragicl.engine import Engine
 from ragicl.errors import DataError
 from ragicl.index import Index
-from ragicl.policy import Decision, Policy, Selection
-from ragicl.prompting.ordering import Ordering
+from ragicl.policy import Policy, option_fields
 from ragicl.prompting.template import Template, named_template
 from ragicl.protocols import LM, Encoder
 from ragicl.records import Example
 
 Classes = NDArray[Any]
 Files = dict[str, bytes]
+
+
+PARAMETERS = {name: own for name, own in option_fields().items() if own.spec.estimator}
+"""The policy's fields that are parameters of the estimator, too."""
+
+
+def _signature(function: Callable[..., None]) -> Signature:
+    """Return a function's signature with the policy's fields in place of ``**policy``."""
+    own = signature(function)
+    fields = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=field.default)
+        for name, field in PARAMETERS.items()
+    ]
+    return own.replace(parameters=[*list(own.parameters.values())[:-1], *fields])
 
 
 class ICLClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn has no types
@@ -54,7 +68,8 @@ class ICLClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sk
     :param template: as for :meth:`ragicl.Engine.open`, like `instruction` and `dtype`
     :param path: new or empty folder for the index, that stays; for a single ``fit``. None takes a
         temporary one for each, that goes when the estimator does
-    :param k: as for :class:`ragicl.Policy`, like all parameters that follow
+    :param policy: fields of :class:`ragicl.Policy`, such as ``k=4``; each is a parameter like those
+        above: see :data:`PARAMETERS`
     :ivar classes_: the classes, sorted, as the type they came in
     :ivar engine_: the engine that predicts, closed with the estimator; it can also explain
     """
@@ -68,20 +83,7 @@ class ICLClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sk
         instruction: str | None = None,
         dtype: str = "auto",
         path: str | Path | None = None,
-        k: int = 8,
-        budget: int | None = None,
-        decide: Decision = "blend",
-        voters: int = 15,
-        ensemble: int = 1,
-        select: Selection = "nearest",
-        order: Ordering = "nearest-last",
-        seed: int = 0,
-        exact: bool = False,
-        exit: float | None = None,  # noqa: A002  # the policy's own name
-        fixed: int = 0,
-        clusters: int = 1,
-        shortlist: int | None = None,
-        truncate: bool = False,
+        **policy: Any,
     ) -> None:
         self.encoder = encoder
         self.lm = lm
@@ -89,20 +91,12 @@ class ICLClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sk
         self.instruction = instruction
         self.dtype = dtype
         self.path = path
-        self.k = k
-        self.budget = budget
-        self.decide = decide
-        self.voters = voters
-        self.ensemble = ensemble
-        self.select = select
-        self.order = order
-        self.seed = seed
-        self.exact = exact
-        self.exit = exit
-        self.fixed = fixed
-        self.clusters = clusters
-        self.shortlist = shortlist
-        self.truncate = truncate
+        for name, own in PARAMETERS.items():
+            setattr(self, name, policy.pop(name, own.default))
+        if policy:
+            raise TypeError(f"ICLClassifier has no parameter {next(iter(policy))!r}")
+
+    __init__.__signature__ = _signature(__init__)  # type: ignore[attr-defined]  # for get_params
 
     def fit(self, X: Any, y: Any) -> Self:
         """Index labelled texts, in place of earlier ones.
@@ -194,11 +188,11 @@ class ICLClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sk
         """
         policy = self._policy()
         encoder = _encoder(self.encoder) if isinstance(self.encoder, str) else self.encoder
-        lm = None if policy.decide == "knn" else self.lm
+        lm = None if policy.decision.lm_free else self.lm
         model = _lm(lm, self.dtype) if isinstance(lm, str) else lm
         template = self.template
         if isinstance(template, str):
-            chat = model.chat if model else None
+            chat = chat_format(model)
             template = named_template(template, "classify", self.instruction, chat)
         folder = Path(mkdtemp(prefix="ragicl-") if self.path is None else self.path)
         try:
@@ -217,9 +211,7 @@ class ICLClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sk
 
     def _policy(self) -> Policy:
         """Return the policy: each of its fields that is a parameter too."""
-        names = {field.name for field in fields(Policy)}
-        parameters = self.get_params(deep=False)
-        return Policy(**{name: value for name, value in parameters.items() if name in names})
+        return Policy(**{name: getattr(self, name) for name in PARAMETERS})
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

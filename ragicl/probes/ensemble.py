@@ -7,7 +7,6 @@ have many examples.
 
 from __future__ import annotations
 
-import io
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
@@ -17,12 +16,12 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from ragicl.atomic import write_whole
-from ragicl.calibration.pooling import Columns, Doubles, fit_powers, pooled, softmax
+from ragicl.atomic import write_npz
+from ragicl.calibration.pooling import fit_powers, pooled
 from ragicl.probes.lda import Discriminant, fit_discriminant, telling
 from ragicl.probes.logistic import PER_LABEL, Logistic, fit_logistic
 from ragicl.probes.ridge import Ridge, fit_ridge
-from ragicl.protocols import FloatArray
+from ragicl.protocols import Float64Array, FloatArray, IntArray
 
 VERSION = 6  # to be raised when the same examples give another classifier
 PARTS: dict[str, Any] = {"ridge": Ridge, "discriminant": Discriminant, "logistic": Logistic}
@@ -40,7 +39,7 @@ class VectorClassifier:
     ridge: Ridge
     discriminant: Discriminant
     logistic: Logistic | None
-    powers: Doubles
+    powers: Float64Array
 
     @property
     def left_out(self) -> FloatArray:
@@ -51,18 +50,18 @@ class VectorClassifier:
         """Return P(label | vector), shape (len(vectors), labels), for unit vectors."""
         return likely(self.logits(vectors))
 
-    def logits(self, vectors: FloatArray, values: Doubles | None = None) -> Doubles:
+    def logits(self, vectors: FloatArray, values: Float64Array | None = None) -> Float64Array:
         """Return the labels' log-odds, shape (len(vectors), labels), for unit vectors.
 
         :param values: what the kernel regression gives for them, where that is known
         """
         return pooled(self.powers, self.parts(vectors, values))
 
-    def left_logits(self, rows: Columns) -> Doubles:
+    def left_logits(self, rows: IntArray) -> Float64Array:
         """Return those of examples, had each not been there; shape (len(rows), labels)."""
         return pooled(self.powers, self.left_parts(rows))
 
-    def parts(self, vectors: FloatArray, values: Doubles | None = None) -> Doubles:
+    def parts(self, vectors: FloatArray, values: Float64Array | None = None) -> Float64Array:
         """Return each part's log-odds, shape (parts, len(vectors), labels)."""
         values = self.ridge.values(vectors) if values is None else values
         said = [self.ridge.sharpness * values, self.discriminant.logits(vectors)]
@@ -70,7 +69,7 @@ class VectorClassifier:
             said.append(self.logistic.logits(vectors))
         return np.stack(said)
 
-    def left_parts(self, rows: Columns) -> Doubles:
+    def left_parts(self, rows: IntArray) -> Float64Array:
         """Return those of examples, had each not been there; shape (parts, len(rows), labels)."""
         said = [self.ridge.sharpness * self.ridge.left_values[rows]]
         said.append(self.discriminant.left_logits[rows])
@@ -79,12 +78,14 @@ class VectorClassifier:
         return np.stack(said, dtype=float)
 
 
-def likely(logits: Doubles) -> FloatArray:
+def likely(logits: Float64Array) -> FloatArray:
     """Return log-odds as probabilities, shape (rows, labels)."""
-    return softmax(logits).astype(np.float32)
+    from scipy.special import softmax
+
+    return np.asarray(softmax(logits, axis=1), dtype=np.float32)
 
 
-def fit_classifier(vectors: FloatArray, columns: Columns, labels: int) -> VectorClassifier:
+def fit_classifier(vectors: FloatArray, columns: IntArray, labels: int) -> VectorClassifier:
     """Fit the classifier.
 
     :param vectors: unit vectors of the examples, shape (examples, dim)
@@ -106,7 +107,7 @@ def fit_classifier(vectors: FloatArray, columns: Columns, labels: int) -> Vector
     return replace(fitted, powers=powers)
 
 
-def content_key(vectors: FloatArray, columns: Columns, labels: int) -> str:
+def content_key(vectors: FloatArray, columns: IntArray, labels: int) -> str:
     """Return what tells one classifier from another: a digest of all that it is fitted on."""
     digest = blake2b(f"{VERSION} {vectors.shape} {labels}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(vectors).tobytes())
@@ -116,17 +117,15 @@ def content_key(vectors: FloatArray, columns: Columns, labels: int) -> str:
 
 def save_classifier(file: Path, classifier: VectorClassifier, key: str) -> None:
     """Write a classifier as a whole; a disk that does not take it costs a fit, no more."""
-    buffer = io.BytesIO()
     parts = {
         f"{part}.{name}": value
         for part in PARTS
         if (own := getattr(classifier, part)) is not None
         for name, value in asdict(own).items()
     }
-    np.savez(buffer, key=np.array(key), powers=classifier.powers, **parts)
     with suppress(OSError):
         file.parent.mkdir(exist_ok=True)
-        write_whole(file, buffer.getvalue())
+        write_npz(file, key=np.array(key), powers=classifier.powers, **parts)
 
 
 def load_classifier(file: Path, key: str) -> VectorClassifier | None:

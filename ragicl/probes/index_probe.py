@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 
-from ragicl.calibration.pooling import Columns, Doubles
 from ragicl.errors import TaskError
 from ragicl.index import Index
 from ragicl.index.cached import CHANGED, Learnt
@@ -21,9 +20,9 @@ from ragicl.probes.ensemble import (
     load_classifier,
     save_classifier,
 )
-from ragicl.probes.lm_features import Features, Told, unheard
+from ragicl.probes.lm_features import Features
 from ragicl.probes.scaling import Scaling
-from ragicl.protocols import FloatArray
+from ragicl.protocols import Float64Array, FloatArray, IntArray, Progress, no_progress
 from ragicl.records import Example, Where
 from ragicl.retrieval.nearest import nearest
 
@@ -55,12 +54,12 @@ class IndexClassifier:
     examples: Sequence[Example]
     vectors: FloatArray
     rows: Mapping[str, int]
-    known: Doubles
+    known: Float64Array
     scaling: Scaling | None = None
 
     def answers(
         self, vectors: FloatArray, excluded: Sequence[str | None], labels: tuple[str, ...]
-    ) -> tuple[FloatArray, Doubles]:
+    ) -> tuple[FloatArray, Float64Array]:
         """Return P(label | vector), shape (len(vectors), len(labels)), and what is regressed.
 
         :param vectors: the encoder's, or a language model's features as they are read
@@ -87,14 +86,14 @@ class IndexClassifier:
             logits[places] = self.classifier.left_logits(rows)
         return likely(self._of(labels, logits)), values
 
-    def _of(self, labels: tuple[str, ...], logits: Doubles) -> Doubles:
+    def _of(self, labels: tuple[str, ...], logits: Float64Array) -> Float64Array:
         if labels == self.labels:
             return logits
         columns = dict(zip(self.labels, logits.T, strict=True))
         least = logits.min(axis=1)
         return np.stack([columns.get(label, least) for label in labels], axis=1)
 
-    def familiarity(self, values: Doubles, similarities: Doubles) -> Doubles:
+    def familiarity(self, values: Float64Array, similarities: Float64Array) -> Float64Array:
         """Return the share of the examples that are less like the others than a text is.
 
         How near a text is, is the cosine of its nearest example and the highest value regressed.
@@ -130,15 +129,15 @@ class Prior:
         self._where = where
         self._learnt = Learnt(index, self._learn, self._holds)
 
-    def get(self, told: Told = unheard) -> IndexClassifier:
+    def get(self, progress: Progress = no_progress) -> IndexClassifier:
         """Return the classifier on the examples of now, or on nearly all of them.
 
-        :param told: hears how far reading the examples has come
+        :param progress: called as the examples are read and the classifier is fitted
         :raises TaskError: where no example has one of the labels
         """
-        return self._learnt.get(told)
+        return self._learnt.get(progress)
 
-    def _learn(self, told: Told) -> IndexClassifier:
+    def _learn(self, progress: Progress) -> IndexClassifier:
         labels = self._labels()
         number = self._enough(labels)
         sample = self._index.sample(number, where=self._where)
@@ -152,8 +151,8 @@ class Prior:
                 f"from; ask for other ones"
             )
         columns = np.array([places[example.output] for example in known], dtype=np.int64)
-        vectors, scaling = self._vectors(known, stored, told)
-        fitted = self._fitted(vectors, columns, len(labels), told)
+        vectors, scaling = self._vectors(known, stored, progress)
+        fitted = self._fitted(vectors, columns, len(labels), progress)
         rows = {example.id: row for row, example in enumerate(known)}
         if self._features is not None:  # only the encoder's vectors tell what is familiar
             return IndexClassifier(fitted, labels, known, vectors, rows, np.empty(0), scaling)
@@ -166,7 +165,7 @@ class Prior:
         return IndexClassifier(fitted, labels, known, vectors, rows, near)
 
     def _fitted(
-        self, vectors: FloatArray, columns: Columns, labels: int, told: Told
+        self, vectors: FloatArray, columns: IntArray, labels: int, progress: Progress
     ) -> VectorClassifier:
         """Return the classifier; of many examples it is kept, for the next process."""
         if len(vectors) <= SMALL:
@@ -174,9 +173,9 @@ class Prior:
         name = "vectors" if self._features is None else "features"
         file, key = self._index.path / FOLDER / f"{name}.npz", content_key(vectors, columns, labels)
         if (fitted := load_classifier(file, key)) is None:
-            told(0, len(vectors))  # it takes a while
+            progress("fitting the classifier", 0, len(vectors))  # it takes a while
             fitted = fit_classifier(vectors, columns, labels)
-            told(len(vectors), len(vectors))
+            progress("fitting the classifier", len(vectors), len(vectors))
             save_classifier(file, fitted, key)
         return fitted
 
@@ -187,17 +186,17 @@ class Prior:
         return math.ceil(self._most / max(share, 1e-9))
 
     def _vectors(
-        self, known: Sequence[Example], stored: Mapping[str, FloatArray], told: Told
+        self, known: Sequence[Example], stored: Mapping[str, FloatArray], progress: Progress
     ) -> tuple[FloatArray, Scaling | None]:
         if self._features is None:
             return np.stack([stored[example.id] for example in known]), None
-        states = self._features.keep([example.input for example in known], told)
+        states = self._features.keep([example.input for example in known], progress)
         scaling = Scaling.of(states)
         return scaling.unit(states), scaling
 
     def _similarities(
         self, vectors: FloatArray, ids: Sequence[str], labels: tuple[str, ...]
-    ) -> Doubles:
+    ) -> Float64Array:
         """Return the similarity of examples to the nearest other one of the whole index."""
         near = partial(self._index.near, where=self._where)
         found = []
@@ -216,7 +215,7 @@ class Prior:
         return changed <= CHANGED * len(then)
 
 
-def _similarities(vectors: FloatArray, some: Columns) -> Doubles:
+def _similarities(vectors: FloatArray, some: IntArray) -> Float64Array:
     """Return the similarity of some of the vectors to the nearest other one."""
     similar = vectors[some] @ vectors.T
     similar[np.arange(len(some)), some] = -1.0

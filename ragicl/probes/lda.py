@@ -12,12 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ragicl.calibration.pooling import Columns, Doubles, sharpened
-from ragicl.protocols import FloatArray
-
-Flags = NDArray[np.bool_]
+from ragicl.calibration.pooling import sharpened
+from ragicl.protocols import BoolArray, Float64Array, FloatArray, IntArray
 
 SHRINKAGE = (0.03, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # tried: shares of the ball
 SHARPNESS = 0.01, 2.0  # least and largest factor of the distances
@@ -40,15 +37,15 @@ class Discriminant:
     :ivar seen: which labels have examples, shape (labels,)
     """
 
-    centre: Doubles
-    weights: Doubles
-    base: Doubles
+    centre: Float64Array
+    weights: Float64Array
+    base: Float64Array
     shrinkage: float
     sharpness: float
     left_logits: FloatArray
-    seen: Flags
+    seen: BoolArray
 
-    def logits(self, vectors: FloatArray) -> Doubles:
+    def logits(self, vectors: FloatArray) -> Float64Array:
         """Return the labels' log-odds, shape (len(vectors), labels).
 
         A label without examples is as far from every text as the farthest of the others. In double
@@ -73,19 +70,19 @@ class _Clouds:
     :ivar columns: each example's label, shape (examples,)
     """
 
-    own: Doubles
-    apart: Doubles
-    centres: Doubles
-    strengths: Doubles
+    own: Float64Array
+    apart: Float64Array
+    centres: Float64Array
+    strengths: Float64Array
     level: float
-    counts: Doubles
-    columns: Columns
+    counts: Float64Array
+    columns: IntArray
 
-    def spreads(self, shrinkage: float) -> Doubles:
+    def spreads(self, shrinkage: float) -> Float64Array:
         """Return the variances along the axes, shrunk; shape (dim,)."""
         return np.asarray((1 - shrinkage) * self.strengths + shrinkage * self.level)
 
-    def left_closeness(self, shrinkage: float, rows: Columns) -> Doubles:
+    def left_closeness(self, shrinkage: float, rows: IntArray) -> Float64Array:
         """Return how much closer examples are to the labels than to the centre of all, left out.
 
         Without its only example a label is as far off as the farthest of the others.
@@ -110,23 +107,23 @@ class _Clouds:
         farthest = np.where(left > 0, distance, 0.0).max(axis=1, keepdims=True)
         return np.asarray((far[:, None] - np.where(left > 0, distance, farthest)) / 2)
 
-    def left_counts(self, rows: Columns) -> Doubles:
+    def left_counts(self, rows: IntArray) -> Float64Array:
         """Return the labels' numbers of examples without each row, shape (rows, labels)."""
         counts = np.tile(self.counts, (len(rows), 1))
         counts[np.arange(len(rows)), self.columns[rows]] -= 1
         return counts
 
-    def left_prior(self, rows: Columns) -> Doubles:
+    def left_prior(self, rows: IntArray) -> Float64Array:
         """Return log-odds by these numbers."""
         return by_number(self.left_counts(rows))
 
 
-def by_number(counts: Doubles) -> Doubles:
+def by_number(counts: Float64Array) -> Float64Array:
     """Return labels' log-odds by their numbers of examples alone."""
     return np.asarray(np.log(np.maximum(counts, UNSEEN)))
 
 
-def fit_discriminant(vectors: FloatArray, columns: Columns, labels: int) -> Discriminant:
+def fit_discriminant(vectors: FloatArray, columns: IntArray, labels: int) -> Discriminant:
     """Fit the discriminant; its shrinkage and sharpness by what it says of examples left out.
 
     :param vectors: of the examples, shape (examples, dim)
@@ -146,7 +143,7 @@ def fit_discriminant(vectors: FloatArray, columns: Columns, labels: int) -> Disc
     return Discriminant(centre, weights, base, shrinkage, sharpness, left_logits, seen)
 
 
-def telling(columns: Columns, labels: int) -> Columns:
+def telling(columns: IntArray, labels: int) -> IntArray:
     """Return some examples that tell how good a classifier is without them, drawn at random.
 
     One that is alone with its label does not: without it nothing can know of the label.
@@ -158,7 +155,7 @@ def telling(columns: Columns, labels: int) -> Columns:
     return np.asarray(order[counts[columns[order]] > 1][:CHOSEN_ON])
 
 
-def _clouds(vectors: Doubles, columns: Columns, labels: int) -> tuple[_Clouds, Doubles]:
+def _clouds(vectors: Float64Array, columns: IntArray, labels: int) -> tuple[_Clouds, Float64Array]:
     """Return the examples along their covariance's axes, and these, shape (dim, dim)."""
     counts = np.bincount(columns, minlength=labels).astype(np.float64)
     sums = np.zeros((labels, vectors.shape[1]))
@@ -176,7 +173,7 @@ def _clouds(vectors: Doubles, columns: Columns, labels: int) -> tuple[_Clouds, D
     return clouds, axes
 
 
-def _chosen(clouds: _Clouds, rows: Columns) -> tuple[float, float]:
+def _chosen(clouds: _Clouds, rows: IntArray) -> tuple[float, float]:
     """Return the shrinkage and the sharpness under which the right labels are likeliest.
 
     Where no example can tell, the most cautious ones.

@@ -8,8 +8,7 @@ examples are kept with it.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -18,24 +17,16 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from ragicl.atomic import write_whole
+from ragicl.atomic import write_npz
 from ragicl.prompting.compose import compose
 from ragicl.prompting.template import plain_template
-from ragicl.protocols import LM, Featuring, FloatArray, Parts
+from ragicl.protocols import LM, Featuring, FloatArray, Parts, Progress, no_progress
 
 VERSION = 3  # to be raised when the same model gives other features
 FOLDER = "features"
 LONGEST = 256  # tokens read of a text, its prompt included; a whole one may take thousands
 BATCH = 64  # texts read together
 SAVED = 8  # batches that a killed process may lose
-
-
-Told = Callable[[int, int], None]
-"""Told how many texts are read, and of how many."""
-
-
-def unheard(done: int, of: int) -> None:
-    """Tell nobody."""
 
 
 class Features:
@@ -65,7 +56,7 @@ class Features:
         rows = [read[name] if name in read else known[name] for name in names]
         return np.stack(rows).astype(np.float32)
 
-    def keep(self, texts: Sequence[str], told: Told = unheard) -> FloatArray:
+    def keep(self, texts: Sequence[str], progress: Progress = no_progress) -> FloatArray:
         """Return the same, and keep them; a disk that does not take them costs time, no more."""
         known = self._kept()
         left = list(dict.fromkeys(text for text in texts if _digest(text) not in known))
@@ -74,7 +65,7 @@ class Features:
             rows = self._read(some)
             with self._lock:
                 known |= {_digest(text): row for text, row in zip(some, rows, strict=True)}
-            told(start + len(some), len(left))
+            progress("reading the examples", start + len(some), len(left))
             if start // BATCH % SAVED == SAVED - 1 or start + BATCH >= len(left):
                 self._save(known)
         return self.of(texts)
@@ -109,11 +100,9 @@ class Features:
     def _save(self, known: dict[str, FloatArray]) -> None:
         with self._lock:
             names, states = list(known), np.stack(list(known.values()))
-        buffer = io.BytesIO()
-        np.savez(buffer, texts=np.array(names), states=states)
         with suppress(OSError):
             self._file.parent.mkdir(exist_ok=True)
-            write_whole(self._file, buffer.getvalue())
+            write_npz(self._file, texts=np.array(names), states=states)
 
 
 def features_of(folder: Path, lm: LM | None) -> Features | None:

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
-from ragicl.calibration.pooling import Columns, Doubles, cross_entropy, smoothed
-from ragicl.protocols import FloatArray
+from ragicl.calibration.pooling import cross_entropy, smoothed
+from ragicl.protocols import Float64Array, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
+
+T = TypeVar("T")
 
 PER_LABEL = 20  # examples a label, on average, from which it is of use
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # tried, rising: inverse penalties of large weights
@@ -37,13 +44,13 @@ class Logistic:
         (examples, labels)
     """
 
-    weights: Doubles
-    base: Doubles
+    weights: Float64Array
+    base: Float64Array
     unseen: float
     strength: float
     left_logits: FloatArray
 
-    def logits(self, vectors: FloatArray) -> Doubles:
+    def logits(self, vectors: FloatArray) -> Float64Array:
         """Return log P(label | vector) in nats, shape (len(vectors), labels).
 
         In double precision, so that an answer does not depend on the batch it is in.
@@ -52,7 +59,7 @@ class Logistic:
         return _log_probs(odds, self.unseen)
 
 
-def fit_logistic(vectors: FloatArray, columns: Columns, labels: int) -> Logistic:
+def fit_logistic(vectors: FloatArray, columns: IntArray, labels: int) -> Logistic:
     """Fit the regression; its strength by what fits without some examples say of these.
 
     :param vectors: of the examples, shape (examples, dim)
@@ -73,11 +80,58 @@ def fit_logistic(vectors: FloatArray, columns: Columns, labels: int) -> Logistic
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Trial(Generic[T]):
+    """How fits of one strength do on held-out examples.
+
+    :ivar strength: inverse penalty of large weights, C
+    :ivar loss: mean negative log-likelihood, in nats
+    :ivar held_out: what the fits predict for the examples they were not fitted on
+    """
+
+    strength: float
+    loss: float
+    held_out: T
+
+
+def choose_strength(trials: Iterable[Trial[T]], *, stop_early: bool) -> Trial[T]:
+    """Return the trial of least loss, the first of equals.
+
+    :param trials: by rising strength, one or more; each is only run when it is asked for
+    :param stop_early: end at the first trial that is no better than the best so far
+    """
+    remaining = iter(trials)
+    best = next(remaining)
+    for trial in remaining:
+        if trial.loss < best.loss:
+            best = trial
+        elif stop_early:
+            break
+    return best
+
+
+def fit_regression(
+    vectors: FloatArray, columns: IntArray, strength: float, steps: int
+) -> LogisticRegression:
+    """Fit scikit-learn's regression; where it has not converged, held-out examples judge it.
+
+    :param strength: inverse penalty of large weights, C
+    :param steps: of the solver, at most
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=strength, max_iter=steps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(vectors, columns)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Data:
     """Examples to fit on: standardised vectors, shape (examples, dim), and their labels."""
 
     vectors: FloatArray
-    columns: Columns
+    columns: IntArray
     labels: int
 
     @property
@@ -85,49 +139,42 @@ class _Data:
         """Log-probability of a label without examples."""
         return float(np.log(UNSEEN / (len(self.columns) + UNSEEN)))
 
-    def left_out(self, fold: Columns, strength: float) -> Doubles:
+    def left_out(self, fold: IntArray, strength: float) -> Float64Array:
         """Return log P(label | example) for a fold's examples by a fit on all others."""
         others = np.setdiff1d(np.arange(len(self.columns)), fold)
         weights, base = self.solved(others, strength)
         return _log_probs(self.vectors[fold] @ weights + base, self.unseen)
 
-    def solved(self, rows: Columns, strength: float) -> tuple[Doubles, Doubles]:
+    def solved(self, rows: IntArray, strength: float) -> tuple[Float64Array, Float64Array]:
         """Return weights, shape (dim, labels), and base, shape (labels,), of a fit on some rows."""
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression
-
         weights = np.zeros((self.vectors.shape[1], self.labels))
         base = np.full(self.labels, -np.inf)
         seen = np.unique(self.columns[rows])
         base[seen] = 0.0
         if len(seen) > 1:
-            model = LogisticRegression(C=strength, max_iter=STEPS)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # examples left out judge it
-                model.fit(self.vectors[rows], self.columns[rows])
+            model = fit_regression(self.vectors[rows], self.columns[rows], strength, STEPS)
             own = seen[-1:] if len(seen) == 2 else seen  # of two, the first one's odds are 1
             weights[:, own], base[own] = model.coef_.T, model.intercept_
         return weights, base
 
 
-def _chosen(data: _Data, folds: list[Columns]) -> tuple[float, list[Doubles]]:
+def _chosen(data: _Data, folds: list[IntArray]) -> tuple[float, list[Float64Array]]:
     """Return the strength under which the labels of the folds' examples are likeliest.
 
     :return: and what fits of that strength without each fold say of it
     """
     targets = smoothed(data.columns[np.concatenate(folds)], data.labels)
-    best: tuple[float, list[Doubles]] = STRENGTHS[0], []
-    least = np.inf
-    for strength in STRENGTHS:
-        left = [data.left_out(fold, strength) for fold in folds]
-        loss = cross_entropy(np.concatenate(left), targets)
-        if loss >= least:  # it has one minimum
-            break
-        best, least = (strength, left), loss
-    return best
+
+    def trials() -> Iterator[Trial[list[Float64Array]]]:
+        for strength in STRENGTHS:
+            left = [data.left_out(fold, strength) for fold in folds]
+            yield Trial(strength, cross_entropy(np.concatenate(left), targets), left)
+
+    best = choose_strength(trials(), stop_early=True)
+    return best.strength, best.held_out
 
 
-def _log_probs(odds: Doubles, unseen: float) -> Doubles:
+def _log_probs(odds: Float64Array, unseen: float) -> Float64Array:
     from scipy.special import log_softmax
 
     found = log_softmax(odds, axis=1)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragicl.calibration.pooling import Columns, Doubles, sharpened
-from ragicl.protocols import FloatArray
+from ragicl.calibration.pooling import sharpened
+from ragicl.protocols import Float64Array, FloatArray, IntArray
 
 LANDMARKS = 1500  # examples that the kernel is approximated by
 PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # tried
@@ -42,13 +42,13 @@ class Ridge:
     """
 
     landmarks: FloatArray
-    weights: Doubles
-    base: Doubles
+    weights: Float64Array
+    base: Float64Array
     penalty: float
     sharpness: float
     left_values: FloatArray
 
-    def values(self, vectors: FloatArray) -> Doubles:
+    def values(self, vectors: FloatArray) -> Float64Array:
         """Return what is regressed for unit vectors: near 1 for a label that surely is right.
 
         Far from all examples every label has about its share of them.
@@ -60,7 +60,7 @@ class Ridge:
         return np.asarray(values + self.base)
 
 
-def fit_ridge(vectors: FloatArray, columns: Columns, labels: int) -> Ridge:
+def fit_ridge(vectors: FloatArray, columns: IntArray, labels: int) -> Ridge:
     """Fit the regression; its penalty and sharpness by what it says of examples left out.
 
     :param vectors: unit vectors of the examples, shape (examples, dim)
@@ -99,7 +99,9 @@ def kernel(vectors: AnyFloats, others: AnyFloats) -> AnyFloats:
     return np.asarray(np.exp(vectors @ others.T - 1))
 
 
-def _regressed(features: Doubles, targets: Doubles) -> Iterator[tuple[float, Doubles, Doubles]]:
+def _regressed(
+    features: Float64Array, targets: Float64Array
+) -> Iterator[tuple[float, Float64Array, Float64Array]]:
     """Yield each penalty, its weights, and how wrong it is about each example left out.
 
     An example's own leverage h takes it out of its value: y - (y - f) / (1 - h).

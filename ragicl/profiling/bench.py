@@ -28,7 +28,7 @@ class Bench:
     :ivar ceiling: the machine's fastest matrix product, in GFLOP/s
     :ivar memory: the machine's fastest reading of memory, in GB/s
     :ivar route: how the model scores labels; None where it was not asked to, or cannot tell
-    :ivar joins: whether the model's tokenizer lets token ids be kept for each demonstration
+    :ivar prefix_stable: whether the model's tokenizer lets token ids be kept for each demonstration
     :ivar used: share of the matrix ceiling that the answers to single queries used, over all stages
     """
 
@@ -41,7 +41,7 @@ class Bench:
     prefill: float | None = None
     ratio: float | None = None
     route: str | None = None
-    joins: bool | None = None
+    prefix_stable: bool | None = None
     ceiling: float | None = None
     memory: float | None = None
     used: float | None = None
@@ -89,7 +89,7 @@ def _with_model(
     work = median(lm.flops(p.tokens) for p in prompts)
     known = replace(
         usual,
-        joins=lm.joins,
+        prefix_stable=lm.prefix_stable,
         ceiling=ceiling / 1e9,
         memory=memory / 1e9,
         used=work / (usual.total / 1000) / ceiling,
@@ -132,8 +132,12 @@ def table(measured: Bench) -> str:
             f"  scoring ({measured.route}) takes {measured.ratio:.2f} x the bare prefill "
             f"({measured.prefill:.1f} ms)"
         )
-    if measured.joins is not None:
-        kept = "kept for each demonstration" if measured.joins else "made anew for each prompt"
+    if measured.prefix_stable is not None:
+        kept = (
+            "cached for each demonstration"
+            if measured.prefix_stable
+            else "made again for each prompt"
+        )
         lines.append(f"  token ids are {kept}")
     if measured.used is not None:
         lines.append(

@@ -115,7 +115,8 @@ class PlainTemplate:
 class ChatTemplate:
     """The model's own chat format, demonstrations as turns.
 
-    :ivar chat: renders messages, ready for the assistant's turn (:meth:`ragicl.protocols.LM.chat`)
+    :ivar chat: renders messages, ready for the assistant's turn; see
+        :meth:`ragicl.protocols.ChatFormatting.chat`
     :ivar ending: what the format writes after an assistant's turn; it closes an answer
     :ivar instruction: the system message; may be empty
     """

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from ragicl.index import Index
-from ragicl.index.store.sqlite import Rows
-from ragicl.protocols import FloatArray
+from ragicl.protocols import FloatArray, IntArray
 from ragicl.records import Neighbor, Where
 from ragicl.retrieval.nearest import Chosen, content, ranked
 
@@ -29,11 +28,11 @@ class _Scores:
     """
 
     generation: int
-    rows: Rows
+    rows: IntArray
     vocabulary: dict[str, int]
     model: Any
 
-    def best(self, text: str, n: int, among: Rows | None) -> Rows:
+    def best(self, text: str, n: int, among: IntArray | None) -> IntArray:
         """Return the rows of up to n examples that share a word with a text, best first."""
         known = [self.vocabulary[word] for word in _words(text) if word in self.vocabulary]
         if not known:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ragicl.protocols import FloatArray
+from ragicl.protocols import Float64Array, FloatArray
 
-Floats = NDArray[np.float64]
 TRADE_OFF = 0.5  # of relevance against novelty, as usual for maximal marginal relevance
 SCALE = 0.1  # of Ye et al.: how much relevance counts against diversity; smaller is more
 LEAST = 1e-9  # gain below which an example adds nothing but rounding
@@ -57,7 +55,7 @@ def dpp(similarities: FloatArray, vectors: FloatArray, k: int) -> list[int]:
     return list(dict.fromkeys([*chosen, *nearest]))[:k]
 
 
-def greedy_map(kernel: Floats, k: int) -> list[int]:
+def greedy_map(kernel: Float64Array, k: int) -> list[int]:
     """Return up to k positions, each the one that enlarges the set's determinant most.
 
     By an incremental Cholesky factor, in k² x candidates steps (Chen, Zhang and Zhou 2018, arXiv

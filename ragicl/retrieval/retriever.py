@@ -56,11 +56,12 @@ class Retriever:
     def __init__(self, index: Index, policy: Policy) -> None:
         self._index = index
         self._policy = policy
-        self._strategy = STRATEGIES[policy.select]
+        self._strategy = STRATEGIES[policy.retrieval.select]
         if index.kind == "generate" and self._strategy.labels:
             others = ", ".join(name for name, own in STRATEGIES.items() if not own.labels)
             raise TaskError(
-                f"select {policy.select} goes by labels, and {index.path} holds texts to generate; "
+                f"select {policy.retrieval.select} goes by labels, and {index.path} holds texts to "
+                f"generate; "
                 f"use one of {others}"
             )
         self._words = WordIndex(index)
@@ -109,13 +110,13 @@ class Retriever:
     @property
     def _needed(self) -> int:
         policy = self._policy
-        return max(self._voters, policy.shortlist or 0, min(policy.fixed, 1))
+        return max(self._voters, policy.decision.shortlist or 0, min(policy.retrieval.fixed, 1))
 
     @property
     def _voters(self) -> int:
-        policy = self._policy
-        blends = policy.decide == "blend" and self._index.kind == "classify"
-        return max(policy.k, policy.voters) if blends and not policy.generate else policy.k
+        own, k = self._policy.decision, self._policy.retrieval.k
+        blends = own.decide in ("blend", "probe") and self._index.kind == "classify"
+        return max(k, own.voters) if blends and not self._policy.generation.generate else k
 
     def _near(
         self,
@@ -127,25 +128,25 @@ class Retriever:
     ) -> list[Found]:
         policy = self._policy
         self._check_where()
-        sets = self._fixed.get() if policy.fixed else None
+        sets = self._fixed.get() if policy.retrieval.fixed else None
         pool = self._strategy.pool if demonstrations else 1
         near = nearest(
-            partial(self._index.near, where=policy.where),
+            partial(self._index.near, where=policy.retrieval.where),
             vectors,
-            max(self._needed, pool * policy.k * policy.ensemble),
+            max(self._needed, pool * policy.retrieval.k * policy.prompt.ensemble),
             exclude=excluded,
-            labels=policy.labels,
+            labels=policy.decision.labels,
         )
         asked = Asked(self._index, self._words, policy, texts, vectors, excluded, near)
         voters = [some[: self._voters] for some in near]
         chosen = voters
         if demonstrations:
-            chosen = self._strategy.choose(asked) if policy.k else [()] * len(texts)
+            chosen = self._strategy.choose(asked) if policy.retrieval.k else [()] * len(texts)
         return [
             Found(
                 own_chosen,
                 sets.of(vector, own) if sets else (),
-                _labels(some[: policy.shortlist]) if policy.shortlist else None,
+                _labels(some[: policy.decision.shortlist]) if policy.decision.shortlist else None,
                 own_voters,
                 vector,
                 own,
@@ -163,7 +164,7 @@ class Retriever:
         ]
 
     def _check_where(self) -> None:
-        where = self._policy.where
+        where = self._policy.retrieval.where
         if where and not len(self._index.rows(where)):
             wanted = " and ".join(f"{key}={value}" for key, value in where)
             some = self._index.sample(KEYS_FROM)
@@ -175,10 +176,11 @@ class Retriever:
 
     def _learn_fixed(self) -> FixedSets:
         policy = self._policy
-        sample = self._index.sample(LEARN_FROM, where=policy.where)
-        known = [e for e in sample if policy.labels is None or e.output in policy.labels]
+        sample = self._index.sample(LEARN_FROM, where=policy.retrieval.where)
+        labels = self._policy.decision.labels
+        known = [e for e in sample if labels is None or e.output in labels]
         vectors = self._index.vectors_of([e.id for e in known])
-        return learn_fixed(known, vectors, policy.fixed, policy.clusters)
+        return learn_fixed(known, vectors, policy.retrieval.fixed, policy.retrieval.clusters)
 
     def _all_there(self, sets: FixedSets) -> bool:
         stored = self._index.get(list(sets.ids))

@@ -43,18 +43,18 @@ class Asked:
     @property
     def k(self) -> int:
         """How many demonstrations each query gets, in all its prompts."""
-        return self.policy.k * self.policy.ensemble
+        return self.policy.retrieval.k * self.policy.prompt.ensemble
 
     def best(self, ranking: Ranking, number: int) -> list[Chosen]:
         """Return the best examples of each query that the policy allows, each content once."""
-        return best(ranking, number, exclude=self.exclude, labels=self.policy.labels)
+        return best(ranking, number, exclude=self.exclude, labels=self.policy.decision.labels)
 
     def by_words(self, number: int) -> list[Chosen]:
         """Return the best examples that share a word with each query."""
 
         def ranking(some: Sequence[int], n: int) -> list[list[Neighbor]]:
             texts = [self.texts[i] for i in some]
-            return self.words.ranked(texts, self.vectors[some], n, self.policy.where)
+            return self.words.ranked(texts, self.vectors[some], n, self.policy.retrieval.where)
 
         return self.best(ranking, number)
 
@@ -103,18 +103,16 @@ def _balanced(asked: Asked) -> list[Chosen]:
 
 
 def _coverage(asked: Asked) -> list[Chosen]:
-    return [coverage(near, asked.k, asked.policy.shortlist) for near in asked.near]
+    return [coverage(near, asked.k, asked.policy.decision.shortlist) for near in asked.near]
 
 
 def _random(asked: Asked) -> list[Chosen]:
     """Return random examples, the nearest first; the same for the same text, seed and index."""
-    rows = asked.index.rows(asked.policy.where)
+    rows = asked.index.rows(asked.policy.retrieval.where)
 
     def ranking(some: Sequence[int], n: int) -> list[list[Neighbor]]:
-        drawn = [
-            _draw(asked.policy.seed, asked.texts[i]).choice(rows, min(n, len(rows)), replace=False)
-            for i in some
-        ]
+        seed, size = asked.policy.retrieval.seed, min(n, len(rows))
+        drawn = [_draw(seed, asked.texts[i]).choice(rows, size, replace=False) for i in some]
         return asked.index.at(drawn, asked.vectors[some])
 
     found = asked.best(ranking, asked.k)

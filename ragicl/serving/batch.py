@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Self
 
 from filelock import FileLock, Timeout
 
-from ragicl.engine import CHUNK, Engine
+from ragicl.engine import Engine
 from ragicl.errors import BudgetError, DataError
+from ragicl.inference.pipeline import CHUNK
 from ragicl.records import Prediction, Prompt, Query
 
 Row = dict[str, Any]
@@ -74,6 +74,7 @@ def prediction_row(
         row |= _prompt_row(prediction.prompt, text=prompt)
     row["ms"] = {stage: round(spent, 2) for stage, spent in prediction.timings.items()}
     row["lm"] = prediction.lm
+    row["decided_by"] = prediction.decided_by
     return row
 
 
@@ -192,19 +193,6 @@ class ResumableFile:
                     f"{self._path} was made with {name} {then!r}, not {now!r}; run with the same "
                     f"settings, choose another --out, or remove it"
                 )
-
-
-def settings_of(engine: Engine) -> Row:
-    """Return everything that shapes a prediction, to tell one run from another."""
-    return {
-        "index": str(engine.index.path.resolve()),
-        "generation": engine.index.generation,
-        "encoder": engine.index.manifest.encoder.fingerprint,
-        "lm": engine.lm.description if engine.lm else None,
-        "template": "|".join(engine.template.render("{query}", [("{input}", "{output}")])),
-        "blend": engine.tuned.as_json()["blend"] if engine.blends and engine.tuned else None,
-        **asdict(engine.policy),
-    }
 
 
 def summarize(rows: Sequence[Row]) -> str | None:

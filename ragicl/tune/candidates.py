@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
+from ragicl.backends.capabilities import chat_format
 from ragicl.engine import Engine
 from ragicl.errors import BackendError, TaskError
 from ragicl.policy import Selection
@@ -46,16 +47,14 @@ class Candidate:
         """Return an engine that prompts so, and takes the language model's word alone."""
         template = engine.template
         if self.template is not None:
-            chat = engine.lm.chat if engine.lm else None
             said = getattr(template, "instruction", None)  # a template may have none
-            template = named_template(self.template, "classify", said, chat)
-        alone = replace(
-            engine.policy,
+            template = named_template(self.template, "classify", said, chat_format(engine.lm))
+        alone = engine.policy.replace(
             decide="lm",
             exit=None,
-            sets=None,
-            answer=None,
-            scope=None,
+            set_coverage=None,
+            coverage=None,
+            ood_level=None,
             k=self.k,
             select=self.select,
             order=self.order,
@@ -96,7 +95,6 @@ CANDIDATES = (
     Candidate(8, "hybrid"),
     Candidate(8, "mmr"),
     Candidate(8, "dpp"),
-    Candidate(8, order="interleaved"),
     Candidate(8, order="nearest-first"),
     Candidate(4, ensemble=3),
     Candidate(8, template="chat"),

@@ -21,10 +21,9 @@ from ragicl.calibration.blend import (
     mean_surprise,
     surprises,
 )
-from ragicl.calibration.pooling import Columns, Doubles
 from ragicl.engine import Engine
 from ragicl.errors import BudgetError
-from ragicl.protocols import FloatArray
+from ragicl.protocols import Float64Array, FloatArray, IntArray
 from ragicl.records import Example
 from ragicl.retrieval.retriever import Retriever
 
@@ -63,7 +62,7 @@ def content_free(
 
 def fit_ways(
     evidence: Evidence,
-    gold: Columns,
+    gold: IntArray,
     labels: Sequence[str],
     offsets: Mapping[str, FloatArray],
     silent: Mapping[str, Fitted],
@@ -80,7 +79,7 @@ def fit_ways(
     return ways | {name: _cut(own, gold) for name, own in silent.items()}
 
 
-def fit_silent(evidence: Evidence, gold: Columns, labels: Sequence[str]) -> dict[str, Fitted]:
+def fit_silent(evidence: Evidence, gold: IntArray, labels: Sequence[str]) -> dict[str, Fitted]:
     """Return blends without what the language model says after demonstrations.
 
     ``without`` is asked for no more than its features, ``index`` not even for these.
@@ -99,13 +98,13 @@ def usual(silent: Mapping[str, Fitted]) -> Blend:
     return replace(silent["without"].blend, lm=powers[0])
 
 
-def _cut(fitted: Fitted, gold: Columns) -> Fitted:
+def _cut(fitted: Fitted, gold: IntArray) -> Fitted:
     """Return a blend as it does on the first rows alone, whose labels are given."""
     held_out = fitted.held_out[: len(gold)]
     return Fitted(fitted.blend, held_out, mean_surprise(held_out, gold))
 
 
-def best_way(ways: Mapping[str, Fitted], gold: Columns) -> str:
+def best_way(ways: Mapping[str, Fitted], gold: IntArray) -> str:
     """Return the way with the least loss; one without demonstrations where it is as good.
 
     Then a prediction takes a tenth of the time or less, and all examples left out tell what its
@@ -116,7 +115,7 @@ def best_way(ways: Mapping[str, Fitted], gold: Columns) -> str:
     return "without" if best != "index" and nearly(losses["without"], losses[best]) else best
 
 
-def nearly(losses: Doubles, least: Doubles) -> bool:
+def nearly(losses: Float64Array, least: Float64Array) -> bool:
     """Whether losses are as good as the least ones of the same rows, as far as the rows can tell.
 
     That is within one standard error of the difference (Breiman et al. 1984).
@@ -125,7 +124,7 @@ def nearly(losses: Doubles, least: Doubles) -> bool:
     return bool(worse.mean() <= worse.std() / np.sqrt(len(worse)))
 
 
-def figures(probs: Doubles, gold: Columns) -> dict[str, float]:
+def figures(probs: Float64Array, gold: IntArray) -> dict[str, float]:
     """Return accuracy and mean negative log-likelihood, in nats."""
     right = probs.argmax(axis=1) == gold
     return {
@@ -134,7 +133,7 @@ def figures(probs: Doubles, gold: Columns) -> dict[str, float]:
     }
 
 
-def sources(evidence: Evidence, gold: Columns) -> dict[str, Any]:
+def sources(evidence: Evidence, gold: IntArray) -> dict[str, Any]:
     """Return the figures of each source by itself, uncalibrated."""
     logs = zip(SOURCES, evidence.logs(), evidence.asked, strict=True)
     return {name: figures(np.exp(own), gold) for name, own, asked in logs if asked}

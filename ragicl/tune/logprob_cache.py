@@ -13,13 +13,16 @@ from filelock import FileLock, Timeout
 
 from ragicl.engine import Engine
 from ragicl.errors import LockedError, StoreError, first_line
+from ragicl.inference.fingerprint import fingerprint
 from ragicl.policy import TUNABLE
 from ragicl.protocols import FloatArray
-from ragicl.serving.batch import settings_of
 from ragicl.tune.candidates import Candidate
 
 NAME = "tuning.jsonl"
-FREE = (*TUNABLE, "decide", "exit", "sets", "answer", "scope", "blend")  # of candidates, or later
+FREE = (  # of candidates, or of what follows
+    *TUNABLE,
+    *("decide", "exit", "set_coverage", "coverage", "ood_level", "blend"),
+)
 
 
 class Kept:
@@ -31,7 +34,7 @@ class Kept:
 
     def __init__(self, engine: Engine) -> None:
         self._file = engine.index.path / NAME
-        settings = {k: v for k, v in settings_of(engine).items() if k not in FREE}
+        settings = {k: v for k, v in fingerprint(engine.pipeline).items() if k not in FREE}
         settings |= {"index": None, "labels": list(engine.labels)}
         self._head = json.loads(json.dumps(settings))
         self._said: dict[str, dict[str, list[float]]] = {}

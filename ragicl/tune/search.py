@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,13 +12,13 @@ import numpy as np
 from ragicl.calibration.blend import Blend, Evidence, fit_blend, surprises
 from ragicl.calibration.conformal import Record
 from ragicl.calibration.distributions import from_votes
-from ragicl.calibration.pooling import Columns, Doubles
-from ragicl.engine import CHUNK, Engine
+from ragicl.engine import Engine
 from ragicl.errors import TaskError
 from ragicl.inference.blender import Blender
+from ragicl.inference.pipeline import CHUNK
 from ragicl.inference.tuned_settings import Tuned
 from ragicl.probes.lm_features import features_of
-from ragicl.protocols import FloatArray
+from ragicl.protocols import Float64Array, FloatArray, IntArray, Progress, no_progress
 from ragicl.records import Example, Prediction
 from ragicl.retrieval.retriever import Found, Retriever
 from ragicl.tune.candidates import CANDIDATES, Candidate, possible
@@ -40,9 +40,6 @@ FEWEST = 10  # examples of an index below which nothing can be judged
 VOTERS = (1, 3, 5, 9, 15, 25, 40)  # numbers of voting neighbours tried
 SEARCH_SHARE = 0.6  # of the time; then the best candidate goes on alone
 
-Told = Callable[[str, int, int], None]
-"""Told what is being tried, how many examples are done, and of how many."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trial:
@@ -53,7 +50,7 @@ class Trial:
     """
 
     candidate: Candidate
-    losses: Doubles
+    losses: Float64Array
     seconds: float
 
     @property
@@ -73,7 +70,7 @@ def tune(
     *,
     candidates: Sequence[Candidate] = CANDIDATES,
     seed: int = 0,
-    told: Told = lambda name, done, of: None,
+    progress: Progress = no_progress,
 ) -> Tuned:
     """Choose how to prompt, to calibrate and to blend; the caller writes it into the manifest.
 
@@ -86,21 +83,21 @@ def tune(
     if engine.generates or engine.lm is None:
         raise TaskError("tuning takes labels to choose from, and a language model to choose")
     with Kept(engine) as kept:
-        return _Search(engine, engine.lm.description, kept, minutes, seed, told).run(candidates)
+        return _Search(engine, engine.lm.description, kept, minutes, seed, progress).run(candidates)
 
 
 class _Search:
     """One run."""
 
     def __init__(
-        self, engine: Engine, lm: str, kept: Kept, minutes: float, seed: int, told: Told
+        self, engine: Engine, lm: str, kept: Kept, minutes: float, seed: int, progress: Progress
     ) -> None:
         self._engine = engine
         self._labels = engine.labels
         self._lm = lm
         self._kept = kept
         self._start, self._seconds = time.monotonic(), 60 * minutes
-        self._seed, self._told = seed, told
+        self._seed, self._progress = seed, progress
         self._rows = _drawn(engine, self._labels, seed)
         self._ids = [row.id for row in self._rows]
         places = {label: place for place, label in enumerate(self._labels)}
@@ -147,12 +144,12 @@ class _Search:
             asked = [row.id for row in some]
             self._kept.add(candidate, asked, said, time.monotonic() - begun)
             done = self._kept.first(candidate, ids)
-            self._told(f"tuning: {candidate.name}", done, size)
+            self._progress(f"tuning: {candidate.name}", done, size)
         evidence, gold = self._evidence(candidate, size)
         held_out = fit_blend(evidence, gold, self._labels, start=usual(self._silent)).held_out
         return Trial(candidate, surprises(held_out, gold), self._kept.seconds(candidate))
 
-    def _evidence(self, candidate: Candidate, size: int) -> tuple[Evidence, Columns]:
+    def _evidence(self, candidate: Candidate, size: int) -> tuple[Evidence, IntArray]:
         """Return what is said of the first rows, as far as they are known, and their labels."""
         said = self._kept.of(candidate, self._ids[:size])
         return replace(self._index_says.of(slice(len(said))), lm=said), self._gold[: len(said)]
@@ -160,7 +157,7 @@ class _Search:
     def _without_model(self) -> tuple[int, Evidence]:
         """Return how many neighbours should vote, and what is said of each row without prompts."""
         engine = self._engine
-        base = replace(engine.policy, decide="blend", voters=max(VOTERS), shortlist=None)
+        base = engine.policy.replace(decide="blend", voters=max(VOTERS), shortlist=None)
         found = Retriever(engine.index, base).find_others(self._rows, demonstrations=False)
         features = features_of(engine.index.path, engine.lm)
         blender = Blender(engine.index, base, lambda: self._labels, Blend(), features)
@@ -222,7 +219,7 @@ def _drawn(engine: Engine, labels: Collection[str], seed: int) -> list[Example]:
 
     :raises TaskError: where there are too few
     """
-    sample = engine.index.sample(MOST, seed, where=engine.policy.where)
+    sample = engine.index.sample(MOST, seed, where=engine.policy.retrieval.where)
     known = [example for example in sample if example.output in labels]
     if len(known) < FEWEST:
         raise TaskError(

@@ -120,7 +120,7 @@ def test_out_file_continues_where_it_stopped(index, work):
 def test_a_finished_file_loads_nothing_again(index, work, monkeypatch):
     arguments = ["predict", index, "--file", "things.jsonl", "--k", 3, *LM, "--out", "done.jsonl"]
     loaded = []
-    monkeypatch.setattr(Engine, "load", lambda self, told: loaded.append(self))
+    monkeypatch.setattr(Engine, "load", lambda self, progress: loaded.append(self))
     run(*arguments)
     assert len(loaded) == 1
     assert f"on {len(ROWS)} rows" in run(*arguments).stderr
@@ -353,7 +353,7 @@ SELECTIONS = ["nearest", "bm25", "hybrid", "mmr", "balanced", "coverage", "dpp",
 
 def test_demonstrations_by_strategy_and_order(index):
     for select in SELECTIONS:
-        options = ["--select", select, "--order", "interleaved", "--k", 4]
+        options = ["--select", select, "--order", "nearest-first", "--k", 4]
         (row,) = lines(run("predict", index, "a ripe pear", *options, *LM))
         assert len(row["neighbors"]) == row["kept"] == 4
         if select in ("balanced", "coverage"):

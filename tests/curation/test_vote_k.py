@@ -90,8 +90,8 @@ def test_embedding_reports_what_is_done(monkeypatch):
     monkeypatch.setattr(module, "TOGETHER", 4)
     done = []
     texts = [f"text {n}" for n in range(10)]
-    vectors = embedded(HashEncoder(), texts, done.append)
-    assert done == [4, 4, 2]
+    vectors = embedded(HashEncoder(), texts, lambda *step: done.append(step))
+    assert done == [("embedding", 4, 10), ("embedding", 8, 10), ("embedding", 10, 10)]
     assert (vectors == HashEncoder().encode(texts)).all()
 
 

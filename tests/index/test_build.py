@@ -8,6 +8,7 @@ from ragicl.data.examples import Columns, DataFile
 from ragicl.errors import DataError, EncoderError, ExampleError, StoreError
 from ragicl.index import Index
 from ragicl.index.build import build, survey
+from ragicl.protocols import no_progress
 from ragicl.records import Example
 
 TEN = [{"text": f"text {n}", "label": f"label {n % 2}"} for n in range(10)]
@@ -45,7 +46,7 @@ def rows(tmp_path):
     return write
 
 
-def run(data, path, encoder="hash:a", progress=lambda done: None, **options):
+def run(data, path, encoder="hash:a", progress=no_progress, **options):
     index, report = build(
         data, path, encoder=encoder, surveyed=survey(data), progress=progress, **options
     )
@@ -107,9 +108,9 @@ def test_kind_is_guessed_from_outputs_that_are_short_and_come_back(rows, outputs
 def test_build_stores_every_row(rows, tmp_path):
     data = rows(*TEN)
     done = []
-    report = run(data, tmp_path / "index", progress=done.append)
+    report = run(data, tmp_path / "index", progress=lambda *step: done.append(step))
     assert (report.added, report.present, report.dropped) == (10, 0, 0)
-    assert sum(done) == report.survey.rows == 10
+    assert done[-1] == ("embedding", 10, 10) == ("embedding", report.survey.rows, 10)
     assert [e.input for e in stored(tmp_path / "index")] == [row["text"] for row in TEN]
     manifest = Index.open(tmp_path / "index").manifest
     assert (manifest.kind, manifest.complete, manifest.source) == ("classify", True, data.source)
@@ -174,8 +175,8 @@ def test_explicit_ids_must_be_unique(rows, tmp_path):
 def interrupt_after(chunks):
     done = []
 
-    def progress(number):
-        done.append(number)
+    def progress(*step):
+        done.append(step)
         if len(done) == chunks:
             raise KeyboardInterrupt
 
@@ -271,7 +272,7 @@ def test_correction_survives_building_again(tmp_path, encoder, monkeypatch):
         data = DataFile(str(path))
         return build(
             data, tmp_path / "index", encoder="hash:a", kind="classify", surveyed=survey(data),
-            progress=lambda _: None,
+            progress=no_progress,
         )  # fmt: skip
 
     index, _ = build_it()

@@ -30,15 +30,17 @@ def folder(tmp_path, encoder):
 
 
 class CountingLM(EchoLM):
-    """Keeps how many prompts each call scores, and with which floor."""
+    """Keeps how many prompts each call scores, and with which prune_margin."""
 
     def __init__(self):
         super().__init__()
         self.calls = []
 
-    def score(self, prompts, answers, *, floor=None, among=None):
-        self.calls.append((len(prompts), floor))
-        return super().score(prompts, answers, floor=floor, among=among)
+    def score(self, prompts, answers, *, prune_margin=None, candidate_ids=None):
+        self.calls.append((len(prompts), prune_margin))
+        return super().score(
+            prompts, answers, prune_margin=prune_margin, candidate_ids=candidate_ids
+        )
 
 
 ALONE = ["--decide", "lm", "--lm", "echo:4000"]

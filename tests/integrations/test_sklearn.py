@@ -2,7 +2,6 @@
 
 import pickle
 from copy import deepcopy
-from dataclasses import fields
 from inspect import signature
 
 import numpy as np
@@ -21,6 +20,7 @@ from sklearn.utils.validation import validate_data
 import ragicl.integrations.sklearn
 from ragicl import DataError, Engine, NoIndexError, Policy, StoreError, TaskError
 from ragicl.integrations.sklearn import ICLClassifier
+from ragicl.policy import option_fields
 
 TEXTS = [
     "my card is lost",
@@ -37,9 +37,9 @@ GENERATION_ONLY = {"generate", "max_tokens", "temperature"}
 NOT_OF_AN_ESTIMATOR = {
     "labels",
     "where",
-    "sets",
-    "answer",
-    "scope",
+    "set_coverage",
+    "coverage",
+    "ood_level",
 }  # y has them; no metadata; about one text
 
 
@@ -169,7 +169,7 @@ def test_a_vote_opens_no_language_model():
 
 def test_every_setting_of_a_classifying_policy_is_a_parameter():
     parameters = signature(ICLClassifier).parameters
-    settings = {field.name: field.default for field in fields(Policy)}
+    settings = {name: own.default for name, own in option_fields().items()}
     assert settings.keys() - parameters.keys() == GENERATION_ONLY | NOT_OF_AN_ESTIMATOR
     for name in settings.keys() & parameters.keys():
         assert parameters[name].default == settings[name], name

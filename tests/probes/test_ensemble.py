@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from scipy.special import softmax
 
-from ragicl.calibration.pooling import softmax
 from ragicl.probes.ensemble import (
     content_key,
     fit_classifier,
@@ -37,9 +37,9 @@ def test_it_is_as_good_as_the_better_of_its_two():
         vectors, columns = drawn(labels, each, 16, 1.0)
         both = loss(fit_classifier(vectors, columns, labels).left_out, columns)
         ridge = fit_ridge(vectors, columns, labels)
-        one = loss(softmax(ridge.sharpness * ridge.left_values.astype(float)), columns)
+        one = loss(softmax(ridge.sharpness * ridge.left_values.astype(float), axis=1), columns)
         other = fit_discriminant(vectors, columns, labels).left_logits.astype(float)
-        assert both < min(one, loss(softmax(other), columns)) + 0.01
+        assert both < min(one, loss(softmax(other, axis=1), columns)) + 0.01
 
 
 @pytest.mark.parametrize("each", [10, 60])  # without and with the logistic regression
@@ -49,7 +49,9 @@ def test_probabilities_are_the_product_of_the_powers(each):
     said = [fitted.ridge.sharpness * fitted.ridge.values(vectors)]
     said += [p.logits(vectors) for p in (fitted.discriminant, fitted.logistic) if p is not None]
     assert len(said) == len(fitted.powers) == 2 + (each >= PER_LABEL)
-    expected = np.prod([softmax(o) ** p for o, p in zip(said, fitted.powers, strict=True)], axis=0)
+    expected = np.prod(
+        [softmax(o, axis=1) ** p for o, p in zip(said, fitted.powers, strict=True)], axis=0
+    )
     expected /= expected.sum(axis=1, keepdims=True)
     assert fitted.probs(vectors) == pytest.approx(expected, abs=1e-5)
 

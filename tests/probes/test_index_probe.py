@@ -115,9 +115,9 @@ def test_a_sample_is_as_familiar_as_the_whole_index_makes_it(index, monkeypatch)
 def test_the_classifier_of_a_large_index_is_kept(index, monkeypatch):
     monkeypatch.setattr(ragicl.probes.index_probe, "SMALL", 0)
     heard = []
-    tell = lambda done, of: heard.append((done, of))  # noqa: E731
-    first = Prior(index, labels_of(index)).get(tell)
+    progress = lambda what, done, total: heard.append((done, total))  # noqa: E731
+    first = Prior(index, labels_of(index)).get(progress)
     monkeypatch.setattr(ragicl.probes.index_probe, "fit_classifier", None)
-    again = Prior(index, labels_of(index)).get(tell)
+    again = Prior(index, labels_of(index)).get(progress)
     assert heard == [(0, len(index)), (len(index), len(index))], "of what takes a while alone"
     assert again.classifier.left_out.tolist() == first.classifier.left_out.tolist()

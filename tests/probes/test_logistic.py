@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from test_ensemble import drawn, loss
 
-from ragicl.calibration.pooling import softmax
 from ragicl.probes import logistic
 from ragicl.probes.ensemble import fit_classifier
 from ragicl.probes.logistic import FOLDS, PER_LABEL, STEPS, fit_logistic
@@ -24,7 +24,9 @@ def test_what_is_left_out_is_what_a_fit_without_the_fold_says(labels):
         expected = model.predict_log_proba(own[fold])
         assert fitted.left_logits[fold] == pytest.approx(expected, abs=1e-3)
     model = LogisticRegression(C=fitted.strength, max_iter=STEPS).fit(own, columns)
-    assert softmax(fitted.logits(vectors)) == pytest.approx(model.predict_proba(own), abs=1e-3)
+    assert softmax(fitted.logits(vectors), axis=1) == pytest.approx(
+        model.predict_proba(own), abs=1e-3
+    )
 
 
 def test_the_strength_is_that_of_the_least_loss_left_out(monkeypatch):
@@ -33,7 +35,7 @@ def test_the_strength_is_that_of_the_least_loss_left_out(monkeypatch):
     for strength in logistic.STRENGTHS:
         monkeypatch.setattr(logistic, "STRENGTHS", (strength,))
         left = fit_logistic(vectors, columns, 3).left_logits
-        found[strength] = loss(softmax(left.astype(float)), columns)
+        found[strength] = loss(softmax(left.astype(float), axis=1), columns)
     monkeypatch.undo()
     monkeypatch.setattr(logistic, "JUDGED", len(columns))
     assert fit_logistic(vectors, columns, 3).strength == min(found, key=found.__getitem__)
@@ -44,11 +46,13 @@ def test_labels_that_a_fold_or_all_examples_lack_are_unlikely_not_impossible():
     vectors, columns = drawn(2, 60, 8, 1.2)
     columns[-1] = 2  # the only one of its label
     fitted = fit_logistic(vectors, columns, 4)
-    probs = softmax(fitted.logits(vectors))
+    probs = softmax(fitted.logits(vectors), axis=1)
     assert np.isfinite(fitted.left_logits).all()
     assert probs.sum(axis=1) == pytest.approx(1)
     assert probs[:, 3] == pytest.approx(0.5 / 120, rel=0.02)
-    assert softmax(fitted.left_logits.astype(float))[-1, 2] == pytest.approx(0.5 / 120, rel=0.02)
+    assert softmax(fitted.left_logits.astype(float), axis=1)[-1, 2] == pytest.approx(
+        0.5 / 120, rel=0.02
+    )
     assert probs[-1, 2] > 3 * 0.5 / 120
 
 
@@ -58,7 +62,9 @@ def test_one_label_and_equal_vectors_are_no_error():
         for some in (vectors, np.repeat(vectors[:1], 60, axis=0)):
             fitted = fit_logistic(some, columns, 2)
             assert np.isfinite(fitted.logits(some)).all()
-    assert softmax(fitted.logits(some)) == pytest.approx(0.5, abs=0.05), "nothing tells them apart"
+    assert softmax(fitted.logits(some), axis=1) == pytest.approx(0.5, abs=0.05), (
+        "nothing tells them apart"
+    )
 
 
 def test_it_takes_part_where_labels_have_many_examples():
@@ -69,7 +75,7 @@ def test_it_takes_part_where_labels_have_many_examples():
     vectors, columns = drawn(12, 110, 24, 1.3)
     fitted = fit_classifier(vectors, columns, 12)
     assert fitted.logistic is not None
-    alone = softmax(fitted.logistic.left_logits.astype(float))
+    alone = softmax(fitted.logistic.left_logits.astype(float), axis=1)
     assert loss(fitted.left_out, columns) < loss(alone, columns) + 0.01
 
 

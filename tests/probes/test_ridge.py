@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
+from scipy.special import softmax
 
-from ragicl.calibration.pooling import softmax
 from ragicl.probes.ridge import JITTER, fit_ridge, kernel
 
 
 def left_out(ridge):
-    return softmax(ridge.sharpness * ridge.left_values.astype(float))
+    return softmax(ridge.sharpness * ridge.left_values.astype(float), axis=1)
 
 
 def probs_of(ridge, vectors):
-    return softmax(ridge.sharpness * ridge.values(vectors))
+    return softmax(ridge.sharpness * ridge.values(vectors), axis=1)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_what_is_left_out_is_what_a_regression_without_it_says(groups):
             own.T @ own + ridge.penalty * np.eye(own.shape[1]), own.T @ wanted
         )
         value = (features[i] - middle) @ weights + base
-        expected = softmax(ridge.sharpness * value[None])[0]
+        expected = softmax(ridge.sharpness * value[None], axis=1)[0]
         assert left_out(ridge)[i] == pytest.approx(expected, abs=1e-3)
 
 

@@ -33,7 +33,7 @@ def test_a_model_is_held_against_its_prefill_and_the_machine(folder, tiny, monke
     assert measured.ratio > 0
     assert measured.prefill > 0
     assert measured.route == "packed"
-    assert measured.joins is lm.joins
+    assert measured.prefix_stable is lm.prefix_stable
     assert "token ids are" in table(measured)
     assert 0 < measured.used < 1
     assert measured.peak > 50

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from conftest import EchoLM, HashEncoder
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragicl import Engine, Example, Index, Policy, TaskError
-from ragicl.policy import SELECTIONS
+from ragicl.policy import Selection
 from ragicl.prompting.template import plain_template
 from ragicl.records import Neighbor
 from ragicl.retrieval.balanced import balanced, coverage
@@ -70,10 +71,10 @@ def near_of(labels):
 
 
 def test_every_name_has_a_strategy():
-    assert tuple(STRATEGIES) == SELECTIONS
+    assert tuple(STRATEGIES) == get_args(Selection)
 
 
-@pytest.mark.parametrize("select", SELECTIONS)
+@pytest.mark.parametrize("select", list(STRATEGIES))
 def test_choices_are_k_distinct_ranked_and_carry_their_similarity(index, select):
     index.add([Example(f" {text.upper()} ", label) for text, label in ROWS])  # duplicates
     vectors = HashEncoder().encode(TEXTS)
@@ -87,21 +88,21 @@ def test_choices_are_k_distinct_ranked_and_carry_their_similarity(index, select)
             assert [n.similarity for n in own] == sorted((n.similarity for n in own), reverse=True)
 
 
-@pytest.mark.parametrize("select", SELECTIONS)
+@pytest.mark.parametrize("select", list(STRATEGIES))
 def test_an_answer_does_not_depend_on_the_batch(index, select):
     together = found(index, select=select, k=5)
     assert together == [found(index, [text], select=select, k=5)[0] for text in TEXTS]
     assert together == found(index, TEXTS * 5, select=select, k=5)[-5:]
 
 
-@pytest.mark.parametrize("select", SELECTIONS)
+@pytest.mark.parametrize("select", list(STRATEGIES))
 def test_examples_are_left_out_of_their_own_search(index, select):
     texts, own = [text for text, _ in ROWS], [str(n) for n in range(len(ROWS))]
     for identity, chosen in zip(own, found(index, texts, own, select=select, k=23), strict=True):
         assert set(ids(chosen)) == set(own) - {identity}
 
 
-@pytest.mark.parametrize("select", SELECTIONS)
+@pytest.mark.parametrize("select", list(STRATEGIES))
 def test_labels_and_metadata_limit_every_strategy(index, select):
     where, labels = (("team", "b"),), ("late", "refund")
     for own in found(index, select=select, k=9, where=where, labels=labels):
@@ -112,7 +113,7 @@ def test_labels_and_metadata_limit_every_strategy(index, select):
         assert ids(own) == ["7"]
 
 
-@pytest.mark.parametrize("select", SELECTIONS)
+@pytest.mark.parametrize("select", list(STRATEGIES))
 def test_added_examples_are_found_and_removed_ones_do_not_come_back(index, select):
     engine = engine_of(index, select=select, k=30)
     text = "gift voucher broken"
@@ -123,17 +124,19 @@ def test_added_examples_are_found_and_removed_ones_do_not_come_back(index, selec
     assert set(ids(engine.predict(text).neighbors)) == {str(n) for n in range(1, len(ROWS))}
 
 
-@pytest.mark.parametrize("select", SELECTIONS)
+@pytest.mark.parametrize("select", list(STRATEGIES))
 def test_no_demonstrations_and_an_almost_empty_index(index, select):
     assert found(index, select=select, k=0) == [()] * len(TEXTS)
     index.remove([str(n) for n in range(len(ROWS)) if n not in (0, 7)])
     assert [set(ids(own)) for own in found(index, select=select, k=4)] == [{"0", "7"}] * len(TEXTS)
 
 
-@pytest.mark.parametrize("select", SELECTIONS)
+@pytest.mark.parametrize("select", list(STRATEGIES))
 def test_votes_and_shortlists_go_by_the_nearest(index, select):
-    usual = engine_of(index, shortlist=3, k=4)._retriever.find(TEXTS, [None] * 5, {})
-    other = engine_of(index, shortlist=3, k=4, select=select)._retriever.find(TEXTS, [None] * 5, {})
+    usual = engine_of(index, shortlist=3, k=4).pipeline.retriever.find(TEXTS, [None] * 5, {})
+    other = engine_of(index, shortlist=3, k=4, select=select).pipeline.retriever.find(
+        TEXTS, [None] * 5, {}
+    )
     assert [own.shortlist for own in other] == [own.shortlist for own in usual]
     assert [own.voters[:4] for own in other] == [own.neighbors for own in usual]
     assert found(index, k=4, decide="knn", select=select) == found(index, k=4, decide="knn")
@@ -325,7 +328,7 @@ def test_where_holds_for_votes_fixed_demonstrations_and_groups(index):
     assert len(prompt.shots) >= 6
     assert set(ids(found(index, where=where, k=30, decide="knn")[0])) == odd
     with engine_of(index, where=where, k=3) as one:
-        assert {e.id for e, _ in zip(*one._shortcuts._left_out(), strict=True)} == odd
+        assert {e.id for e, _ in zip(*one.pipeline.cascade._left_out(), strict=True)} == odd
 
 
 def test_nothing_matches_is_an_error_that_names_the_keys(index):

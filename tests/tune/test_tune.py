@@ -19,9 +19,8 @@ from ragicl import (
 )
 from ragicl.calibration.blend import Blend, Evidence, Fitted, fit_blend
 from ragicl.cli.main import main
-from ragicl.engine import tuned_for
-from ragicl.inference.blender import untuned
-from ragicl.inference.tuned_settings import Tuned
+from ragicl.inference.blender import default_blend
+from ragicl.inference.tuned_settings import Tuned, tuned_for
 from ragicl.tune import Candidate, tune
 from ragicl.tune.fit import best_way, fit_silent, fit_ways
 from ragicl.tune.logprob_cache import NAME, Kept
@@ -68,7 +67,7 @@ def opened(folder, lm=None, **chosen):
 def test_candidates_are_halved_and_the_best_sees_all_examples(folder):
     seen = []
     with opened(folder) as engine:
-        tuned = tune(engine, 5, candidates=FEW, told=lambda *step: seen.append(step))
+        tuned = tune(engine, 5, candidates=FEW, progress=lambda *step: seen.append(step))
     trials = tuned.evidence["trials"]
     assert [t["rows"] for t in trials] == [8] * 4 + [16] * 2 + [60]
     went_on = {t["candidate"] for t in trials[4:6]}
@@ -199,14 +198,14 @@ def test_what_was_tuned_is_used_from_then_on(folder):
     with opened(folder) as engine:
         assert engine.tuned is None
         tuned = tune(engine, 5, candidates=(Candidate(3, "balanced"),))
-        tuned = replace(tuned, blend=replace(untuned(None), lm=0.5))
+        tuned = replace(tuned, blend=replace(default_blend(None), lm=0.5))
         engine.index.keep_tuned(tuned.as_json())
     assert Tuned.from_json(json.loads((folder / "manifest.json").read_text())["tuned"]) == tuned
     with opened(folder) as engine:
-        assert (engine.policy.k, engine.policy.select) == (3, "balanced")
+        assert (engine.policy.retrieval.k, engine.policy.retrieval.select) == (3, "balanced")
         assert engine.tuned == tuned
     with opened(folder, k=5) as engine:
-        assert (engine.policy.k, engine.policy.select) == (5, "balanced"), (
+        assert (engine.policy.retrieval.k, engine.policy.retrieval.select) == (5, "balanced"), (
             "what is given comes first"
         )
     with opened(folder, policy=Policy()) as engine:
@@ -220,7 +219,7 @@ def test_what_was_tuned_is_used_from_then_on(folder):
 def test_a_model_without_weight_is_not_asked(folder):
     with opened(folder) as engine:
         tuned = tune(engine, 5, candidates=FEW[:1])
-        kept = replace(tuned, blend=replace(untuned(None), lm=0.0)).as_json()
+        kept = replace(tuned, blend=replace(default_blend(None), lm=0.0)).as_json()
         engine.index.keep_tuned(kept)
     with opened(folder, lm := Counting()) as engine:
         answer = engine.predict("sweet ripe apple")
@@ -230,14 +229,14 @@ def test_a_model_without_weight_is_not_asked(folder):
 def test_sets_and_abstention_go_by_what_was_recorded(folder):
     with opened(folder) as engine:
         engine.index.keep_tuned(tune(engine, 5, candidates=FEW[:1]).as_json())
-    with opened(folder, sets=0.9, answer=0.5) as engine:
+    with opened(folder, set_coverage=0.9, coverage=0.5) as engine:
         own = [example.id for example in engine.index]
         answers = list(engine.predict_all([text for text, _ in TEXTS], exclude=own))
         held = [label in a.label_set for a, (_, label) in zip(answers, TEXTS, strict=True)]
         assert np.mean(held) >= 0.9
         assert 0 < sum(a.abstained for a in answers) < len(answers)
     with (
-        opened(folder, decide="blend", sets=0.999) as engine,
+        opened(folder, decide="blend", set_coverage=0.999) as engine,
         pytest.raises(TaskError, match="999"),
     ):
         engine.predict("sweet apple")
@@ -247,11 +246,11 @@ def test_promises_hold_for_what_was_tuned_alone(folder):
     with opened(folder) as engine:
         engine.index.keep_tuned(tune(engine, 5, candidates=FEW[:1]).as_json())
     for chosen in ({"k": 1}, {"labels": ("fruit", "tool")}, {"budget": 90}):
-        with opened(folder, sets=0.9, **chosen) as engine:
+        with opened(folder, set_coverage=0.9, **chosen) as engine:
             with pytest.raises(TaskError, match=f"another {next(iter(chosen))}"):
                 engine.predict("sweet apple")
             assert engine.tuned.blend.vectors > 0, "the blend itself is used"
-    with opened(folder, answer=0.9) as engine:
+    with opened(folder, coverage=0.9) as engine:
         engine.add([Example("a new sweet plum", "fruit")])
         assert engine.predict("sweet apple").output == "fruit"
         engine.remove([example.id for example in list(engine.index)[:20]])
@@ -260,7 +259,7 @@ def test_promises_hold_for_what_was_tuned_alone(folder):
 
 
 def test_strange_texts_are_out_of_scope(folder):
-    with opened(folder, scope=0.05) as engine:
+    with opened(folder, ood_level=0.05) as engine:
         own, strange = engine.predict_all(["sweet ripe pear", "quantum flux of neutrinos"])
     assert own.familiarity > 0.3 > 0.05 > strange.familiarity
     assert (own.out_of_scope, strange.out_of_scope) == (False, True)
@@ -288,7 +287,7 @@ def test_command_tunes_shows_and_forgets(folder, monkeypatch):
     assert "powers: language model" in text
     manifest = json.loads((folder / "manifest.json").read_text())
     assert f"{manifest['tuned']['evidence']['blend']['accuracy']:.3f}" in text
-    row = json.loads(run("predict", folder, "sweet apple", "--sets", 0.8).stdout)
+    row = json.loads(run("predict", folder, "sweet apple", "--set-coverage", 0.8).stdout)
     assert row["label_set"][0] == row["output"] == "fruit"
     assert "forgotten" in run("tune", folder, "--forget").stderr
     assert json.loads((folder / "manifest.json").read_text())["tuned"] is None
@@ -296,8 +295,8 @@ def test_command_tunes_shows_and_forgets(folder, monkeypatch):
 
 def test_as_many_vote_as_were_found_best(folder):
     with opened(folder, voters=1, k=8) as engine:
-        (found,) = engine._retriever.find(["sweet apple"], [None], {})
-        vote = engine._blender.evidence([found], engine.labels).vote
+        (found,) = engine.pipeline.retriever.find(["sweet apple"], [None], {})
+        vote = engine.pipeline.blender.evidence([found], engine.labels).vote
     assert sorted(vote[0]) == [0, 1]
     assert len(found.neighbors) == 8
 
@@ -319,7 +318,7 @@ def test_an_early_exit_keeps_what_was_promised(folder):
         copies = [Example(f"{text} {i}", label) for text, label in TEXTS for i in range(9)]
         engine.add(copies)
         engine.index.keep_tuned(tune(engine, 5, candidates=FEW[:1]).as_json())
-    with opened(folder, exit=0.9, sets=0.9, scope=0.05) as engine:
+    with opened(folder, exit=0.9, set_coverage=0.9, ood_level=0.05) as engine:
         own, strange = engine.predict_all([f"{TEXTS[0][0]} 3", "quantum flux of neutrinos"])
     assert own.exited
     assert own.label_set == ("fruit",)
@@ -331,7 +330,7 @@ def test_without_a_model_the_voters_are_shown_and_a_shortlist_holds(folder):
     with opened(folder) as engine:
         engine.add([Example("grey quartz", "stone")])
         tuned = tune(engine, 5, candidates=FEW[:1])
-        kept = replace(tuned, blend=replace(untuned(None), lm=0.0)).as_json()
+        kept = replace(tuned, blend=replace(default_blend(None), lm=0.0)).as_json()
         engine.index.keep_tuned(kept)
     with opened(folder, shortlist=1, voters=3, select="random") as engine:
         answer = engine.predict("grey quartz")
@@ -344,7 +343,7 @@ def test_what_was_tuned_is_for_labels(folder):
     with opened(folder) as engine:
         engine.index.keep_tuned(tune(engine, 5, candidates=FEW[-1:]).as_json())
     with opened(folder, generate=True) as engine:
-        assert engine.policy.ensemble == 1
+        assert engine.policy.prompt.ensemble == 1
         assert engine.predict("sweet apple").output
 
 

@@ -1,4 +1,4 @@
-"""Hidden states: what a model makes of a text before it says anything."""
+"""Hidden states: a model's vectors of a text, before the output layer."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def last_states(
     return _stacked(states[-1].clone() for states in _states(model.base_model, texts, packed))
 
 
-def mean_states(body: Any, texts: Sequence[Sequence[int]], *, packed: bool) -> FloatArray:
+def mean_states(backbone: Any, texts: Sequence[Sequence[int]], *, packed: bool) -> FloatArray:
     """Return the mean of each text's hidden states, shape (texts, width).
 
-    :param body: a model without its head, or the first blocks of one
+    :param backbone: a backbone, whole or truncated
     :param packed: whether several texts can be read in one pass
     """
-    return _stacked(states.mean(dim=0) for states in _states(body, texts, packed))
+    return _stacked(states.mean(dim=0) for states in _states(backbone, texts, packed))
 
 
 def _stacked(rows: Iterable[Tensor]) -> FloatArray:
@@ -42,17 +42,17 @@ def _stacked(rows: Iterable[Tensor]) -> FloatArray:
         return torch.stack(list(rows)).cpu().numpy()
 
 
-def _states(body: Any, texts: Sequence[Sequence[int]], packed: bool) -> Iterator[Tensor]:
+def _states(backbone: Any, texts: Sequence[Sequence[int]], packed: bool) -> Iterator[Tensor]:
     """Yield each text's states, shape (tokens, width), in single precision."""
     for some in _batches(texts) if packed else ([ids] for ids in texts):
-        yield from _packed(body, some) if packed else _alone(body, some[0])
+        yield from _packed(backbone, some) if packed else _alone(backbone, some[0])
 
 
-def _packed(body: Any, texts: Sequence[Sequence[int]]) -> Iterator[Tensor]:
-    device = body.device
+def _packed(backbone: Any, texts: Sequence[Sequence[int]]) -> Iterator[Tensor]:
+    device = backbone.device
     spans = spans_of([len(ids) for ids in texts])
-    unread = torch.empty((1, 1, 1, 1), dtype=torch.bool, device=device)  # see packed.read
-    states: Tensor = body(
+    unread = torch.empty((1, 1, 1, 1), dtype=torch.bool, device=device)  # see packing.read
+    states: Tensor = backbone(
         input_ids=torch.tensor([[i for ids in texts for i in ids]], device=device),
         position_ids=torch.tensor([[p for ids in texts for p in range(len(ids))]], device=device),
         attention_mask=unread,
@@ -64,9 +64,9 @@ def _packed(body: Any, texts: Sequence[Sequence[int]]) -> Iterator[Tensor]:
         yield states[0, span.start : span.stop].float()
 
 
-def _alone(body: Any, ids: Sequence[int]) -> Iterator[Tensor]:
-    text = torch.tensor([list(ids)], device=body.device)
-    states: Tensor = body(input_ids=text, use_cache=False).last_hidden_state
+def _alone(backbone: Any, ids: Sequence[int]) -> Iterator[Tensor]:
+    text = torch.tensor([list(ids)], device=backbone.device)
+    states: Tensor = backbone(input_ids=text, use_cache=False).last_hidden_state
     yield states[0].float()
 
 

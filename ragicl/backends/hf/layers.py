@@ -1,4 +1,4 @@
-"""A model's body: its stack of blocks, and the same body with fewer of them."""
+"""A model's backbone: its stack of blocks, and the backbone cut off after the first of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 
 def blocks_of(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
-    """Return the stack of blocks, and its name within the body.
+    """Return the stack of blocks, and its name within the backbone.
 
     The longest list that is in no other one: the experts of a block may be more than the blocks.
     """
@@ -23,8 +23,8 @@ def blocks_of(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     return max(lists.items(), key=lambda pair: len(pair[1]))
 
 
-def shallow(model: PreTrainedModel, share: float) -> nn.Module:
-    """Return the body with the first blocks alone, sharing its weights; the model stays whole.
+def truncated_backbone(model: PreTrainedModel, share: float) -> nn.Module:
+    """Return the backbone with its first blocks alone, sharing weights; the model stays whole.
 
     What follows the blocks, such as the last norm, follows these.
 

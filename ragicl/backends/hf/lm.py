@@ -1,4 +1,4 @@
-"""Any Hugging Face causal language model: counting, scoring, writing."""
+"""Any Hugging Face causal language model: counting, scoring, generating."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import torch
 from transformers import PreTrainedModel
 
 from ragicl.backends.defaults import SMOLLM2
-from ragicl.backends.hf.generation.batched import write
+from ragicl.backends.hf.chat import render_chat
+from ragicl.backends.hf.generation.batched import generate_batch
 from ragicl.backends.hf.generation.streaming import stream
 from ragicl.backends.hf.hidden_states import last_states, mean_states
-from ragicl.backends.hf.layers import shallow
+from ragicl.backends.hf.layers import truncated_backbone
 from ragicl.backends.hf.loading import (
     choose_dtype,
     load_config,
@@ -25,19 +26,19 @@ from ragicl.backends.hf.loading import (
     load_tokenizer,
     unpacked_copy,
 )
-from ragicl.backends.hf.roofline import matrix_ceiling, memory_ceiling
+from ragicl.backends.hf.roofline import matrix_ceiling, memory_ceiling, prompt_flops
+from ragicl.backends.hf.scoring.batching import batches
 from ragicl.backends.hf.scoring.packed_scoring import Job, read_states, score_jobs
 from ragicl.backends.hf.scoring.packing import States, enable_packing
 from ragicl.backends.hf.scoring.prefix_cache import BYTES as PREFIX_BYTES
-from ragicl.backends.hf.scoring.prefix_cache import Prefixes
+from ragicl.backends.hf.scoring.prefix_cache import PrefixCache
 from ragicl.backends.hf.scoring.routes import ONE_PROMPT, PACKED, choose_route
 from ragicl.backends.hf.scoring.trie import Trie, build_trie
 from ragicl.backends.hf.tokenization import Split, Tokens
-from ragicl.errors import BackendError, BudgetError, first_line
-from ragicl.protocols import FloatArray, Message, Parts, Writing
+from ragicl.errors import BackendError, BudgetError
+from ragicl.protocols import FloatArray, GenerationOptions, Message, Parts
 
 BATCH_TOKENS = 4096  # tokens read in one pass, prompts and answers together
-BATCH_LOGITS = 2**26  # logits held at once: 128 MB in bf16
 DEPTH = 0.5  # share of the blocks after which a text's features are taken
 LAST_ONLY: dict[str, Any] = {"logits_to_keep": 1, "use_cache": True}
 NO_LIMIT = 2**20  # window of a model that states none
@@ -61,7 +62,7 @@ class HFLM:
     The weights are loaded when first needed: counting tokens takes the tokenizer alone.
 
     :param batch_tokens: tokens read in one pass, prompts and answers together
-    :param prefix_bytes: memory for the states of beginnings that prompts share; 0 keeps none
+    :param prefix_bytes: memory for the states of prefixes that prompts share; 0 keeps none
     :ivar spec: opens this model again
     :ivar window: the most tokens that a prompt and its answer may have together
     :ivar description: which weights and precision are in use
@@ -86,7 +87,7 @@ class HFLM:
         self.description = f"{source or spec}, {str(self.dtype).removeprefix('torch.')}"
         self._tokenizer = load_tokenizer(name)
         self.tokens = Tokens(self._tokenizer)
-        self._prefixes = Prefixes(prefix_bytes)
+        self._prefix_cache = PrefixCache(prefix_bytes)
         self._soft: States | None = None
         self._batch_tokens = batch_tokens
         self._loading = Lock()
@@ -101,8 +102,8 @@ class HFLM:
         return choose_route(self.model())
 
     @cached_property
-    def _shallow(self) -> Any:
-        return shallow(self.model(), DEPTH)
+    def _backbone(self) -> Any:
+        return truncated_backbone(self.model(), DEPTH)
 
     @property
     def packed(self) -> bool:
@@ -114,9 +115,9 @@ class HFLM:
         return self._route
 
     @property
-    def joins(self) -> bool:
+    def prefix_stable(self) -> bool:
         """Whether token ids are kept for each part of a prompt; else whole prompts are encoded."""
-        return self.tokens.joins
+        return self.tokens.prefix_stable
 
     def count(self, parts: Parts) -> int:
         """Return the number of tokens of a whole prompt."""
@@ -127,8 +128,8 @@ class HFLM:
         prompts: Sequence[Parts],
         answers: Sequence[str],
         *,
-        floor: float | None = None,
-        among: Sequence[Collection[int]] | None = None,
+        prune_margin: float | None = None,
+        candidate_ids: Sequence[Collection[int]] | None = None,
     ) -> FloatArray:
         """Return log P(answer | prompt) in nats, shape (prompts, answers)."""
         scores = np.full((len(prompts), len(answers)), -inf, dtype=np.float32)
@@ -138,12 +139,13 @@ class HFLM:
         for split in splits:
             self.check(split.ids, max(map(len, split.answers)))
         chosen: list[tuple[int, ...] | None] = [None] * len(prompts)
-        if among is not None:
-            chosen = [tuple(some) for some in among]
+        if candidate_ids is not None:
+            chosen = [tuple(some) for some in candidate_ids]
         with self._scoring, torch.inference_mode():
             if self.packed:
                 tries = [_trie(s.answers, some) for s, some in zip(splits, chosen, strict=True)]
-                self._score_packed(splits, tries, inf if floor is None else floor, scores)
+                margin = inf if prune_margin is None else prune_margin
+                self._score_packed(splits, tries, margin, scores)
             else:
                 self._score_alone(splits, chosen, scores)
         return scores
@@ -159,15 +161,15 @@ class HFLM:
         """
         other = copy(self)
         other.description += f", {what}"
-        other._prefixes = Prefixes(PREFIX_BYTES)
-        other.__dict__.pop("_shallow", None)
+        other._prefix_cache = PrefixCache(PREFIX_BYTES)
+        other.__dict__.pop("_backbone", None)
         if self._packs():  # finds the route out, where it is not known yet
             enable_packing(model)
         other.__dict__.update(_model=model, _route=self._route)
         other._soft = soft
         return other
 
-    def generate(
+    def stream(
         self,
         parts: Parts,
         *,
@@ -190,7 +192,7 @@ class HFLM:
             seed=seed,
         )
 
-    def write(
+    def generate_batch(
         self,
         prompts: Sequence[Parts],
         *,
@@ -199,31 +201,22 @@ class HFLM:
         temperature: float = 0.0,
         seed: int = 0,
     ) -> list[str]:
-        """Return the text that :meth:`generate` would write after each prompt, many at a time."""
+        """Return the text that :meth:`stream` would give after each prompt, many at a time."""
         jobs = [self.tokens.encode(parts) for parts in prompts]
         for ids in jobs:
             self.check(ids, max_tokens)
-        writing = Writing(max_tokens=max_tokens, stop=stop, temperature=temperature, seed=seed)
+        options = GenerationOptions(
+            max_tokens=max_tokens, stop=stop, temperature=temperature, seed=seed
+        )
         if not self._packs() or len(prompts) < 2:
-            return ["".join(self.generate(parts, **writing)) for parts in prompts]
+            return ["".join(self.stream(parts, **options)) for parts in prompts]
         with torch.inference_mode():
-            texts = dict(write(self.model(), self._tokenizer, jobs, writing))
+            texts = dict(generate_batch(self.model(), self._tokenizer, jobs, options))
         return [texts[number] for number in range(len(prompts))]
 
     def chat(self, messages: Sequence[Message]) -> str:
         """Return the messages in the model's own chat format, ready for the assistant's turn."""
-        if not self._tokenizer.chat_template:
-            raise BackendError(f"{self.spec} has no chat template; use the plain template")
-        try:
-            text = self._tokenizer.apply_chat_template(
-                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
-            )
-        except Exception as error:  # a chat template is a program, and may raise anything
-            raise BackendError(
-                f"{self.spec} cannot put these messages into its chat format: "
-                f"{first_line(error)}; use an empty instruction, or the plain template"
-            ) from error
-        return str(text)
+        return render_chat(self._tokenizer, messages, self.spec)
 
     def prefill(self, parts: Parts) -> None:
         """Read a prompt, and do nothing else."""
@@ -235,17 +228,8 @@ class HFLM:
                 model(input_ids=torch.tensor([ids], device=model.device), **LAST_ONLY)
 
     def flops(self, tokens: int) -> float:
-        """Return the operations of reading a prompt: two for each weight and token, and attention.
-
-        Embeddings are looked up, not multiplied; the output layer counts for one token.
-        """
-        model, config = self.model(), self.model().config.get_text_config()
-        weights = sum(p.numel() for p in model.parameters())
-        table = config.vocab_size * config.hidden_size
-        tied = bool(getattr(config, "tie_word_embeddings", False))
-        body = weights - table * (1 if tied else 2)
-        attention = 2 * config.num_hidden_layers * config.hidden_size * tokens**2
-        return float(2 * body * tokens + 2 * table + attention)
+        """Return the floating-point operations of reading a prompt of that length."""
+        return prompt_flops(self.model(), tokens)
 
     def ceilings(self) -> tuple[float, float]:
         """Return what this machine can do at most: operations and bytes read, per second."""
@@ -253,23 +237,30 @@ class HFLM:
         return matrix_ceiling(self.dtype, device), memory_ceiling(device)
 
     def _score_packed(
-        self, splits: Sequence[Split], tries: Sequence[Trie], floor: float, scores: FloatArray
+        self,
+        splits: Sequence[Split],
+        tries: Sequence[Trie],
+        prune_margin: float,
+        scores: FloatArray,
     ) -> None:
         first = [tuple(s.ids[: s.first]) for s in splits]
-        beginnings = self._prefixes.worth(first) if self._soft is None else [()] * len(splits)
-        for batch in self._batches(splits, beginnings, tries):
-            known = {ids: self._states(ids) for ids in {beginnings[i] for i in batch} if ids}
-            jobs = [self._job(splits[i].ids, tries[i], known.get(beginnings[i])) for i in batch]
-            scores[batch] = score_jobs(self.model(), jobs, floor)
+        prefixes = self._prefix_cache.cacheable(first) if self._soft is None else [()] * len(splits)
+        vocabulary = self.model().config.get_text_config().vocab_size
+        for batch in batches(
+            splits, prefixes, tries, vocabulary=vocabulary, max_tokens=self._batch_tokens
+        ):
+            known = {ids: self._states(ids) for ids in {prefixes[i] for i in batch} if ids}
+            jobs = [self._job(splits[i].ids, tries[i], known.get(prefixes[i])) for i in batch]
+            scores[batch] = score_jobs(self.model(), jobs, prune_margin)
 
     def _score_alone(
         self,
         splits: Sequence[Split],
-        among: Sequence[tuple[int, ...] | None],
+        candidate_ids: Sequence[tuple[int, ...] | None],
         scores: FloatArray,
     ) -> None:
         score = ONE_PROMPT[self._route]
-        for row, (split, some) in enumerate(zip(splits, among, strict=True)):
+        for row, (split, some) in enumerate(zip(splits, candidate_ids, strict=True)):
             chosen = list(range(len(split.answers)) if some is None else some)
             answers = [split.answers[i] for i in chosen]
             scores[row, chosen] = score(self.model(), split.ids, answers)
@@ -280,7 +271,7 @@ class HFLM:
         return Job([*[0] * self._soft.length, *ids], trie, self._soft)
 
     def _states(self, ids: tuple[int, ...]) -> States:
-        return self._prefixes.states(ids, lambda ids: read_states(self.model(), ids))
+        return self._prefix_cache.states(ids, lambda ids: read_states(self.model(), ids))
 
     def _packs(self) -> bool:
         with self._scoring:  # finding out switches the attention
@@ -302,32 +293,6 @@ class HFLM:
                 budget=self.window,
             )
 
-    def _batches(
-        self,
-        splits: Sequence[Split],
-        beginnings: Sequence[tuple[int, ...]],
-        tries: Sequence[Trie],
-    ) -> Iterator[list[int]]:
-        """Yield positions of prompts to read together: alike, and within both bounds.
-
-        Those with the same beginning follow each other, so that it is read once even where few are
-        kept; among them, short ones come first.
-        """
-        vocabulary = self.model().config.get_text_config().vocab_size
-        lengths = [len(s.ids) - len(b) for s, b in zip(splits, beginnings, strict=True)]
-        batch: list[int] = []
-        tokens = logits = 0
-        for i in sorted(range(len(splits)), key=lambda i: (beginnings[i], lengths[i])):
-            nodes = len(tries[i].tokens)
-            tokens += lengths[i] + nodes
-            logits += (nodes + 1) * vocabulary
-            if batch and (tokens > self._batch_tokens or logits > BATCH_LOGITS):
-                yield batch
-                batch, tokens, logits = [], lengths[i] + nodes, (nodes + 1) * vocabulary
-            batch.append(i)
-        if batch:
-            yield batch
-
     def hidden(self, prompts: Sequence[Parts]) -> FloatArray:
         """Return the last hidden state of each prompt's last token, shape (prompts, width).
 
@@ -345,7 +310,7 @@ class HFLM:
         """
         texts = self._read_whole(prompts)
         with self._scoring:
-            return mean_states(self._shallow, texts, packed=self.packed)
+            return mean_states(self._backbone, texts, packed=self.packed)
 
     def _read_whole(self, prompts: Sequence[Parts]) -> list[list[int]]:
         texts = [self.tokens.encode(parts) for parts in prompts]

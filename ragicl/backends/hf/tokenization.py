@@ -1,4 +1,4 @@
-"""Text to token ids, kept for each part; prompt and answer are parted where the tokenizer does."""
+"""Text to token ids, cached for each part; prompt and answer are split where tokens end."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from ragicl.backends.hf.token_cache import KeptIds
+from ragicl.backends.hf.token_cache import TokenCache
 from ragicl.protocols import Parts
 
 TAIL = 3  # tokens at a prompt's end that are encoded again together with the answers
 KEPT_ENDS = 64  # ends of prompts, which rarely differ, each with all its answers
-KEPT_MEETINGS = 2**16  # few, but where queries stand next to what varies
+KEPT_BOUNDARIES = 2**16  # few, but where queries stand next to what varies
 
 Ids = Sequence[int]
 logger = logging.getLogger("ragicl")
@@ -28,7 +28,7 @@ class Split(NamedTuple):
 
     :ivar ids: what the prompt has whichever answer follows
     :ivar answers: what each answer adds
-    :ivar first: how many of the ids the prompt's first part makes; 0 where that cannot be told
+    :ivar first: how many of the ids the prompt's first part makes; 0 where that is unknown
     """
 
     ids: list[int]
@@ -39,21 +39,21 @@ class Split(NamedTuple):
 class Tokens:
     """A thread-safe view of a tokenizer (fast tokenizers must not be entered twice).
 
-    Demonstrations come back in many prompts, so that each part's ids are kept. Whether the ids of
-    two parts are those of their text is tried wherever new tokens meet; a tokenizer that fails once
+    Demonstrations come again in many prompts, so that each part's ids are cached. Whether two parts
+    have the ids of their joined text is checked at every new boundary; a tokenizer that fails once
     encodes whole prompts from then on.
 
-    :ivar joins: whether ids are kept for each part
+    :ivar prefix_stable: whether more text has left the ids of a part as they are so far
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
         self._lock = RLock()
         self._start = self._find_start()
-        self.plain = KeptIds(self._encode_part)
+        self.plain = TokenCache(self._encode_part)
         self._ends = lru_cache(KEPT_ENDS)(self._encode_ends)
-        self._met: set[tuple[int, ...]] = set()  # tokens around ends of parts known to join
-        self.joins = True
+        self._stable: set[tuple[int, ...]] = set()  # tokens around ends of parts
+        self.prefix_stable = True
 
     def encode(self, parts: Parts) -> list[int]:
         """Return the token ids of a prompt, beginning with the special tokens it needs."""
@@ -72,42 +72,42 @@ class Tokens:
         """
         pieces = self.pieces(parts)
         if len(pieces) > 1:
-            kept, ends = self._parted(parts[-1], pieces[-1], tuple(answers))
+            kept, ends = self._split_end(parts[-1], pieces[-1], tuple(answers))
             if kept:  # else an answer reaches back into the part before
                 return Split([*chain(*pieces[:-1]), *kept], ends, len(pieces[0]))
         text = "".join(parts)
-        kept, ends = self._parted(text, self._plain([text])[0], tuple(answers))
+        kept, ends = self._split_end(text, self._plain([text])[0], tuple(answers))
         return Split([*self._start_of(text), *kept], ends)
 
     def pieces(self, parts: Parts) -> list[Ids]:
-        """Return the ids of each part, or of the whole text where parts do not join."""
+        """Return the ids of each part, or of the whole text where they would differ."""
         start = self._start_of(parts[0]) if parts else []
-        pieces = [self.plain(part) for part in parts] if self.joins else []
-        if pieces and all(map(self._join, pairwise(parts), pairwise(pieces))):
+        pieces = [self.plain(part) for part in parts] if self.prefix_stable else []
+        if pieces and all(map(self._is_stable, pairwise(parts), pairwise(pieces))):
             return [[*start, *pieces[0]], *pieces[1:]]
         return [[*start, *self._plain(["".join(parts)])[0]]]
 
-    def _join(self, texts: tuple[str, str], ids: tuple[Ids, Ids]) -> bool:
-        """Return whether two neighbouring parts have the ids of their text; remember where not."""
+    def _is_stable(self, texts: tuple[str, str], ids: tuple[Ids, Ids]) -> bool:
+        """Return whether two neighbouring parts have the ids of their text; remember the answer."""
         if not all(ids):
             return False
-        meeting = (*ids[0][-2:], -1, *ids[1][:2])
-        if meeting in self._met:
+        boundary = (*ids[0][-2:], -1, *ids[1][:2])
+        if boundary in self._stable:
             return True
         if self._plain(["".join(texts)])[0] == [*ids[0], *ids[1]]:
-            if len(self._met) >= KEPT_MEETINGS:
-                self._met.clear()
-            self._met.add(meeting)
-        elif self.joins:
-            self.joins = False
-            logger.info("this tokenizer does not part texts where demonstrations meet: "
+            if len(self._stable) >= KEPT_BOUNDARIES:
+                self._stable.clear()
+            self._stable.add(boundary)
+        elif self.prefix_stable:
+            self.prefix_stable = False
+            logger.info("this tokenizer merges tokens across demonstrations: "
                         "whole prompts are tokenized")  # fmt: skip
-        return meeting in self._met
+        return boundary in self._stable
 
-    def _parted(
+    def _split_end(
         self, text: str, ids: Ids, answers: tuple[str, ...]
     ) -> tuple[Ids, tuple[tuple[int, ...], ...]]:
-        """Part the end of a prompt from its answers: ids that stay, and what each answer adds."""
+        """Split the end of a prompt from its answers: ids that stay, and what each answer adds."""
         head, tail = self._cut(text, ids)
         shared, ends = self._ends(tail, answers)
         if head and not shared:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ragicl.evaluate.metrics.bootstrap import Resampling
 from ragicl.evaluate.results import Bin, LabelScores
-from ragicl.protocols import FloatArray
-
-Ints = NDArray[np.int64]
+from ragicl.protocols import FloatArray, IntArray
 
 LEAST = 1e-6  # what a smaller probability counts as
 BINS = 15  # of equal width, for the calibration error (Guo et al. 2017)
 SHOWN_BINS = 10  # of a reliability diagram
 
 
-def label_scores(probs: FloatArray, gold: Ints, resampling: Resampling) -> LabelScores:
+def label_scores(probs: FloatArray, gold: IntArray, resampling: Resampling) -> LabelScores:
     """Return the scores of one method with their intervals.
 
     :param probs: shape (rows, labels)
@@ -31,18 +28,18 @@ def label_scores(probs: FloatArray, gold: Ints, resampling: Resampling) -> Label
     )
 
 
-def correct(probs: FloatArray, gold: Ints) -> FloatArray:
+def correct(probs: FloatArray, gold: IntArray) -> FloatArray:
     """Return 1 where the likeliest label is the right one, else 0, shape (rows,)."""
     return np.asarray(probs.argmax(axis=1) == gold, dtype=np.float32)
 
 
-def surprise(probs: FloatArray, gold: Ints) -> FloatArray:
+def surprise(probs: FloatArray, gold: IntArray) -> FloatArray:
     """Return the negative log-likelihood of each right label in nats, shape (rows,)."""
     own = probs[np.arange(len(gold)), gold] * (gold >= 0)
     return np.asarray(-np.log(np.maximum(own, LEAST)), dtype=np.float32)
 
 
-def reliability(probs: FloatArray, gold: Ints) -> tuple[Bin, ...]:
+def reliability(probs: FloatArray, gold: IntArray) -> tuple[Bin, ...]:
     """Return the bins of a reliability diagram that hold rows, surest last."""
     sure, right = probs.max(axis=1), correct(probs, gold)
     bins = _bin(sure, SHOWN_BINS)
@@ -52,11 +49,11 @@ def reliability(probs: FloatArray, gold: Ints) -> tuple[Bin, ...]:
     )
 
 
-def _bin(sure: FloatArray, number: int) -> Ints:
+def _bin(sure: FloatArray, number: int) -> IntArray:
     return np.minimum((sure * number).astype(np.int64), number - 1)
 
 
-def _f1_parts(said: Ints, gold: Ints, labels: int) -> FloatArray:
+def _f1_parts(said: IntArray, gold: IntArray, labels: int) -> FloatArray:
     """Return, for each row, which label it hits, says and is: shape (rows, 3 * labels)."""
     columns = np.arange(labels)
     says, owns = said[:, None] == columns, gold[:, None] == columns
@@ -72,7 +69,7 @@ def _macro_f1(means: FloatArray) -> FloatArray:
     return total
 
 
-def _calibration_parts(probs: FloatArray, gold: Ints) -> FloatArray:
+def _calibration_parts(probs: FloatArray, gold: IntArray) -> FloatArray:
     """Return each row's overconfidence in the column of its bin, shape (rows, bins)."""
     sure = probs.max(axis=1)
     columns = _bin(sure, BINS)[:, None] == np.arange(BINS)

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ragicl.errors import TaskError
 from ragicl.evaluate.results import Interval, PowerLaw
+from ragicl.protocols import Float64Array
 
 LEAST = 4  # sizes for a law of three parameters
 REACH = 10  # times the largest measured size is as far as an answer may lie
 RESAMPLES = 500
 EXPONENTS = np.arange(301) / 100  # tried for b; at 3 the curve has fallen to c by the second size
 
-Floats = NDArray[np.float64]
 
-
-def fit_power_law(sizes: Sequence[int], distances: Floats, seed: int = 0) -> PowerLaw:
+def fit_power_law(sizes: Sequence[int], distances: Float64Array, seed: int = 0) -> PowerLaw:
     """Return the least-squares fit of ε(n) = a·n^(-b) + c to the mean distance at each size.
 
     All of a, b and c are at least 0. For each b of a grid the best a and c follow in closed form,
@@ -81,7 +79,7 @@ def examples_needed(law: PowerLaw, epsilon: float, largest: int) -> Interval:
     return Interval(float(value), float(np.ceil(low)), float(np.ceil(high)))
 
 
-def _needed(laws: Floats, epsilon: float) -> Floats:
+def _needed(laws: Float64Array, epsilon: float) -> Float64Array:
     """Return the examples that each law (a, b, c) needs, at least 1; infinite where it never falls.
 
     :param laws: shape (laws, 3)
@@ -95,7 +93,7 @@ def _needed(laws: Floats, epsilon: float) -> Floats:
     return needed
 
 
-def _best(sizes: Sequence[int], curves: Floats) -> Floats:
+def _best(sizes: Sequence[int], curves: Float64Array) -> Float64Array:
     """Return a, b and c of the best law through each curve, shape (curves, 3).
 
     :param curves: mean distances, shape (curves, sizes)
@@ -112,7 +110,7 @@ def _best(sizes: Sequence[int], curves: Floats) -> Floats:
     return np.stack([excess[each, chosen] * smallest**b, b, level[each, chosen]], axis=1)
 
 
-def _lines(shapes: Floats, curves: Floats) -> tuple[Floats, Floats]:
+def _lines(shapes: Float64Array, curves: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Return the least-squares slope and level, neither below 0, of each curve over each shape.
 
     :param shapes: shape (shapes, sizes)

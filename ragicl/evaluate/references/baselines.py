@@ -9,16 +9,18 @@ from functools import partial
 
 import numpy as np
 
+from ragicl.backends.capabilities import chat_format
 from ragicl.calibration.blend import SOURCES
 from ragicl.calibration.distributions import from_votes
-from ragicl.engine import Engine, tuned_for
+from ragicl.engine import Engine
 from ragicl.errors import TaskError
 from ragicl.evaluate.answer_cache import kept_rows
-from ragicl.evaluate.metrics.label_scores import LEAST, Ints, surprise
+from ragicl.evaluate.metrics.label_scores import LEAST, surprise
 from ragicl.evaluate.task import Reference, Task, digest
-from ragicl.inference.blender import untuned
+from ragicl.inference.blender import default_blend
+from ragicl.inference.tuned_settings import tuned_for
 from ragicl.prompting.template import named_template
-from ragicl.protocols import FloatArray
+from ragicl.protocols import FloatArray, IntArray
 from ragicl.records import Example, Neighbor, Prediction
 from ragicl.retrieval.nearest import nearest
 
@@ -51,15 +53,16 @@ def blend(task: Task, seed: int) -> Reference:
     """
     engine = task.engine
     tuned = tuned_for(engine.index, task.lm)
-    policy = replace(tuned.policy_over(engine.policy) if tuned else engine.policy, decide="blend")
+    policy = tuned.policy_over(engine.policy) if tuned else engine.policy
+    policy = policy.replace(decide="blend")
     template = engine.template
     if tuned and tuned.template:
         said = getattr(template, "instruction", None)
-        template = named_template(tuned.template, engine.index.kind, said, task.lm.chat)
+        template = named_template(tuned.template, engine.index.kind, said, chat_format(task.lm))
     blended = Engine(engine.index, engine.lm, template, policy, tuned)
     start = time.perf_counter()
     made = answering(task, blended)  # its first answer fits the classifiers
-    weights = tuned.blend if tuned else untuned(task.lm)
+    weights = tuned.blend if tuned else default_blend(task.lm)
     return replace(
         made,
         seconds=time.perf_counter() - start,
@@ -85,7 +88,7 @@ def vote(task: Task, seed: int) -> Reference:
     start = time.perf_counter()
     picked = np.random.default_rng(0).permutation(len(task.pool))[:LEFT_OUT]
     own = [task.pool[i].id for i in picked]
-    near = partial(task.engine.index.near, where=task.engine.policy.where)
+    near = partial(task.engine.index.near, where=task.engine.policy.retrieval.where)
     found = nearest(near, task.vectors[picked], max(VOTERS), exclude=own, labels=task.labels)
     gold = task.pool_gold[picked]
     scored = []
@@ -102,7 +105,7 @@ def random_icl(task: Task, seed: int) -> Reference:
     """Return the engine with random demonstrations, as many and within the same budget."""
     draw = np.random.default_rng(seed)
     engine, pool = task.engine, task.pool
-    number = min(engine.policy.k + engine.policy.fixed, len(pool))
+    number = min(engine.policy.retrieval.k + engine.policy.retrieval.fixed, len(pool))
     drawn = {
         text: [
             Neighbor(pool[i], 0.0, rank)
@@ -131,7 +134,7 @@ def knn_prompting(task: Task, seed: int) -> Reference:
     from ragicl.backends.hf.training.api import answer_log_probs
 
     order = np.random.default_rng(seed).permutation(len(task.pool))
-    chosen = _one_of_each(task, order.tolist())[: max(1, task.engine.policy.k)]
+    chosen = _one_of_each(task, order.tolist())[: max(1, task.engine.policy.retrieval.k)]
     shots = [(task.pool[i].input, task.pool[i].output) for i in chosen]
     anchors = [i for i in order.tolist() if i not in set(chosen)][:ANCHORS]
     if len(anchors) < 2:
@@ -194,7 +197,7 @@ def _divergences(left: FloatArray, right: FloatArray) -> FloatArray:
     return found
 
 
-def _count(distances: FloatArray, gold: Ints, k: int, labels: Sequence[str]) -> FloatArray:
+def _count(distances: FloatArray, gold: IntArray, k: int, labels: Sequence[str]) -> FloatArray:
     """Return the labels' shares among the k nearest; the nearest decides between equals."""
     near = np.argsort(distances, axis=1, kind="stable")[:, :k]
     shares = np.zeros((len(distances), len(labels)), dtype=np.float32)
@@ -208,7 +211,7 @@ def _vote(task: Task, k: int, seconds: float = 0.0) -> Reference:
     index = task.engine.index
 
     def probs(texts: Sequence[str]) -> FloatArray:
-        near = partial(index.near, where=task.engine.policy.where)
+        near = partial(index.near, where=task.engine.policy.retrieval.where)
         found = nearest(near, index.encoder.encode(texts), k, labels=task.labels)
         return _shares(found, task.labels)
 
@@ -222,6 +225,6 @@ def _shares(found: Sequence[Sequence[Neighbor]], labels: Sequence[str]) -> Float
 
 def copied(task: Task, texts: Sequence[str]) -> list[str]:
     """Return the nearest example's output for each text: the vote where texts are written."""
-    found = task.engine.index.search(texts, 1, task.engine.policy.where)
+    found = task.engine.index.search(texts, 1, task.engine.policy.retrieval.where)
     nobody = Example("", "")
     return [next((n.example for n in some), nobody).output for some in found]

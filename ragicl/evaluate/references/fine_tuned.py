@@ -14,7 +14,7 @@ import numpy as np
 
 from ragicl.calibration.distributions import from_log_probs
 from ragicl.evaluate.task import Reference, Task, digest
-from ragicl.protocols import LM, FloatArray
+from ragicl.protocols import FloatArray, Scoring
 
 if TYPE_CHECKING:
     from ragicl.backends.hf.training.api import Pair, Tuned
@@ -75,7 +75,7 @@ def model_of(
         seed=seed,
         minutes=task.minutes,
         before=before,
-        steps=lambda name, step, of: task.steps(f"{task.name}: training {name}", step, of),
+        progress=lambda name, step, of: task.progress(f"{task.name}: training {name}", step, of),
     )
 
 
@@ -103,7 +103,7 @@ def reference_of(task: Task, tuned: Tuned) -> Reference:
     )
 
 
-def _probs(task: Task, lm: LM, texts: Sequence[str]) -> FloatArray:
+def _probs(task: Task, lm: Scoring, texts: Sequence[str]) -> FloatArray:
     answers = [task.engine.template.answer(label) for label in task.labels]
     scores = lm.score([task.bare(text) for text in texts], answers)
     rows = [list(from_log_probs(row, task.labels).values()) for row in scores]

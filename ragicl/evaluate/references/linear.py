@@ -6,20 +6,18 @@ The home of scikit-learn's classifiers.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ragicl.evaluate.answer_cache import kept_rows
-from ragicl.evaluate.metrics.label_scores import Ints, surprise
+from ragicl.evaluate.metrics.label_scores import surprise
 from ragicl.evaluate.task import Reference, Task, digest
-from ragicl.protocols import FloatArray
+from ragicl.probes.logistic import Trial, choose_strength, fit_regression
+from ragicl.protocols import FloatArray, IntArray
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)  # inverse regularisation tried
 FOLDS = 5
@@ -56,41 +54,41 @@ def _fitted(
 ) -> Reference:
     start = time.perf_counter()
     gold = task.pool_gold
-    losses = {strength: _loss(known, gold, strength, len(task.labels)) for strength in STRENGTHS}
-    strength = min(losses, key=losses.__getitem__)
-    model = _model(known, gold, strength)
+    trials = (_trial(known, gold, strength, len(task.labels)) for strength in STRENGTHS)
+    best = choose_strength(trials, stop_early=False)
+    model = _model(known, gold, best.strength)
     return Reference(
         task.labels,
         lambda texts: _probs(model, features(texts), len(task.labels)),
         read,
         spent + time.perf_counter() - start,
         2 * (known.shape[1] + 1) * len(task.labels),  # in half precision, as tuned weights are
-        {"C": strength, "held_out_loss": round(losses[strength], 4)},
+        {"C": best.strength, "held_out_loss": round(best.loss, 4)},
     )
 
 
-def _loss(features: FloatArray, gold: Ints, strength: float, labels: int) -> float:
-    """Return the mean negative log-likelihood on held-out examples, in nats."""
+def _trial(features: FloatArray, gold: IntArray, strength: float, labels: int) -> Trial[None]:
+    """Return how fits of a strength do on held-out examples."""
     losses = []
     for train, held in _folds(len(gold)):
         if len(np.unique(gold[train])) > 1:
             probs = _probs(_model(features[train], gold[train], strength), features[held], labels)
             losses.append(surprise(probs, gold[held]))
-    return float(np.concatenate(losses).mean()) if losses else 0.0
+    return Trial(strength, float(np.concatenate(losses).mean()) if losses else 0.0, None)
 
 
-def _folds(rows: int) -> Iterator[tuple[Ints, Ints]]:
+def _folds(rows: int) -> Iterator[tuple[IntArray, IntArray]]:
     folds = KFold(min(FOLDS, rows), shuffle=True, random_state=0).split(np.zeros(rows))
     for number, fold in enumerate(folds):
         if number == 0 or rows < LARGE:
             yield fold
 
 
-def _model(features: FloatArray, gold: Ints, strength: float) -> Pipeline:
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=STEPS))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # held-out rows judge what came out
-        return model.fit(features, gold)
+def _model(features: FloatArray, gold: IntArray, strength: float) -> Pipeline:
+    scaler = StandardScaler()
+    return make_pipeline(
+        scaler, fit_regression(scaler.fit_transform(features), gold, strength, STEPS)
+    )
 
 
 def _probs(model: Pipeline, features: FloatArray, labels: int) -> FloatArray:

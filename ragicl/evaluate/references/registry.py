@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import NamedTuple
 
 from ragicl.errors import TaskError
@@ -34,8 +33,8 @@ class Entry(NamedTuple):
 
 def _policy(task: Task) -> object:
     """Return what differs from the usual: a field that later versions add changes nothing."""
-    usual = asdict(DEFAULT)
-    policy = asdict(task.engine.policy)
+    usual = DEFAULT.as_dict()
+    policy = task.engine.policy.as_dict()
     return {name: value for name, value in policy.items() if value != usual[name]}
 
 

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ragicl.errors import NoIndexError, StoreError
 from ragicl.index.store.sqlite_errors import damaged, translated
-from ragicl.protocols import FloatArray
+from ragicl.protocols import FloatArray, IntArray
 from ragicl.records import Example, Kind
 
 NAME = "examples.db"
@@ -54,8 +53,6 @@ CREATE TRIGGER count_removed AFTER DELETE ON examples BEGIN
     DELETE FROM labels WHERE output = OLD.output AND count = 0;
 END;
 """
-
-Rows = NDArray[np.int64]
 
 
 class Store:
@@ -185,14 +182,14 @@ class Store:
                 )
             ]
 
-    def rows(self) -> Rows:
+    def rows(self) -> IntArray:
         """Return all row numbers in use."""
         with self._errors():
             # In the order of rows, too; read from an index, where "ORDER BY row" reads every page.
             found = self._db.execute("SELECT row FROM examples ORDER BY generation, row")
             return np.fromiter((row for (row,) in found), dtype=np.int64)  # no list of tuples
 
-    def vectors(self, rows: Rows, dim: int) -> FloatArray:
+    def vectors(self, rows: IntArray, dim: int) -> FloatArray:
         """Return the vectors of these rows, shape (len(rows), dim), in their order."""
         vectors = np.empty((len(rows), dim), dtype=np.float32)
         places = {row: place for place, row in enumerate(rows.tolist())}
@@ -202,7 +199,7 @@ class Store:
             raise damaged(self._path, "a row is missing")
         return vectors
 
-    def removed_since(self, generation: int) -> Rows:
+    def removed_since(self, generation: int) -> IntArray:
         """Return the rows that were removed after a generation."""
         with self._errors():
             found = self._db.execute(
@@ -210,7 +207,7 @@ class Store:
             ).fetchall()
         return np.array(found, dtype=np.int64).reshape(-1)
 
-    def added_since(self, generation: int, dim: int) -> Iterator[tuple[Rows, FloatArray]]:
+    def added_since(self, generation: int, dim: int) -> Iterator[tuple[IntArray, FloatArray]]:
         """Yield rows and vectors written after a generation and still there, chunk by chunk."""
         last = self._last_before(generation)
         while True:

@@ -18,11 +18,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragicl.index.store.sqlite import Rows
 from ragicl.index.vectors import ivf
 from ragicl.index.vectors.faiss_import import faiss
 from ragicl.index.vectors.ivf import Tuning
-from ragicl.protocols import FloatArray
+from ragicl.protocols import FloatArray, IntArray
 
 NAME = "vectors.faiss"
 EXACT_ROWS = 200_000  # up to here every vector is compared; 4 ms per 100,000 rows of 384 numbers
@@ -91,18 +90,18 @@ class Vectors:
             return rows > EXACT_ROWS
         return not EXACT_ROWS // 2 < rows <= GROWTH * self.tuning.rows
 
-    def add(self, rows: Rows, vectors: FloatArray) -> None:
+    def add(self, rows: IntArray, vectors: FloatArray) -> None:
         """Add vectors, shape (len(rows), dim), under their row numbers."""
         self._change()
         self._index.add_with_ids(vectors, rows)
 
-    def remove(self, rows: Rows) -> None:
+    def remove(self, rows: IntArray) -> None:
         """Remove the rows that are there; others are ignored."""
         if len(rows):
             self._change()
             self._index.remove_ids(rows)
 
-    def search(self, queries: FloatArray, k: int) -> tuple[FloatArray, Rows]:
+    def search(self, queries: FloatArray, k: int) -> tuple[FloatArray, IntArray]:
         """Return similarities and row numbers, shape (len(queries), min(k, len)), best first.
 
         Those of an approximate index are rounded, by less than 0.001.
@@ -112,7 +111,7 @@ class Vectors:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         exact = self._on_gpu() or (self._index if self.tuning is None else None)
         if exact is not None:
-            found: tuple[FloatArray, Rows] = exact.search(queries, k)
+            found: tuple[FloatArray, IntArray] = exact.search(queries, k)
             return found
         assert self.tuning is not None
         return self._approximately(queries, k, self.tuning.probes)
@@ -184,7 +183,9 @@ class Vectors:
         text = json.dumps(asdict(footer)).encode()
         return text + END.pack(len(text), zlib.crc32(text), MAGIC)
 
-    def _approximately(self, queries: FloatArray, k: int, probes: int) -> tuple[FloatArray, Rows]:
+    def _approximately(
+        self, queries: FloatArray, k: int, probes: int
+    ) -> tuple[FloatArray, IntArray]:
         """Search that many lists; more of them for queries whose lists hold fewer than k rows."""
         similarities, rows = ivf.search(self._index, queries, k, probes)
         short = (rows < 0).any(axis=1)
@@ -212,7 +213,7 @@ class Vectors:
         device = exact.gpu_with_room_for(len(self), self.dim)
         return exact.Product(self._held(), len(self), self.dim, device) if device else None
 
-    def _held(self) -> Iterator[tuple[Rows, NDArray[Any]]]:
+    def _held(self) -> Iterator[tuple[IntArray, NDArray[Any]]]:
         """Yield row numbers and vectors, as they are held, list by list."""
         if self.tuning is None:
             rows = faiss.vector_to_array(self._index.id_map)

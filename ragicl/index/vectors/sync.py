@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ragicl.index.store.sqlite import Rows, Store
+from ragicl.index.store.sqlite import Store
 from ragicl.index.vectors import faiss_index, ivf
 from ragicl.index.vectors.faiss_index import Vectors
-from ragicl.protocols import FloatArray
+from ragicl.protocols import FloatArray, IntArray
 
 
 def built(store: Store, dim: int) -> Vectors:
@@ -33,7 +33,7 @@ def advance(behind: Vectors, store: Store) -> int:
     return added
 
 
-def nearest(store: Store, rows: Rows, queries: FloatArray) -> list[list[tuple[float, int]]]:
+def nearest(store: Store, rows: IntArray, queries: FloatArray) -> list[list[tuple[float, int]]]:
     """Return exact similarities with their row numbers, best first; equal ones by row number.
 
     :param rows: candidates of each query, shape (len(queries), k); negative ones are none

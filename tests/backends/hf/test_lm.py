@@ -33,11 +33,10 @@ from transformers import (
 
 from ragicl.backends import open_lm
 from ragicl.backends.defaults import SMOLLM2
-from ragicl.backends.hf import lm as lm_module
 from ragicl.backends.hf import loading as load
 from ragicl.backends.hf.generation.streaming import GumbelSampling, until_stop
 from ragicl.backends.hf.lm import HFLM
-from ragicl.backends.hf.scoring import routes
+from ragicl.backends.hf.scoring import batching, routes
 from ragicl.backends.hf.scoring.packed_scoring import Job, score_jobs
 from ragicl.backends.hf.scoring.reference_scoring import score_unpacked
 from ragicl.backends.hf.scoring.trie import ROOT, build_trie
@@ -96,7 +95,7 @@ def test_trie_reads_shared_beginnings_once_and_no_last_token() -> None:
 
 
 def test_trie_of_some_answers_keeps_their_numbers() -> None:
-    trie = build_trie([[1, 2], [3], [1, 4, 5]], among=(2, 1))
+    trie = build_trie([[1, 2], [3], [1, 4, 5]], candidate_ids=(2, 1))
     assert trie.tokens == (1, 4)
     assert trie.size == 3
     assert trie.followers[ROOT] == {3: ((None, 1),), 1: ((0, 2),)}
@@ -123,8 +122,10 @@ def test_scores_do_not_depend_on_batches_or_order(tiny: Open, architecture: str)
 def test_logits_held_at_once_are_bounded(tiny: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     it = tiny()
     splits, tries = [Split([1, 2, 3, 4], ())] * 5, [build_trie([[1, 2, 3]])] * 5
-    monkeypatch.setattr(lm_module, "BATCH_LOGITS", 2 * 3 * len(it.tokenizer))
-    assert [len(batch) for batch in it.lm._batches(splits, [()] * 5, tries)] == [2, 2, 1]
+    monkeypatch.setattr(batching, "BATCH_LOGITS", 2 * 3 * len(it.tokenizer))
+    options = {"vocabulary": len(it.tokenizer), "max_tokens": 4096}
+    found = batching.batches(splits, [()] * 5, tries, **options)
+    assert [len(batch) for batch in found] == [2, 2, 1]
 
 
 def test_unpacked_scoring_keeps_few_logits(tiny: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,13 +239,13 @@ def test_ids_kept_for_parts_are_those_of_the_text(
 
 def test_parts_are_kept_where_the_tokenizer_joins_them_and_not_elsewhere() -> None:
     parts = ["Classify.", "\nText: a\nLabel: play", "\nText: b\nLabel:"]
-    for kind, joins in (("bytes", True), ("metaspace", False)):
+    for kind, stable in (("bytes", True), ("metaspace", False)):
         tokens = Tokens(tokenizer_of(kind))
         tokens.encode(parts)
-        assert tokens.joins is joins
+        assert tokens.prefix_stable is stable
     tokens = Tokens(tokenizer_of("bytes"))
     assert tokens.encode(["Cla", "ssify"]) == tokenizer_of("bytes")("Classify")["input_ids"]
-    assert not tokens.joins
+    assert not tokens.prefix_stable
 
 
 @pytest.mark.parametrize("length", range(1, 26))
@@ -332,15 +333,15 @@ def test_greedy_text_is_that_of_the_models_own_generate(
     tiny: Open, architecture: str, tokenizer: str
 ) -> None:
     it = tiny(architecture, tokenizer)
-    before = "".join(it.lm.generate([PROMPT], max_tokens=20))
+    before = "".join(it.lm.stream([PROMPT], max_tokens=20))
     it.lm.score([[PROMPT]], ANSWERS)  # switches packing on
-    after = "".join(it.lm.generate([PROMPT[:5], PROMPT[5:]], max_tokens=20))
+    after = "".join(it.lm.stream([PROMPT[:5], PROMPT[5:]], max_tokens=20))
     assert before == after == it.greedy(PROMPT, 20)
     assert before
 
 
 def sample(lm: HFLM, seed: int, tokens: int = 16) -> str:
-    return "".join(lm.generate([PROMPT], max_tokens=tokens, temperature=1.5, seed=seed))
+    return "".join(lm.stream([PROMPT], max_tokens=tokens, temperature=1.5, seed=seed))
 
 
 def test_seeds_repeat_and_differ_while_other_threads_sample(tiny: Open) -> None:
@@ -367,7 +368,7 @@ def test_stop_string_cuts_where_it_begins(tiny: Open, width: int) -> None:
         written = "".join(until_stop(list(whole), [stop, "never there"]))
         assert written == whole[: whole.index(stop)]
     stop = whole[len(whole) // 2 :][:width]
-    written = "".join(it.lm.generate([PROMPT], max_tokens=24, stop=[stop]))
+    written = "".join(it.lm.stream([PROMPT], max_tokens=24, stop=[stop]))
     assert written == whole[: whole.index(stop)]
 
 
@@ -399,7 +400,7 @@ def test_text_is_not_held_back_without_need() -> None:
 def test_closing_the_text_early_ends_its_thread(tiny: Open) -> None:
     lm = tiny("llama", "merging").lm
     before = set(threading.enumerate())
-    pieces = lm.generate([PROMPT], max_tokens=400)
+    pieces = lm.stream([PROMPT], max_tokens=400)
     next(pieces)
     assert set(threading.enumerate()) - before
     pieces.close()
@@ -416,7 +417,7 @@ def test_failure_in_the_worker_reaches_the_reader(
 
     monkeypatch.setattr(lm.model(), "forward", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
-        list(lm.generate(["Text"], max_tokens=3))
+        list(lm.stream(["Text"], max_tokens=3))
 
 
 # ---------------------------------------------------------------------------------- errors

@@ -13,9 +13,9 @@ import torch
 from tiny_models import METHODS
 
 from ragicl.backends.hf import tokenization as tokens
-from ragicl.backends.hf.token_cache import KeptIds
+from ragicl.backends.hf.token_cache import TokenCache
 from ragicl.backends.hf.training.batches import Row
-from ragicl.backends.hf.training.trainer import Recipe, Tuner
+from ragicl.backends.hf.training.trainer import TrainConfig, Tuner
 
 ROWS = [Row(tuple(range(3, 3 + n % 5 + 1)), (7, 8)) for n in range(40)]
 PRODUCTS = """
@@ -67,7 +67,7 @@ def test_ids_are_kept_up_to_a_size_whatever_the_length_of_texts():
         encoded.append(text)
         return array("i", range(len(text)))
 
-    kept = KeptIds(encode, limit=20_000)
+    kept = TokenCache(encode, limit=20_000)
     for number in range(100):
         assert len(kept(f"{number:02}" + "x" * 10 * number)) == 2 + 10 * number
         kept("again")
@@ -81,14 +81,14 @@ def test_ids_are_kept_up_to_a_size_whatever_the_length_of_texts():
     assert kept.bytes <= 20_000
 
 
-def test_meetings_of_parts_are_forgotten_in_time(tiny, monkeypatch):
-    monkeypatch.setattr(tokens, "KEPT_MEETINGS", 4)
+def test_boundaries_of_parts_are_forgotten_in_time(tiny, monkeypatch):
+    monkeypatch.setattr(tokens, "KEPT_BOUNDARIES", 4)
     lm = tiny("llama").lm
     own = tokens.Tokens(lm._tokenizer)
     for word in ("one", "two", "three", "four", "five", "six", "seven", "eight"):
         parts = [f"Text: {word}\n", f"{word} it is"]
         assert own.encode(parts) == lm.tokens.encode(["".join(parts)])
-        assert len(own._met) <= 4
+        assert len(own._stable) <= 4
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -104,7 +104,7 @@ def test_a_trained_model_does_not_outlive_its_training(tiny, tmp_path, method):
     gc.disable()  # else it may run by chance
     try:
         tuner = Tuner(load, dtype=torch.bfloat16)
-        tuner.train(Recipe(method, 1e-3, 1.0), ROWS, tmp_path)
+        tuner.train(TrainConfig(method, 1e-3, 1.0), ROWS, tmp_path)
         assert [model() for model in models] == [None]
     finally:
         gc.enable()

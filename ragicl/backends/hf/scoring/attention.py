@@ -114,7 +114,7 @@ def attend_fused(
 
 @cache
 def _options(kernel: Callable[..., Any] | None) -> frozenset[str]:
-    """Return what a kernel can be told: it differs between versions of torch."""
+    """Return the options of a kernel: they differ between versions of torch."""
     return frozenset(() if kernel is None else signature(kernel).parameters)
 
 

@@ -1,6 +1,6 @@
 """Log-probabilities of all answers to several prompts, in few passes.
 
-One pass reads the prompts, the next ones the tries of their answers. With a floor, branches that
+One pass reads the prompts, the next ones the tries of their answers. With a margin, branches that
 cannot matter are left out; what is read is scored the same, so the best answer is the exact one.
 """
 
@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from ragicl.backends.hf.scoring.packing import Piece, Reading, States, spans_of
 from ragicl.backends.hf.scoring.trie import ROOT, Trie
-from ragicl.backends.hf.scoring.trie_search import Walk
+from ragicl.backends.hf.scoring.trie_search import TrieSearch
 
 LOGIT_ROWS = 64  # rows turned to float32 at once: a vocabulary of 256k stays under 70 MB
 
@@ -25,7 +25,7 @@ class Job:
     """A prompt with its answers.
 
     :ivar ids: the whole prompt
-    :ivar known: states of the prompt's beginning, where they were kept
+    :ivar known: states of the prompt's prefix, where they are cached
     """
 
     ids: Sequence[int]
@@ -33,41 +33,42 @@ class Job:
     known: States | None = None
 
 
-def score_jobs(model: PreTrainedModel, jobs: Sequence[Job], floor: float) -> list[list[float]]:
+def score_jobs(
+    model: PreTrainedModel, jobs: Sequence[Job], prune_margin: float
+) -> list[list[float]]:
     """Return log P(answer | prompt) for each prompt and each answer of its trie.
 
-    An answer that is more than `floor` nats less likely than its prompt's best may get an upper
-    bound instead, itself more than `floor` below the best.
+    :param prune_margin: nats; an answer that is less likely than its prompt's best by more may get
+        an upper bound instead, that is itself so far below the best
     """
-    reading, beginnings = _begin(model, jobs)
+    reading, prefixes = _begin(model, jobs)
     prompts = [
         Piece(job.ids[done:], range(done, len(job.ids)), past)
-        for job, (done, past) in zip(jobs, beginnings, strict=True)
+        for job, (done, past) in zip(jobs, prefixes, strict=True)
     ]
-    return score_pieces(reading, prompts, [job.trie for job in jobs], floor)
+    return score_pieces(reading, prompts, [job.trie for job in jobs], prune_margin)
 
 
 def score_pieces(
-    reading: Reading, prompts: Sequence[Piece], tries: Sequence[Trie], floor: float
+    reading: Reading, prompts: Sequence[Piece], tries: Sequence[Trie], prune_margin: float
 ) -> list[list[float]]:
     """Return log P(answer | prompt) as :func:`score_jobs` does, for prompts laid out by others.
 
     :param prompts: the rest of each prompt, its last token last, on top of what was read before
     """
     logits, spans = reading.read(prompts, last=True)
-    walks = [
-        Walk(trie, prompt.positions[-1] + 1) for trie, prompt in zip(tries, prompts, strict=True)
-    ]
     pasts = {
-        walk: (*prompt.past, span) for walk, prompt, span in zip(walks, prompts, spans, strict=True)
+        TrieSearch(trie, prompt.positions[-1] + 1): (*prompt.past, span)
+        for trie, prompt, span in zip(tries, prompts, spans, strict=True)
     }
-    _take(logits, [(walk, ROOT) for walk in walks])
-    while chosen := [(walk, nodes) for walk in walks if (nodes := walk.wanted(floor))]:
-        logits, spans = reading.read([walk.piece(nodes, pasts[walk]) for walk, nodes in chosen])
-        _take(logits, [(walk, node) for walk, nodes in chosen for node in nodes])
-        for (walk, _), span in zip(chosen, spans, strict=True):
-            pasts[walk] += (span,)
-    return [walk.scores for walk in walks]
+    searches = list(pasts)
+    _update(logits, [(search, ROOT) for search in searches])
+    while chosen := [(own, nodes) for own in searches if (nodes := own.frontier(prune_margin))]:
+        logits, spans = reading.read([own.piece(nodes, pasts[own]) for own, nodes in chosen])
+        _update(logits, [(search, node) for search, nodes in chosen for node in nodes])
+        for (search, _), span in zip(chosen, spans, strict=True):
+            pasts[search] += (span,)
+    return [search.scores for search in searches]
 
 
 def read_states(model: PreTrainedModel, ids: Sequence[int], start: int = 0) -> States:
@@ -90,15 +91,15 @@ def _begin(
     ]
 
 
-def _take(logits: Tensor, pairs: Sequence[tuple[Walk, int]]) -> None:
-    """Give each walk the log-probabilities after the node that its row of logits belongs to."""
+def _update(logits: Tensor, pairs: Sequence[tuple[TrieSearch, int]]) -> None:
+    """Give each search the log-probabilities after the node that its row of logits belongs to."""
     normalisers = torch.cat(
         [rows.float().logsumexp(dim=-1) for rows in torch.split(logits, LOGIT_ROWS)]
     )
-    tokens = [walk.interest(node) for walk, node in pairs]
+    tokens = [search.tokens_after(node) for search, node in pairs]
     rows = torch.tensor([row for row, some in enumerate(tokens) for _ in some])
     columns = torch.tensor([token for some in tokens for token in some])
     rows, columns = rows.to(logits.device), columns.to(logits.device)
     log_probs = (logits[rows, columns].float() - normalisers[rows]).tolist()
-    for (walk, node), span in zip(pairs, spans_of(list(map(len, tokens))), strict=True):
-        walk.take(node, log_probs[span])
+    for (search, node), span in zip(pairs, spans_of(list(map(len, tokens))), strict=True):
+        search.update(node, log_probs[span])

@@ -119,8 +119,8 @@ def read(
 
     :param keep: the tokens to return logits after; 0 for all
     """
-    # A 4-D mask is passed through by transformers as it is: this one only keeps it from building
-    # its own, and packed_attention never reads it.
+    # transformers passes a 4-D mask through: this one only keeps it from building its own, and
+    # packed_attention never reads it.
     unread = torch.empty((1, 1, 1, 1), dtype=torch.bool, device=model.device)
     logits: Tensor = model(
         input_ids=torch.tensor([list(tokens)], device=model.device),

@@ -1,48 +1,48 @@
-"""Key-value states of beginnings that prompts share: bounded, the least recently used go first."""
+"""Key-value states of prefixes that prompts share: bounded, the least recently used are dropped."""
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Sequence
+
+from cachetools import LRUCache
 
 from ragicl.backends.hf.scoring.packing import States
 
 BYTES = 2**29  # kept at most: 22 thousand tokens of SmolLM2-135M, 4 thousand of an 8B model
 SHORTEST = 64  # tokens; reading fewer costs less than keeping them
-REMEMBERED = 4096  # beginnings that came once
+REMEMBERED = 4096  # prefixes that came once
 
 Ids = tuple[int, ...]
 
 
-class Prefixes:
-    """Beginnings of prompts by their token ids; a beginning is kept once it has come twice."""
+class PrefixCache:
+    """States of prompts' prefixes, by token ids; a prefix is kept once it has come twice.
+
+    :param limit: bytes kept at most; a prefix with more is not kept; 0 keeps none
+    """
 
     def __init__(self, limit: int = BYTES) -> None:
-        self._limit = limit
-        self._kept: OrderedDict[Ids, States] = OrderedDict()
-        self._seen: OrderedDict[int, None] = OrderedDict()
-        self._bytes = 0
+        self._states: LRUCache[Ids, States] = LRUCache(limit, lambda states: states.bytes)
+        self._seen: LRUCache[int, bool] = LRUCache(REMEMBERED)
         self.hits = 0
         self.misses = 0
 
-    def worth(self, beginnings: Sequence[Ids]) -> list[Ids]:
-        """Return each beginning that came more than once, now or before; () for the others."""
-        counts = Counter(beginnings)
-        return [ids if self._limit and self._recurs(ids, counts[ids]) else () for ids in beginnings]
+    def cacheable(self, prefixes: Sequence[Ids]) -> list[Ids]:
+        """Return each prefix that came more than once, now or before; () for the others."""
+        counts = Counter(prefixes)
+        keeps = self._states.maxsize > 0
+        return [ids if keeps and self._recurs(ids, counts[ids]) else () for ids in prefixes]
 
     def states(self, ids: Ids, read: Callable[[Ids], States]) -> States:
-        """Return the states of a beginning, kept or read now."""
-        if ids in self._kept:
+        """Return the states of a prefix, kept or read now."""
+        if (known := self._states.get(ids)) is not None:
             self.hits += 1
-            self._kept.move_to_end(ids)
-            return self._kept[ids]
+            return known
         self.misses += 1
         states = read(ids)
-        self._kept[ids] = states
-        self._bytes += states.bytes
-        while self._bytes > self._limit:
-            _, oldest = self._kept.popitem(last=False)
-            self._bytes -= oldest.bytes
+        if states.bytes <= self._states.maxsize:
+            self._states[ids] = states
         return states
 
     def _recurs(self, ids: Ids, count: int) -> bool:
@@ -50,8 +50,5 @@ class Prefixes:
             return False
         key = hash(ids)
         known = key in self._seen
-        self._seen[key] = None
-        self._seen.move_to_end(key)
-        if len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
+        self._seen[key] = True
         return known or count > 1

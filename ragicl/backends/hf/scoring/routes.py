@@ -3,7 +3,7 @@
 - ``packed`` reads several prompts at once, then the tries of their answers
 - ``expanded`` reads each prompt once, and its answers on copies of the cache
 - ``stepped`` does the same token by token
-- ``unpacked`` reads prompt and answer anew for each answer
+- ``unpacked`` reads prompt and answer again for each answer
 """
 
 from __future__ import annotations

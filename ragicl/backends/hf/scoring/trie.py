@@ -1,4 +1,4 @@
-"""A trie over the token ids of all answers, so that shared beginnings are read once."""
+"""A trie over the token ids of all answers, so that shared prefixes are read once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Trie:
     :ivar depths: 0 for nodes that follow the prompt directly
     :ivar followers: for each node and ROOT, each token that may follow it, with the answers that
         have it there; an answer's log-probability is the sum over its tokens
-    :ivar size: number of answers, those that were left out included
+    :ivar size: number of answers, those left out included
     """
 
     tokens: tuple[int, ...]
@@ -31,17 +31,19 @@ class Trie:
     size: int
 
 
-def build_trie(answers: Sequence[Sequence[int]], among: Iterable[int] | None = None) -> Trie:
+def build_trie(
+    answers: Sequence[Sequence[int]], candidate_ids: Iterable[int] | None = None
+) -> Trie:
     """Return the trie of the answers' token ids.
 
-    :param among: the positions of the answers to take; None takes all
+    :param candidate_ids: the positions of the answers to take; None takes all
     """
     tokens: list[int] = []
     parents: list[int] = []
     depths: list[int] = []
     children: dict[tuple[int, int], int] = {}
     followers: dict[int, dict[int, tuple[Follower, ...]]] = defaultdict(dict)
-    for number in range(len(answers)) if among is None else sorted(among):
+    for number in range(len(answers)) if candidate_ids is None else sorted(candidate_ids):
         node = ROOT
         for depth, token in enumerate(answers[number]):
             child = None

@@ -1,6 +1,6 @@
-"""How far the trie of a prompt's answers has been read, and what is worth reading next.
+"""Best-first search of the trie of a prompt's answers: what was read, and what to read next.
 
-The log-probability of an answer's beginning is an upper bound of the answer's own: a branch whose
+The log-probability of an answer's prefix is an upper bound of the answer's own: a branch whose
 bound lies far below the best answer need never be read.
 """
 
@@ -17,8 +17,8 @@ from ragicl.backends.hf.scoring.trie import ROOT, Trie
 WHOLE = 48  # a pass costs as much as reading about that many nodes
 
 
-class Walk:
-    """A prompt's trie, level by level or several levels at once.
+class TrieSearch:
+    """The search of one prompt's trie, level by level or several levels at once.
 
     :ivar scores: log-probability of each answer; an upper bound where it was not read to its end,
         and minus infinity where the trie leaves it out
@@ -29,17 +29,17 @@ class Walk:
         self.scores = [-inf] * trie.size
         self._length = length  # tokens of the prompt
         self._bounds = {ROOT: 0.0}  # of every node whose parent was read
-        self._frontier: set[int] = set()  # nodes that could be read next
+        self._open: set[int] = set()  # nodes that could be read next
         self._best = -inf  # of the answers read to their ends
         self._paths: dict[int, tuple[int, ...]] = {ROOT: ()}  # of every node read: its columns
 
-    def interest(self, node: int) -> list[int]:
+    def tokens_after(self, node: int) -> list[int]:
         """Return the tokens that may follow a node."""
         return list(self.trie.followers[node])
 
-    def take(self, node: int, log_probs: Sequence[float]) -> None:
-        """Note the log-probabilities of the tokens of interest after a node that was read."""
-        self._frontier.discard(node)
+    def update(self, node: int, log_probs: Sequence[float]) -> None:
+        """Take in the log-probabilities of :meth:`tokens_after` a node that was read."""
+        self._open.discard(node)
         followers = self.trie.followers[node].values()
         for reached, log_prob in zip(followers, log_probs, strict=True):
             bound = self._bounds[node] + log_prob
@@ -49,18 +49,20 @@ class Walk:
                     self._best = max(self._best, bound)
                 else:
                     self._bounds[child] = bound
-                    self._frontier.add(child)
+                    self._open.add(child)
 
-    def wanted(self, floor: float) -> list[int]:
-        """Return the nodes to read next; none, once none could come within `floor` of the best.
+    def frontier(self, prune_margin: float) -> list[int]:
+        """Return the nodes to read next; none, once none could come near enough to the best.
 
-        Where all that hangs on them is little, it is read along: that costs less than more passes.
+        Where their subtrees are small, these are read along: that costs less than more passes.
+
+        :param prune_margin: nats below the best within which an answer counts
         """
-        best = max((self._bounds[node] for node in self._frontier), default=0.0)
+        best = max((self._bounds[node] for node in self._open), default=0.0)
         best = self._best if self._best > -inf else best
-        nodes = sorted(node for node in self._frontier if self._bounds[node] >= best - floor)
-        everything = self._below(nodes)
-        return everything if floor == inf or len(everything) <= WHOLE else nodes
+        nodes = sorted(node for node in self._open if self._bounds[node] >= best - prune_margin)
+        everything = self._subtrees(nodes)
+        return everything if prune_margin == inf or len(everything) <= WHOLE else nodes
 
     def piece(self, nodes: Sequence[int], past: tuple[slice, ...]) -> Piece:
         """Return the piece that reads `nodes` after what this prompt has read, parents first."""
@@ -73,7 +75,7 @@ class Walk:
         positions = [self._length + self.trie.depths[node] for node in nodes]
         return Piece([self.trie.tokens[node] for node in nodes], positions, past, mask)
 
-    def _below(self, nodes: Sequence[int]) -> list[int]:
+    def _subtrees(self, nodes: Sequence[int]) -> list[int]:
         """Return the nodes with all that descend from them, parents first."""
         found = list(nodes)
         for node in found:  # grows while it is walked

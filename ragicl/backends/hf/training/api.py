@@ -1,4 +1,4 @@
-"""What an evaluation asks of a causal model besides scoring: states, distributions, training."""
+"""What an evaluation needs of a causal model besides scoring: states, distributions, training."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from transformers import PreTrainedModel
 from ragicl.backends.hf.lm import HFLM
 from ragicl.backends.hf.loading import load_model
 from ragicl.backends.hf.training.batches import Row
-from ragicl.backends.hf.training.callbacks import Steps
 from ragicl.backends.hf.training.methods import SOFT_TOKENS, merged, soft_prompt
 from ragicl.backends.hf.training.trainer import WEIGHTS, Chosen, Trained, Tuner
 from ragicl.errors import BackendError, TaskError
-from ragicl.protocols import LM, FloatArray, Parts
+from ragicl.protocols import LM, FloatArray, Parts, Progress, Scoring, no_progress
 
 Pair = tuple[Parts, str]
 """A prompt and its answer."""
@@ -35,7 +34,7 @@ class Tuned:
     :ivar soft: tokens of the soft prompt that every text is read after
     """
 
-    lm: LM
+    lm: Scoring
     seconds: float
     bytes: int
     settings: Mapping[str, Any]
@@ -92,7 +91,7 @@ def tune(
     seed: int = 0,
     minutes: float | None = None,
     before: Sequence[Pair] = (),
-    steps: Steps | None = None,
+    progress: Progress = no_progress,
 ) -> Tuned:
     """Fine-tune a copy of a model on prompts and answers; the search for settings is seed 0's.
 
@@ -110,7 +109,7 @@ def tune(
         stages.insert(0, ("full", before, folder / "before"))
     results = []
     for what, some, place in stages:
-        tuner = Tuner(load, dtype=base.dtype, steps=steps)
+        tuner = Tuner(load, dtype=base.dtype, progress=progress)
         rows = _rows(base, some)
         results.append((*tuner.tune(what, rows, place, seed, minutes), len(some) - len(rows)))
         load = partial(tuner.tuned, what, place, seed)  # a next stage starts from these weights
@@ -133,7 +132,7 @@ def tune(
 def _settings(results: Sequence[tuple[Trained, Chosen, int]], seed: int) -> dict[str, Any]:
     """Return what was chosen for the last stage, and what held any stage back."""
     done, chosen, _ = results[-1]
-    return asdict(chosen.recipe) | {
+    return asdict(chosen.config) | {
         "seed": seed,
         "epochs": round(done.epochs, 2),
         "held_out_loss": round(chosen.loss, 4),
@@ -164,5 +163,5 @@ def _rows(lm: HFLM, pairs: Sequence[Pair]) -> list[Row]:
 
 def _hf(lm: LM) -> HFLM:
     if not isinstance(lm, HFLM):
-        raise BackendError(f"{lm.spec} cannot be fine-tuned or looked into; use hf:NAME or smollm2")
+        raise BackendError(f"{lm.spec} cannot be fine-tuned, nor its states read; use hf:NAME")
     return lm

@@ -16,7 +16,7 @@ from transformers import Trainer
 
 TOKENS = 2048  # read at once; a step of more is taken in parts: 5 GB suffice for 135M weights
 IGNORED = -100  # a token without loss
-WARMUP = 0.06  # of a training, in which its rate rises
+WARMUP = 0.06  # share of a training in which the learning rate rises
 
 Batch = dict[str, Tensor]
 """Rows as the trainer takes them: each tensor has a row of them along its first axis."""
@@ -42,10 +42,10 @@ def dataset(rows: Sequence[Row]) -> Dataset:
     )
 
 
-class InParts(Trainer):
-    """A trainer that takes a step's rows in parts; its loss is the mean of all their tokens.
+class ChunkedTrainer(Trainer):
+    """A trainer that reads a step's rows in parts; its loss is the mean of all their tokens.
 
-    :param share: returns the share of its time that is over; 0 where it is not limited
+    :param share: returns the share of the time budget that is spent; 0 without one
     """
 
     def __init__(self, share: Callable[[], float], **options: Any) -> None:
@@ -55,11 +55,11 @@ class InParts(Trainer):
     def create_scheduler(
         self, num_training_steps: int, optimizer: Optimizer | None = None
     ) -> LambdaLR:
-        """Let the rate rise and fall, by the steps or by the time, whichever is further on."""
+        """Warm up and decay by the steps or by the time spent, whichever is further on."""
         some: Any = self.optimizer if optimizer is None else optimizer
         of = num_training_steps
         self.lr_scheduler = LambdaLR(
-            some, lambda step: slope(max(step / of, self._share()), least=1 / of)
+            some, lambda step: lr_schedule(max(step / of, self._share()), least=1 / of)
         )
         return self.lr_scheduler
 
@@ -69,7 +69,8 @@ class InParts(Trainer):
         """Return a step's loss, its gradients added up."""
         of = answered(inputs)
         losses = [
-            super(InParts, self).training_step(model, part, of) for part in parts(inputs, TOKENS)
+            super(ChunkedTrainer, self).training_step(model, part, of)
+            for part in parts(inputs, TOKENS)
         ]
         return torch.stack(losses).sum()
 
@@ -80,7 +81,7 @@ class InParts(Trainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor | None, None, None]:
-        """Return the loss of held-out rows; nothing else is asked for."""
+        """Return the loss of held-out rows; nothing else is computed."""
         of = answered(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             losses: list[Any] = [
@@ -90,17 +91,17 @@ class InParts(Trainer):
         return torch.stack(losses).sum(), None, None
 
 
-def slope(done: float, least: float = 0.0) -> float:
-    """Return a training's rate as a share of its highest one: it rises, then falls to 0.
+def lr_schedule(done: float, least: float = 0.0) -> float:
+    """Return the learning rate as a share of its peak: linear warm-up, then linear decay to 0.
 
     :param done: share of the training
-    :param least: share of one step, by which the first one's rate is not 0
+    :param least: share of one step, so that the first step's rate is not 0
     """
     return max(0.0, min(1.0, (done + least) / WARMUP, (1 - done) / (1 - WARMUP)))
 
 
 def collate(rows: Sequence[dict[str, Any]]) -> Batch:
-    """Return rows padded at the end, each answer's token under the place that foretells it."""
+    """Return rows padded at the end, each answer's token at the position that predicts it."""
     size = len(rows), max(row["length"] for row in rows)
     ids = torch.zeros(size, dtype=torch.long)
     mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)

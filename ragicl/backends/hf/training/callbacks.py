@@ -1,10 +1,10 @@
-"""The time of a training: its limit, its checkpoints, its progress."""
+"""A training's time budget, its checkpoints, its progress."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,18 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ragicl.atomic import write_whole
+from ragicl.protocols import Progress
 
 SAVE_EVERY = 180.0  # seconds between checkpoints
-PATIENCE = 2  # passes that may be worse than the best one, or than another trial's
+PATIENCE = 2  # epochs that may be worse than the best one, or than the best trial's
 SPENT = "spent.json"
 
-Steps = Callable[[str, int, int], None]
-"""Told of every step of a training: its name, the step, and how many there will be."""
 
-
-class Clock(TrainerCallback):
-    """Ends a training when its time is over, or when held-out rows are predicted less well.
+class TimeBudgetCallback(TrainerCallback):
+    """Ends a training when its time budget is spent, or when the held-out loss no longer falls.
 
     :param seconds: the most to spend, a killed run's share included; None does not limit
-    :param rival: another trial's passes, and its losses on held-out rows after them
+    :param best_trial: the best trial so far: (epochs done, held-out loss) of each evaluation
     :ivar spent: seconds of training, those of a killed run up to its checkpoint included
     :ivar ended: whether time ended the training
     """
@@ -34,16 +32,16 @@ class Clock(TrainerCallback):
         self,
         folder: Path,
         seconds: float | None,
-        steps: Steps | None,
+        progress: Progress,
         name: str,
-        rival: Sequence[tuple[float, float]] = (),
+        best_trial: Sequence[tuple[float, float]] = (),
     ) -> None:
         self._file = folder / SPENT
         self._before = json.loads(self._file.read_text()) if self._file.exists() else 0.0
         self._limit = inf if seconds is None else seconds
-        self._tell = steps or (lambda name, step, of: None)
+        self._progress = progress
         self._name = name
-        self._rival = rival
+        self._best_trial = best_trial
         self._start = self._saved = time.monotonic()
         self.ended = False
 
@@ -54,18 +52,18 @@ class Clock(TrainerCallback):
 
     @property
     def share(self) -> float:
-        """How much of the time is over; 0 where it is not limited."""
+        """The share of the time budget that is spent; 0 without one."""
         return self.spent / self._limit
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """End the training, or ask for a checkpoint."""
-        self._tell(self._name, state.global_step, state.max_steps)
+        self._progress(self._name, state.global_step, state.max_steps)
         if self.spent > self._limit and state.global_step < state.max_steps:
             self.ended = control.should_training_stop = True
         elif time.monotonic() - self._saved > SAVE_EVERY and (state.epoch or 0) % 1:
-            control.should_save = True  # not between a pass and the judging of it
+            control.should_save = True  # not between an epoch and its evaluation
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -77,14 +75,14 @@ class Clock(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Stop where passes no longer help the held-out rows, or helped a rival more."""
+        """Stop where epochs no longer reduce the held-out loss, or the best trial is ahead."""
         losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
         since_best = len(losses) - 1 - losses.index(min(losses))
         control.should_training_stop |= since_best >= PATIENCE or self._behind(losses)
 
     def _behind(self, losses: Sequence[float]) -> bool:
-        """Return whether each of the last passes left more loss than as many did in the rival."""
-        if not PATIENCE <= len(losses) <= len(self._rival):
+        """Return whether each of the last epochs ended with more loss than in the best trial."""
+        if not PATIENCE <= len(losses) <= len(self._best_trial):
             return False
-        pairs = list(zip(losses, self._rival, strict=False))
+        pairs = list(zip(losses, self._best_trial, strict=False))
         return all(own > other for own, (_, other) in pairs[-PATIENCE:])

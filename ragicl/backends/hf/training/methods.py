@@ -22,11 +22,14 @@ SOFT_TOKENS = 20  # of a soft prompt
 
 
 def prepare(
-    model: PreTrainedModel, method: str, begin: Sequence[int], dtype: torch.dtype = torch.float32
+    model: PreTrainedModel,
+    method: str,
+    soft_init: Sequence[int],
+    dtype: torch.dtype = torch.float32,
 ) -> PreTrainedModel:
     """Return a model in which only what the method trains takes gradients.
 
-    :param begin: token ids that a soft prompt begins as: those of the answers (Lester et al. 2021)
+    :param soft_init: token ids that initialise a soft prompt: the answers' (Lester et al. 2021)
     :param dtype: of the weights that are not trained
     """
     if method == "full":
@@ -38,7 +41,7 @@ def prepare(
         return _frozen_as(dtype, model)
     adapted = _with_peft(model, method)
     if method == "prompt-tuning":
-        _begin_as(adapted, begin)
+        _initialise(adapted, soft_init)
     return _frozen_as(dtype, adapted)
 
 
@@ -69,7 +72,7 @@ def soft_prompt(model: PreTrainedModel, base: PreTrainedModel) -> States:
 
 
 def _with_peft(model: PreTrainedModel, method: str) -> PreTrainedModel:
-    import peft  # an extra: see reference.check_tunable
+    import peft  # an extra: see api.check_tunable
 
     config: Any = (
         peft.LoraConfig(
@@ -95,8 +98,8 @@ def _frozen_as(dtype: torch.dtype, model: PreTrainedModel) -> PreTrainedModel:
 
 
 @torch.no_grad()
-def _begin_as(model: PreTrainedModel, ids: Sequence[int]) -> None:
-    """Let a soft prompt begin as tokens, repeated until it is full."""
+def _initialise(model: PreTrainedModel, ids: Sequence[int]) -> None:
+    """Initialise a soft prompt with tokens, repeated until it is full."""
     wrapped: Any = model
     soft = wrapped.prompt_encoder["default"].embedding.weight
     some = torch.tensor((list(ids) * SOFT_TOKENS)[:SOFT_TOKENS], device=soft.device)

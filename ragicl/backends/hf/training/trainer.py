@@ -25,22 +25,30 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from ragicl.atomic import write_whole
 from ragicl.backends.hf.quiet import quiet
-from ragicl.backends.hf.training.batches import InParts, Row, answer_loss, collate, dataset, longest
-from ragicl.backends.hf.training.callbacks import Clock, Steps
+from ragicl.backends.hf.training.batches import (
+    ChunkedTrainer,
+    Row,
+    answer_loss,
+    collate,
+    dataset,
+    longest,
+)
+from ragicl.backends.hf.training.callbacks import TimeBudgetCallback
 from ragicl.backends.hf.training.methods import prepare, trainable
 from ragicl.errors import BackendError
+from ragicl.protocols import Progress, no_progress
 
 RATES = {  # learning rates tried
     "full": (3e-5, 1e-4),
     "partial": (1e-4, 3e-4),
     "lora": (3e-4, 1e-3),
     "prompt-tuning": (3e-2, 1e-1),
-}  # rising: one that is behind a lower one is given up
+}  # rising: one that falls behind a lower one is stopped
 SMALL = 1000  # rows; fewer are trained on in smaller steps
 BATCHES = 16, 32  # rows in a step, of few rows and of many
-STEPS = 300  # tried, where PASSES allows: few rows need many passes
-PASSES = 4, 24  # over the rows, at least and at most
-FEWEST = 3  # passes that are chosen: held-out losses after one or two say too little to stop there
+STEPS = 300  # tried, where EPOCHS allows: few rows need many epochs
+EPOCHS = 4, 24  # over the rows, at least and at most
+FEWEST_EPOCHS = 3  # chosen at least: held-out losses after one or two say too little to stop there
 HELD_OUT = 0.2  # of the rows, but at most HELD_OUT_ROWS
 HELD_OUT_ROWS = 200
 SEARCH_SHARE = 0.4  # of the time, where it is limited
@@ -49,10 +57,10 @@ WEIGHTS, DONE = "trained.safetensors", "trained.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class TrainConfig:
     """How one training is done.
 
-    :ivar epochs: passes over the rows; may be a fraction
+    :ivar epochs: may be a fraction
     """
 
     method: str
@@ -65,8 +73,7 @@ class Recipe:
 class Trained:
     """What a training has done.
 
-    :ivar epochs: passes over the rows
-    :ivar losses: on held-out rows, in nats a token, by the passes done before
+    :ivar losses: on held-out rows, in nats a token: (epochs done, loss) of each evaluation
     :ivar complete: whether it came to its end before its time was over
     """
 
@@ -77,20 +84,20 @@ class Trained:
 
     @property
     def least(self) -> tuple[float, float]:
-        """The passes after which the held-out loss was least, and that loss."""
+        """The epochs after which the held-out loss was least, and that loss."""
         return min(self.losses, key=lambda pair: pair[1])
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The recipe that did best on held-out rows.
+    """The configuration that did best on held-out rows.
 
     :ivar loss: on the held-out rows, in nats a token
     :ivar complete: whether no time ended a trial
-    :ivar at_end: whether the last pass tried was the best one
+    :ivar at_end: whether the last epoch tried was the best one
     """
 
-    recipe: Recipe
+    config: TrainConfig
     loss: float
     seconds: float
     complete: bool
@@ -102,7 +109,7 @@ class Tuner:
 
     :param load: gives a fresh float32 copy of the base model
     :param dtype: of the frozen model: with bf16, training runs under its autocast
-    :param steps: is told of every step
+    :param progress: called after every step
     """
 
     def __init__(
@@ -110,44 +117,46 @@ class Tuner:
         load: Callable[[], PreTrainedModel],
         *,
         dtype: torch.dtype = torch.float32,
-        steps: Steps | None = None,
+        progress: Progress = no_progress,
     ) -> None:
         self._load = load
         self._dtype = dtype
-        self._steps = steps
+        self._progress = progress
 
     def tune(
         self, method: str, rows: Sequence[Row], folder: Path, seed: int, minutes: float | None
     ) -> tuple[Trained, Chosen]:
-        """Choose a recipe on held-out rows, unless that was done, and train on all rows by it."""
+        """Choose a configuration on held-out rows, unless that was done, and train on all rows."""
         chosen = self.choose(method, rows, folder, minutes)
-        recipe, left = replace(chosen.recipe, seed=seed), None
+        config, left = replace(chosen.config, seed=seed), None
         if minutes is not None:
             left = 60 * minutes - min(chosen.seconds, 60 * minutes * SEARCH_SHARE)
-            if chosen.at_end and not chosen.complete:  # it cannot say how many passes are best
-                recipe = replace(recipe, epochs=passes(len(rows)))
-        done = self.train(recipe, rows, folder / f"seed-{seed}", seconds=left)
+            if chosen.at_end and not chosen.complete:  # it cannot say how many epochs are best
+                config = replace(config, epochs=most_epochs(len(rows)))
+        done = self.train(config, rows, folder / f"seed-{seed}", seconds=left)
         return replace(done, complete=done.complete and chosen.complete), chosen
 
     def choose(
         self, method: str, rows: Sequence[Row], folder: Path, minutes: float | None
     ) -> Chosen:
-        """Try each learning rate on most of the rows; return the best rate and number of passes."""
+        """Try each learning rate on most of the rows; return the best rate and epochs."""
         train, held = held_out(rows)
         rates = RATES[method]
         share = None if minutes is None else 60 * minutes * SEARCH_SHARE / len(rates)
         tried = [
-            (Recipe(method, rate, passes(len(train))), folder / f"rate-{number}")
+            (TrainConfig(method, rate, most_epochs(len(train))), folder / f"rate-{number}")
             for number, rate in enumerate(rates)
         ]
         results: list[Trained] = []
-        for recipe, place in tried:
-            rival = min(results, key=lambda done: done.least[1]).losses if results else ()
-            results.append(self.train(recipe, train, place, held=held, seconds=share, rival=rival))
+        for config, place in tried:
+            best_trial = min(results, key=lambda done: done.least[1]).losses if results else ()
+            results.append(
+                self.train(config, train, place, held=held, seconds=share, best_trial=best_trial)
+            )
         losses = [done.least for done in results]
         best = int(np.argmin([loss for _, loss in losses]))
         return Chosen(
-            replace(tried[best][0], epochs=max(losses[best][0], FEWEST)),
+            replace(tried[best][0], epochs=max(losses[best][0], FEWEST_EPOCHS)),
             losses[best][1],
             sum(done.seconds for done in results),
             all(done.complete for done in results),
@@ -156,37 +165,36 @@ class Tuner:
 
     def train(
         self,
-        recipe: Recipe,
+        config: TrainConfig,
         rows: Sequence[Row],
         folder: Path,
         *,
         held: Sequence[Row] = (),
         seconds: float | None = None,
-        rival: Sequence[tuple[float, float]] = (),
+        best_trial: Sequence[tuple[float, float]] = (),
     ) -> Trained:
-        """Train by a recipe; a training that was finished in this folder is not done again.
+        """Train once; a training that was finished in this folder is not done again.
 
-        :param held: rows to stop by, after each pass; without them the weights are kept
+        :param held: rows to evaluate on after each epoch; without them the weights are kept
         :param seconds: the most to take; the rate falls with them
-        :param rival: the losses of another training: it is given up where it falls behind
+        :param best_trial: losses of the best trial so far; this one stops where it falls behind
         """
         if (folder / DONE).exists():
-            kept = json.loads((folder / DONE).read_text(encoding="utf-8"))
-            return Trained(**kept | {"losses": tuple(map(tuple, kept["losses"]))})
+            return _read(folder / DONE)
         folder.mkdir(parents=True, exist_ok=True)
-        set_seed(recipe.seed)
-        model = self._prepared(recipe.method, rows)
-        clock = Clock(folder, seconds, self._steps, recipe.method, rival)
+        set_seed(config.seed)
+        model = self._prepared(config.method, rows)
+        budget = TimeBudgetCallback(folder, seconds, self._progress, config.method, best_trial)
         with quiet():
-            trainer = InParts(
-                lambda: clock.share,
+            trainer = ChunkedTrainer(
+                lambda: budget.share,
                 model=model,
-                args=self._arguments(recipe, folder, rows, judged=bool(held)),
+                args=self._arguments(config, folder, rows, evaluated=bool(held)),
                 train_dataset=dataset(rows),
                 eval_dataset=dataset(held) if held else None,
                 data_collator=collate,
                 compute_loss_func=answer_loss,
-                callbacks=[clock],
+                callbacks=[budget],
             )
             trainer.remove_callback(PrinterCallback)
             _drop_unfinished(folder)
@@ -197,7 +205,7 @@ class Tuner:
         losses = [
             (e["epoch"], e["eval_loss"]) for e in trainer.state.log_history if "eval_loss" in e
         ]
-        done = Trained(clock.spent, trainer.state.epoch or 0.0, tuple(losses), not clock.ended)
+        done = Trained(budget.spent, trainer.state.epoch or 0.0, tuple(losses), not budget.ended)
         write_whole(folder / DONE, json.dumps(asdict(done)).encode())
         for checkpoint in folder.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
@@ -220,16 +228,16 @@ class Tuner:
         model = self._load()
         if not torch.cuda.is_available() and longest(rows) <= SHORT:
             model.set_attn_implementation("eager")
-        return prepare(model, method, beginning(rows), self._dtype)
+        return prepare(model, method, soft_init(rows), self._dtype)
 
     def _arguments(
-        self, recipe: Recipe, folder: Path, rows: Sequence[Row], *, judged: bool
+        self, config: TrainConfig, folder: Path, rows: Sequence[Row], *, evaluated: bool
     ) -> TrainingArguments:
         step = batch(len(rows))
         return TrainingArguments(
             output_dir=str(folder),
-            num_train_epochs=recipe.epochs,
-            learning_rate=recipe.rate,
+            num_train_epochs=config.epochs,
+            learning_rate=config.rate,
             weight_decay=0.01,
             per_device_train_batch_size=step,
             per_device_eval_batch_size=step,
@@ -237,14 +245,14 @@ class Tuner:
             remove_unused_columns=False,
             bf16=self._dtype == torch.bfloat16,
             use_cpu=not torch.cuda.is_available(),
-            eval_strategy="epoch" if judged else "no",
-            save_strategy="no",  # the clock asks for checkpoints
+            eval_strategy="epoch" if evaluated else "no",
+            save_strategy="no",  # the time budget's callback asks for checkpoints
             save_total_limit=1,
             logging_strategy="no",
             prediction_loss_only=True,
             report_to=[],
             disable_tqdm=True,
-            seed=recipe.seed,
+            seed=config.seed,
         )
 
 
@@ -253,22 +261,27 @@ def batch(rows: int) -> int:
     return BATCHES[rows >= SMALL]
 
 
-def passes(rows: int) -> int:
-    """Return the most passes over the rows that are tried: few rows need many."""
-    least, most = PASSES
+def most_epochs(rows: int) -> int:
+    """Return the most epochs that are tried: few rows need many."""
+    least, most = EPOCHS
     return min(max(math.ceil(STEPS * batch(rows) / rows), least), most)
 
 
-def beginning(rows: Sequence[Row]) -> list[int]:
+def soft_init(rows: Sequence[Row]) -> list[int]:
     """Return the token ids of the different answers, one after the other."""
     return list(chain.from_iterable(sorted({row.answer for row in rows})))
 
 
 def held_out(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """Return most of the rows, and those to judge by: the same for every method and seed."""
+    """Return most of the rows, and those to evaluate on: the same for every method and seed."""
     order = np.random.default_rng(0).permutation(len(rows))
     number = min(max(1, round(HELD_OUT * len(rows))), HELD_OUT_ROWS)
     return [rows[i] for i in order[number:]], [rows[i] for i in order[:number]]
+
+
+def _read(file: Path) -> Trained:
+    done = json.loads(file.read_text(encoding="utf-8"))
+    return Trained(**done | {"losses": tuple(map(tuple, done["losses"]))})
 
 
 def _drop_unfinished(folder: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from tiny_models import PACKABLE, PROMPT, TOKENIZERS
 
-from ragicl.backends.hf.generation import batched as write_module
+from ragicl.backends.hf.generation import batched
 from ragicl.backends.hf.lm import HFLM
 from ragicl.errors import BudgetError
 
@@ -17,19 +17,19 @@ OPTIONS = [
 
 
 def one_by_one(lm, prompts, **options):
-    return ["".join(lm.generate(parts, **options)) for parts in prompts]
+    return ["".join(lm.stream(parts, **options)) for parts in prompts]
 
 
 @pytest.fixture
 def passes(monkeypatch):
     """The rows of every pass, as (tokens read, rows)."""
-    seen, read = [], write_module.read
+    seen, read = [], batched.read
 
     def record(model, tokens, positions, segments, *rest, **options):
         seen.append((len(tokens), len(segments)))
         return read(model, tokens, positions, segments, *rest, **options)
 
-    monkeypatch.setattr(write_module, "read", record)
+    monkeypatch.setattr(batched, "read", record)
     return seen
 
 
@@ -37,30 +37,30 @@ def passes(monkeypatch):
 @pytest.mark.parametrize(("architecture", "tokenizer"), [*zip(PACKABLE, TOKENIZERS, strict=True)])
 def test_texts_are_those_of_generate(tiny, passes, architecture, tokenizer, options):
     lm = tiny(architecture, tokenizer).lm
-    texts = lm.write(PROMPTS, max_tokens=20, **options)
+    texts = lm.generate_batch(PROMPTS, max_tokens=20, **options)
     assert texts == one_by_one(lm, PROMPTS, max_tokens=20, **options)
     assert len(set(texts)) > 1
-    assert max(rows for _, rows in passes) == write_module.LANES < len(PROMPTS)
+    assert max(rows for _, rows in passes) == batched.SLOTS < len(PROMPTS)
 
 
 def test_a_sample_does_not_depend_on_the_texts_beside_it(tiny):
     lm, options = tiny("llama").lm, {"max_tokens": 12, "temperature": 1.5, "seed": 7}
-    texts = lm.write(PROMPTS, **options)
-    assert lm.write(PROMPTS[::-1], **options) == texts[::-1]
-    assert lm.write(PROMPTS[2:5], **options) == texts[2:5]
+    texts = lm.generate_batch(PROMPTS, **options)
+    assert lm.generate_batch(PROMPTS[::-1], **options) == texts[::-1]
+    assert lm.generate_batch(PROMPTS[2:5], **options) == texts[2:5]
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("LANES", 2), ("CACHE_BYTES", 0), ("BATCH_TOKENS", 9)]
+    ("setting", "value"), [("SLOTS", 2), ("CACHE_BYTES", 0), ("BATCH_TOKENS", 9)]
 )
 def test_limits_are_kept_and_change_no_text(tiny, passes, monkeypatch, setting, value):
     lm = tiny("llama").lm
-    expected = lm.write(PROMPTS, max_tokens=10)
+    expected = lm.generate_batch(PROMPTS, max_tokens=10)
     passes.clear()
-    monkeypatch.setattr(write_module, setting, value)
-    assert lm.write(PROMPTS, max_tokens=10) == expected
+    monkeypatch.setattr(batched, setting, value)
+    assert lm.generate_batch(PROMPTS, max_tokens=10) == expected
     most = max(rows for _, rows in passes)
-    assert most == {"LANES": 2, "CACHE_BYTES": 1, "BATCH_TOKENS": write_module.LANES}[setting]
+    assert most == {"SLOTS": 2, "CACHE_BYTES": 1, "BATCH_TOKENS": batched.SLOTS}[setting]
     if setting == "BATCH_TOKENS":  # no pass begins two prompts
         longest = max(lm.count(parts) for parts in PROMPTS)
         assert max(tokens for tokens, _ in passes) < longest + most
@@ -70,9 +70,9 @@ def test_a_text_that_ends_is_read_no_more(tiny, passes):
     it = tiny("gpt2")
     text = it.greedy("".join(PROMPTS[0]), 30)
     prompts, stop = [PROMPTS[0], *PROMPTS], [text[:1]]
-    assert it.lm.write(prompts, max_tokens=30, stop=stop)[0] == ""
+    assert it.lm.generate_batch(prompts, max_tokens=30, stop=stop)[0] == ""
     passes.clear()
-    it.lm.write([PROMPTS[0]] * 12, max_tokens=30, stop=[text[:2]])
+    it.lm.generate_batch([PROMPTS[0]] * 12, max_tokens=30, stop=[text[:2]])
     written = sum(tokens for tokens, _ in passes) - 12 * it.lm.count(PROMPTS[0])
     assert written < 12 * 20
     assert len(passes) < 50
@@ -81,10 +81,10 @@ def test_a_text_that_ends_is_read_no_more(tiny, passes):
 def test_end_tokens_end_a_text(tiny, monkeypatch):
     it = tiny("neox")
     lm = HFLM("hf:ended", str(it.folder), dtype="float32")
-    whole = lm.write(PROMPTS, max_tokens=16)
+    whole = lm.generate_batch(PROMPTS, max_tokens=16)
     every_seventh = list(range(0, len(it.tokenizer), 7))
     monkeypatch.setattr(lm.model().generation_config, "eos_token_id", every_seventh)
-    texts = lm.write(PROMPTS, max_tokens=16)
+    texts = lm.generate_batch(PROMPTS, max_tokens=16)
     assert texts == one_by_one(lm, PROMPTS, max_tokens=16)
     assert sum(map(len, texts)) < sum(map(len, whole))
 
@@ -100,18 +100,18 @@ def test_a_models_own_way_of_writing_is_left_out(tiny, monkeypatch):
     }.items():
         monkeypatch.setattr(config, name, value)
     texts = [it.greedy("".join(parts), 12) for parts in PROMPTS]
-    assert lm.write(PROMPTS, max_tokens=12) == texts
+    assert lm.generate_batch(PROMPTS, max_tokens=12) == texts
     assert one_by_one(lm, PROMPTS, max_tokens=12) == texts
 
 
 def test_models_that_cannot_be_packed_write_one_by_one(tiny, passes):
     lm = tiny("mistral").lm
-    assert lm.write(PROMPTS[:3], max_tokens=9) == one_by_one(lm, PROMPTS[:3], max_tokens=9)
+    assert lm.generate_batch(PROMPTS[:3], max_tokens=9) == one_by_one(lm, PROMPTS[:3], max_tokens=9)
     assert not passes
 
 
 def test_no_prompts_and_prompts_that_are_too_long(tiny):
     lm = tiny("llama").lm
-    assert lm.write([], max_tokens=3) == []
+    assert lm.generate_batch([], max_tokens=3) == []
     with pytest.raises(BudgetError):
-        lm.write([["a"], ["play jazz " * 400]], max_tokens=3)
+        lm.generate_batch([["a"], ["play jazz " * 400]], max_tokens=3)

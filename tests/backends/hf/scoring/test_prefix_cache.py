@@ -14,7 +14,7 @@ from ragicl.backends.hf.scoring import attention
 from ragicl.backends.hf.scoring import prefix_cache as prefixes
 from ragicl.backends.hf.scoring.attention import _blocked
 from ragicl.backends.hf.scoring.packing import States, spans_of
-from ragicl.backends.hf.scoring.prefix_cache import Prefixes
+from ragicl.backends.hf.scoring.prefix_cache import PrefixCache
 
 BLOCK = PROMPT.removesuffix("\nText: will it rain?\nLabel:")
 QUERIES = ["play some jazz", "set an alarm", "will it rain in Paris?", "move the meeting"]
@@ -39,8 +39,8 @@ def test_scores_with_a_kept_beginning_are_those_without(tiny, eager, architectur
     lm, other = fresh(it, dtype), fresh(it, dtype, prefix_bytes=0)
     expected = other.score(SHARING, ANSWERS)
     first, again = lm.score(SHARING, ANSWERS), lm.score(SHARING[:1], ANSWERS)
-    assert (lm._prefixes.misses, lm._prefixes.hits) == (1, 1)
-    assert other._prefixes.misses == 0
+    assert (lm._prefix_cache.misses, lm._prefix_cache.hits) == (1, 1)
+    assert other._prefix_cache.misses == 0
     tolerance = 1e-4 if dtype == "float32" else 0.1
     np.testing.assert_allclose(first, expected, rtol=0, atol=tolerance)
     np.testing.assert_allclose(again, expected[:1], rtol=0, atol=tolerance)
@@ -59,21 +59,21 @@ def test_several_beginnings_in_one_batch(tiny, eager):
         rtol=0,
         atol=1e-4,
     )
-    assert lm._prefixes.misses == 2
+    assert lm._prefix_cache.misses == 2
 
 
 def test_a_beginning_is_kept_once_it_has_come_twice(tiny, eager):
     lm = fresh(tiny("llama"))
     for count, prompt in enumerate(SHARING[:3]):
         lm.score([prompt], ANSWERS)
-        assert lm._prefixes.misses == min(count, 1)
-    assert lm._prefixes.hits == 1
+        assert lm._prefix_cache.misses == min(count, 1)
+    assert lm._prefix_cache.hits == 1
 
 
 def test_short_beginnings_are_not_kept(tiny):
     lm = fresh(tiny("llama"))
     lm.score([["Hi.", "\nText: a\nLabel:"], ["Hi.", "\nText: b\nLabel:"]], ANSWERS)
-    assert lm._prefixes.misses == 0
+    assert lm._prefix_cache.misses == 0
 
 
 def test_kept_states_are_bounded_and_the_oldest_go_first():
@@ -82,15 +82,16 @@ def test_kept_states_are_bounded_and_the_oldest_go_first():
         return States(((tensor, tensor),))
 
     size = read((1,) * 10).bytes
-    kept = Prefixes(limit=2 * size)
+    kept = PrefixCache(limit=2 * size)
     a, b, c = [(n,) * 10 for n in range(3)]
     for ids in (a, b, a, c):
         kept.states(ids, read)
-        assert sum(states.bytes for states in kept._kept.values()) == kept._bytes <= 2 * size
-    assert set(kept._kept) == {a, c}
+        held = kept._states
+        assert sum(read(known).bytes for known in held) == held.currsize <= 2 * size
+    assert set(held) == {a, c}
     assert (kept.hits, kept.misses) == (1, 3)
     assert kept.states((9,) * 1000, read).length == 1000, "used, though too large to be kept"
-    assert kept._bytes == 0
+    assert set(held) == {a, c}
 
 
 @pytest.mark.parametrize("rows", [1, 63, 64, 65, 200])

@@ -1,4 +1,4 @@
-"""Scoring by a walk over the trie: exact where it matters, a bound elsewhere, fewer nodes read."""
+"""Scoring by a search of the trie: exact where it matters, a bound elsewhere, fewer nodes read."""
 
 from math import inf
 
@@ -7,36 +7,36 @@ import pytest
 import torch
 from tiny_models import ANSWERS, PROMPT
 
-from ragicl.backends.hf.scoring import trie_search as walk
+from ragicl.backends.hf.scoring import trie_search
 from ragicl.backends.hf.scoring.packed_scoring import Job, score_jobs
 from ragicl.backends.hf.scoring.packing import Reading
 from ragicl.backends.hf.scoring.trie import ROOT, build_trie
-from ragicl.backends.hf.scoring.trie_search import Walk
+from ragicl.backends.hf.scoring.trie_search import TrieSearch
 
 LABELS = [f" {a} {b} {c}\n" for a in ("set", "play") for b in ("the", "my") for c in "abcdefgh"]
 PROMPTS = [[PROMPT], ["Text: play some jazz music\nLabel:"], ["Label:"]]
 
 
-@pytest.mark.parametrize("floor", [0.0, 2.0, 14.0, 1e9])
+@pytest.mark.parametrize("margin", [0.0, 2.0, 14.0, 1e9])
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "neox"])
-def test_likely_answers_are_exact_and_others_stay_below(tiny, architecture, floor):
+def test_likely_answers_are_exact_and_others_stay_below(tiny, architecture, margin):
     lm = tiny(architecture).lm
     answers = [*ANSWERS, *LABELS]
     exact = lm.score(PROMPTS, answers)
     assert lm.packed
-    scores = lm.score(PROMPTS, answers, floor=floor)
+    scores = lm.score(PROMPTS, answers, prune_margin=margin)
     best = exact.max(axis=1, keepdims=True)
-    likely = exact >= best - floor
+    likely = exact >= best - margin
     np.testing.assert_allclose(scores[likely], exact[likely], rtol=0, atol=1e-3)
     assert (scores >= exact - 1e-3).all(), "no bound lies below the truth"
-    assert (scores <= np.where(likely, best, best - floor) + 1e-3).all()
+    assert (scores <= np.where(likely, best, best - margin) + 1e-3).all()
     assert (scores.argmax(axis=1) == exact.argmax(axis=1)).all()
 
 
 def test_scores_do_not_depend_on_the_prompts_read_along(tiny):
     lm = tiny("llama").lm
-    together = lm.score(PROMPTS, LABELS, floor=1.0)
-    alone = [lm.score([prompt], LABELS, floor=1.0)[0] for prompt in PROMPTS]
+    together = lm.score(PROMPTS, LABELS, prune_margin=1.0)
+    alone = [lm.score([prompt], LABELS, prune_margin=1.0)[0] for prompt in PROMPTS]
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-4)
 
 
@@ -52,7 +52,7 @@ def test_fewer_nodes_are_read(tiny, monkeypatch, whole):
 
     original = Reading.read
     monkeypatch.setattr(Reading, "read", read)
-    monkeypatch.setattr(walk, "WHOLE", whole)
+    monkeypatch.setattr(trie_search, "WHOLE", whole)
     assert it.lm.packed
     passes.clear()
     with torch.inference_mode():
@@ -71,8 +71,8 @@ def test_answers_left_out_have_no_score(tiny):
     lm = tiny("llama").lm
     exact = lm.score(PROMPTS, LABELS)
     chosen = [(0, 3), (5,), (1, 2, 30)]
-    scores = lm.score(PROMPTS, LABELS, among=chosen)
-    slow = tiny("mistral").lm.score(PROMPTS, LABELS, among=chosen)
+    scores = lm.score(PROMPTS, LABELS, candidate_ids=chosen)
+    slow = tiny("mistral").lm.score(PROMPTS, LABELS, candidate_ids=chosen)
     for row, some in enumerate(chosen):
         np.testing.assert_allclose(scores[row, some], exact[row, some], rtol=0, atol=1e-4)
     for table in (scores, slow):
@@ -80,21 +80,21 @@ def test_answers_left_out_have_no_score(tiny):
 
 
 def test_a_branch_that_fell_behind_is_taken_up_again(monkeypatch):
-    monkeypatch.setattr(walk, "WHOLE", 0)
+    monkeypatch.setattr(trie_search, "WHOLE", 0)
     # "0 1" looks best at first and ends badly; "2 3" must be read after all.
-    it = Walk(build_trie([[0, 1], [2, 3]]), 4)
-    it.take(ROOT, [-1.0, -3.0])
-    assert it.wanted(1.0) == [0]
-    it.take(0, [-9.0])
-    assert it.wanted(1.0) == [1]
-    it.take(1, [-0.5])
-    assert it.wanted(1.0) == []
+    it = TrieSearch(build_trie([[0, 1], [2, 3]]), 4)
+    it.update(ROOT, [-1.0, -3.0])
+    assert it.frontier(1.0) == [0]
+    it.update(0, [-9.0])
+    assert it.frontier(1.0) == [1]
+    it.update(1, [-0.5])
+    assert it.frontier(1.0) == []
     assert it.scores == [-10.0, -3.5]
 
 
 def test_an_answer_that_begins_another_is_ended_apart():
-    it = Walk(build_trie([[0], [0, 1], [0, 1]]), 1)
-    it.take(ROOT, [-1.0])
+    it = TrieSearch(build_trie([[0], [0, 1], [0, 1]]), 1)
+    it.update(ROOT, [-1.0])
     assert it.scores == [-1.0, -1.0, -1.0]
-    it.take(0, [-2.0])
+    it.update(0, [-2.0])
     assert it.scores == [-1.0, -3.0, -3.0]

@@ -9,13 +9,12 @@ from conftest import EchoLM
 from tiny_models import METHODS
 from transformers import TrainerControl, TrainerState
 
-from ragicl.backends.hf.training import batches
-from ragicl.backends.hf.training import callbacks as clock
+from ragicl.backends.hf.training import batches, callbacks
 from ragicl.backends.hf.training import trainer as tuning
 from ragicl.backends.hf.training.api import answer_log_probs, hidden, tune
 from ragicl.backends.hf.training.batches import IGNORED, Row, collate
 from ragicl.backends.hf.training.methods import merged, prepare, trainable
-from ragicl.backends.hf.training.trainer import DONE, Recipe, Tuner, held_out
+from ragicl.backends.hf.training.trainer import DONE, TrainConfig, Tuner, held_out
 from ragicl.errors import BackendError, TaskError
 from ragicl.prompting.template import plain_template
 
@@ -32,7 +31,7 @@ PAIRS = [
 def quick(monkeypatch):
     monkeypatch.setattr(tuning, "RATES", {"full": (1e-2,), "partial": (1e-2,), "lora": (3e-2,),
                                           "prompt-tuning": (0.3,)})  # fmt: skip
-    monkeypatch.setattr(tuning, "PASSES", (4, 4))
+    monkeypatch.setattr(tuning, "EPOCHS", (4, 4))
     monkeypatch.setattr(tuning, "BATCHES", (32, 32))
 
 
@@ -78,7 +77,9 @@ def test_only_what_a_method_names_is_trained(tiny, monkeypatch, method):
 def test_a_finished_training_is_read_not_done_again(tiny, tmp_path, monkeypatch):
     lm = tiny("llama").lm
     first = tune(lm, "lora", PAIRS, tmp_path)
-    monkeypatch.setattr(batches.InParts, "train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(
+        batches.ChunkedTrainer, "train", lambda *_, **__: pytest.fail("trained again")
+    )
     again = tune(lm, "lora", PAIRS, tmp_path)
     np.testing.assert_array_equal(score(again.lm), score(first.lm))
     assert (again.seconds, again.settings) == (first.seconds, first.settings)
@@ -105,7 +106,7 @@ ROWS = [Row(tuple(range(3, 3 + n % 5 + 1)), (7, 8)) for n in range(40)]
 
 def test_a_killed_training_goes_on_from_its_checkpoint(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "BATCHES", (4, 4))
-    monkeypatch.setattr(clock, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(callbacks, "SAVE_EVERY", 0.0)
     seen = []
 
     def load():
@@ -117,16 +118,16 @@ def test_a_killed_training_goes_on_from_its_checkpoint(tiny, tmp_path, monkeypat
         if seen == list(range(1, 8)):
             raise KeyboardInterrupt
 
-    tuner = Tuner(load, steps=killed)
-    recipe = Recipe("full", 1e-3, 2.0)
+    tuner = Tuner(load, progress=killed)
+    config = TrainConfig("full", 1e-3, 2.0)
     with pytest.raises(KeyboardInterrupt):
-        tuner.train(recipe, ROWS, tmp_path / "a")
-    done = tuner.train(recipe, ROWS, tmp_path / "a")
+        tuner.train(config, ROWS, tmp_path / "a")
+    done = tuner.train(config, ROWS, tmp_path / "a")
     assert done.complete
     assert seen[7] in (6, 7, 8), "the checkpoint of the sixth or seventh step"
     assert seen[-1] == 20
     assert not list((tmp_path / "a").glob("checkpoint-*")), "what is done needs none"
-    whole = Tuner(load).train(recipe, ROWS, tmp_path / "b")
+    whole = Tuner(load).train(config, ROWS, tmp_path / "b")
     assert whole.epochs == done.epochs == 2
     weights = [tuning.load_file(tmp_path / f / tuning.WEIGHTS) for f in "ab"]
     for name, tensor in weights[0].items():
@@ -155,18 +156,18 @@ RISING, FALLING = [0.5, 0.6, 0.7], [0.7, 0.6, 0.5]
 
 
 @pytest.mark.parametrize(
-    ("losses", "rival", "stops"),
+    ("losses", "best_trial", "stops"),
     [
         (FALLING, [], False),
         (FALLING, [0.6, 0.5, 0.4], True),
         (FALLING, [0.6, 0.55, 0.55], False),  # it caught up
-        (FALLING, [0.6, 0.5], False),  # the rival was not trained for so long
+        (FALLING, [0.6, 0.5], False),  # the best_trial was not trained for so long
         (FALLING[:1], [0.6, 0.5, 0.4], False),  # one pass tells little
         (RISING, [], True),  # of itself
     ],
 )
-def test_a_trial_ends_where_it_no_longer_helps(tmp_path, losses, rival, stops):
-    own = clock.Clock(tmp_path, None, None, "full", list(enumerate(rival, 1)))
+def test_a_trial_ends_where_it_no_longer_helps(tmp_path, losses, best_trial, stops):
+    own = callbacks.TimeBudgetCallback(tmp_path, None, None, "full", list(enumerate(best_trial, 1)))
     state = TrainerState(log_history=[{"eval_loss": loss} for loss in losses])
     control = TrainerControl()
     own.on_evaluate(None, state, control)
@@ -177,9 +178,9 @@ def test_a_rate_that_is_behind_a_lower_one_is_given_up(tiny, tmp_path, monkeypat
     monkeypatch.setattr(tuning, "RATES", {"full": (1e-2, 10.0)})
     tuner = Tuner(lambda: fresh(tiny))
     chosen = tuner.choose("full", LEARNABLE, tmp_path, None)
-    assert chosen.recipe.rate == 1e-2
-    passes = [json.loads((tmp_path / f"rate-{n}" / DONE).read_text())["epochs"] for n in (0, 1)]
-    assert passes[1] == clock.PATIENCE < passes[0]
+    assert chosen.config.rate == 1e-2
+    epochs = [json.loads((tmp_path / f"rate-{n}" / DONE).read_text())["epochs"] for n in (0, 1)]
+    assert epochs[1] == callbacks.PATIENCE < epochs[0]
 
 
 @pytest.mark.parametrize("method", ["partial", "lora", "prompt-tuning"])
@@ -205,7 +206,7 @@ def test_time_that_the_search_leaves_goes_to_the_training(tiny, tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    ("losses", "complete", "passes"),
+    ("losses", "complete", "epochs"),
     [
         (((1.0, 0.5),), False, 4),  # the most
         (((1.0, 0.4), (2.0, 0.5)), False, 3),  # the fewest
@@ -213,41 +214,43 @@ def test_time_that_the_search_leaves_goes_to_the_training(tiny, tmp_path, monkey
         (((1.0, 0.9), (4.0, 0.4), (5.0, 0.5)), True, 4),
     ],
 )
-def test_passes_are_those_of_the_least_loss_and_more_where_that_says_too_little(
-    losses, complete, passes, tmp_path, monkeypatch
+def test_epochs_are_those_of_the_least_loss_and_more_where_that_says_too_little(
+    losses, complete, epochs, tmp_path, monkeypatch
 ):
-    recipes = []
+    configs = []
 
-    def train(self, recipe, rows, folder, **options):
-        recipes.append(recipe)
+    def train(self, config, rows, folder, **options):
+        configs.append(config)
         return tuning.Trained(10.0, losses[-1][0], losses, complete)
 
     monkeypatch.setattr(Tuner, "train", train)
     Tuner(lambda: pytest.fail("loaded")).tune("full", LEARNABLE, tmp_path, 0, 60.0)
-    assert recipes[-1].epochs == passes
+    assert configs[-1].epochs == epochs
 
 
 def test_the_rate_rises_and_falls_to_nothing():
-    assert batches.slope(0.0, least=0.03) == pytest.approx(0.5)
-    assert batches.slope(batches.WARMUP) == pytest.approx(1.0)
-    assert batches.slope((batches.WARMUP + 1) / 2) == pytest.approx(0.5)
-    assert batches.slope(1.0) == batches.slope(1.2) == 0.0
+    assert batches.lr_schedule(0.0, least=0.03) == pytest.approx(0.5)
+    assert batches.lr_schedule(batches.WARMUP) == pytest.approx(1.0)
+    assert batches.lr_schedule((batches.WARMUP + 1) / 2) == pytest.approx(0.5)
+    assert batches.lr_schedule(1.0) == batches.lr_schedule(1.2) == 0.0
 
 
 def test_where_time_is_short_the_rate_falls_with_it(tiny, tmp_path, monkeypatch):
     rates, time = [], iter([0.0, 0.25, 0.5, 0.75, 1.0, 1.25])
-    step = batches.InParts.training_step
+    step = batches.ChunkedTrainer.training_step
 
     def noted(self, *arguments, **options):
         rates.append(self.lr_scheduler.get_last_lr()[0])
-        monkeypatch.setattr(clock.Clock, "spent", next(time))
+        monkeypatch.setattr(callbacks.TimeBudgetCallback, "spent", next(time))
         return step(self, *arguments, **options)
 
-    monkeypatch.setattr(batches.InParts, "training_step", noted)
-    recipe = Recipe("full", 1.0, 50.0)
-    done = Tuner(lambda: fresh(tiny)).train(recipe, LEARNABLE, tmp_path, seconds=1.0)
+    monkeypatch.setattr(batches.ChunkedTrainer, "training_step", noted)
+    config = TrainConfig("full", 1.0, 50.0)
+    done = Tuner(lambda: fresh(tiny)).train(config, LEARNABLE, tmp_path, seconds=1.0)
     assert not done.complete
-    assert rates[2:] == pytest.approx([batches.slope(share) for share in (0.25, 0.5, 0.75, 1.0)])
+    assert rates[2:] == pytest.approx(
+        [batches.lr_schedule(share) for share in (0.25, 0.5, 0.75, 1.0)]
+    )
 
 
 def test_a_step_of_long_rows_is_taken_in_parts(tiny, tmp_path, monkeypatch):
@@ -263,8 +266,8 @@ def test_a_step_of_long_rows_is_taken_in_parts(tiny, tmp_path, monkeypatch):
     begun, moved = fresh(tiny).state_dict(), []
     for tokens in (10_000, 32):
         monkeypatch.setattr(batches, "TOKENS", tokens)
-        place, recipe = tmp_path / str(tokens), Recipe("full", 0.1, 2.0)
-        Tuner(lambda: fresh(tiny)).train(recipe, LEARNABLE, place)
+        place, config = tmp_path / str(tokens), TrainConfig("full", 0.1, 2.0)
+        Tuner(lambda: fresh(tiny)).train(config, LEARNABLE, place)
         trained = tuning.load_file(place / tuning.WEIGHTS)
         moved.append(torch.cat([(trained[name] - begun[name]).flatten() for name in trained]))
     assert moved[0].norm() > 0.01
@@ -280,16 +283,16 @@ def test_half_written_checkpoints_are_passed_over(tiny, tmp_path):
 def test_a_soft_prompt_begins_as_the_answers(tiny):
     model = tiny("llama").model.__class__(tiny("llama").model.config)
     rows = [Row((3, 4), (7, 8)), Row((3, 5), (6,)), Row((9,), (7, 8))]
-    assert tuning.beginning(rows) == [6, 7, 8]
-    soft = prepare(model, "prompt-tuning", tuning.beginning(rows)).get_prompt(1)[0]
+    assert tuning.soft_init(rows) == [6, 7, 8]
+    soft = prepare(model, "prompt-tuning", tuning.soft_init(rows)).get_prompt(1)[0]
     expected = model.get_input_embeddings()(torch.tensor([6, 7, 8, 6]))
     torch.testing.assert_close(soft[:4], expected)
 
 
-def test_few_rows_are_passed_over_more_often(monkeypatch):
-    monkeypatch.setattr(tuning, "PASSES", (4, 24))
+def test_few_rows_take_more_epochs(monkeypatch):
+    monkeypatch.setattr(tuning, "EPOCHS", (4, 24))
     monkeypatch.setattr(tuning, "BATCHES", (16, 32))
-    assert [tuning.passes(rows) for rows in (10, 100, 400, 5000)] == [24, 24, 12, 4]
+    assert [tuning.most_epochs(rows) for rows in (10, 100, 400, 5000)] == [24, 24, 12, 4]
 
 
 def test_weights_of_another_version_are_refused(tiny, tmp_path):
@@ -358,7 +361,7 @@ BATCH = collate(
 )
 
 
-def test_a_batch_is_padded_and_each_answer_stands_where_it_is_foretold():
+def test_a_batch_is_padded_and_each_answer_stands_where_it_is_predicted():
     assert BATCH["input_ids"].tolist() == [[1, 2, 3, 4, 5], [1, 2, 6, 0, 0], [7, 8, 9, 10, 11]]
     assert BATCH["attention_mask"].sum(1).tolist() == [5, 3, 5]
     none = IGNORED
@@ -392,9 +395,9 @@ def test_held_out_loss_is_the_same_in_parts(tiny, tmp_path, monkeypatch):
     losses = []
     for tokens in (10_000, 32):
         monkeypatch.setattr(batches, "TOKENS", tokens)
-        recipe = Recipe("full", 0.0, 1.0)
+        config = TrainConfig("full", 0.0, 1.0)
         done = Tuner(lambda: fresh(tiny)).train(
-            recipe, LEARNABLE[:20], tmp_path / str(tokens), held=LEARNABLE[20:]
+            config, LEARNABLE[:20], tmp_path / str(tokens), held=LEARNABLE[20:]
         )
         losses += [loss for _, loss in done.losses]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
