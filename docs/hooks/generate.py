@@ -9,16 +9,17 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
 from importlib import import_module
-from inspect import getdoc
+from inspect import cleandoc, getdoc
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import click
 
+import ragicl
 from ragicl.cli.main import main
-from ragicl.policy import Policy
+from ragicl.policy import option_fields
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -49,12 +50,17 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
     :raises ValueError: where the page of the API lacks a public name
     """
+    markdown = filled(markdown)
     if page.file.src_uri == API and (missing := undocumented(markdown)):
         raise ValueError(f"{API} does not document {', '.join(missing)}")
-    markdown = MARK.sub(lambda mark: PARTS[mark[1]](), markdown)
     return markdown.replace("](../eval/results/", "](results/").replace(
         "](../../eval/results/", "](../results/"
     )
+
+
+def filled(markdown: str) -> str:
+    """Return a page with its generated parts."""
+    return MARK.sub(lambda mark: PARTS[mark[1]](), markdown)
 
 
 def undocumented(page: str) -> list[str]:
@@ -74,10 +80,13 @@ def commands() -> str:
 
 
 def options() -> str:
-    """Return a table of the options that make up a policy, in the order of ``predict --help``."""
-    known = set(policy_fields())
-    chosen = [p for p in main.commands["predict"].params if p.name in known]
-    return _table([p for p in chosen if isinstance(p, click.Option)], field=True)
+    """Return a table of a policy's fields, each with its option."""
+    lines = ["| option | field | part | default | meaning |", "| --- | --- | --- | --- | --- |"]
+    for own in option_fields().values():
+        choices = f" One of {', '.join(f'`{c}`' for c in own.choices)}." if own.choices else ""
+        cells = (f"`{own.flag}`", f"`{own.name}`", own.part, own.default_text)
+        lines.append(f"| {' | '.join(cells)} | {own.spec.help}{choices} |")
+    return "\n".join(lines) + "\n"
 
 
 def modules() -> str:
@@ -98,19 +107,15 @@ def protocols() -> str:
 
 def stand_ins() -> str:
     """Return an entry of the API for each backend that stands in for a real one in tests."""
-    path = PACKAGE / "backends" / "fake.py"
-    return "\n".join(_entries(path, lambda kind: kind.name.startswith("Fake")))
+    places = PACKAGE.glob("backends/fake.py")
+    fakes = (_entries(path, lambda kind: kind.name.startswith("Fake")) for path in places)
+    return "\n".join(chain.from_iterable(fakes))
 
 
-def policy_fields(kind: type[Any] = Policy) -> Iterator[str]:
-    """Yield the names of a policy's fields, of the classes nested in it too."""
-    types = get_type_hints(kind)
-    for field in fields(kind):
-        inner = types[field.name]
-        if is_dataclass(inner) and isinstance(inner, type):
-            yield from policy_fields(inner)
-        else:
-            yield field.name
+def errors() -> str:
+    """Return an entry of the API for each public error."""
+    names = [name for name in ragicl.__all__ if name.endswith("Error")]
+    return "\n".join(f"::: ragicl.{name}\n" for name in names)
 
 
 def _entries(path: Path, wanted: Callable[[ast.ClassDef], bool]) -> Iterator[str]:
@@ -133,7 +138,7 @@ def _command(name: str, command: click.Command) -> str:
             f"```text\n{command.get_usage(context)}\n```\n",
             _help(command.help or ""),
             "",
-            _table(own, field=False) if own else "It has no options.\n",
+            _table(own) if own else "It has no options.\n",
         ]
     )
 
@@ -141,19 +146,18 @@ def _command(name: str, command: click.Command) -> str:
 def _help(text: str) -> str:
     """Return a command's help as Markdown: click's unwrapped parts are its examples."""
     lines = []
-    for part in text.strip().split("\n\n"):
+    for part in cleandoc(text).split("\n\n"):
         first, _, rest = part.strip().partition("\n")
-        lines.append(f"```console\n{rest}\n```\n" if first == "\b" else f"{part.strip()}\n")
+        lines.append(f"```console\n{rest}\n```\n" if first == "\b" else f"{part}\n")
     return "\n".join(lines)
 
 
-def _table(rows: list[click.Option], *, field: bool) -> str:
-    head = ["option", *(["field"] if field else []), "value", "default", "meaning"]
-    lines = [head, ["---"] * len(head)]
+def _table(rows: list[click.Option]) -> str:
+    lines = ["| option | value | default | meaning |", "| --- | --- | --- | --- |"]
     for option in rows:
-        named = [f"`{option.name}`"] if field else []
-        lines.append([_names(option), *named, _value(option), *_meaning(option)])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+        cells = (_names(option), _value(option), *_meaning(option))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _names(option: click.Option) -> str:
@@ -183,6 +187,7 @@ def _meaning(option: click.Option) -> tuple[str, str]:
 
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
+    "errors": errors,
     "modules": modules,
     "options": options,
     "protocols": protocols,
