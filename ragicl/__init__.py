@@ -6,7 +6,6 @@ The names below are imported when first used, so that ``import ragicl`` stays qu
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -86,6 +85,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version  # half of what `import ragicl` would take
+
         return version("ragicl")
     if name not in _HOMES:
         raise AttributeError(f"module 'ragicl' has no attribute {name!r}")
