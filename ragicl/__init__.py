@@ -6,7 +6,6 @@ The names below are imported when first used, so that ``import ragicl`` stays qu
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
         ExampleError,
         FormatError,
         LockedError,
+        MissingExtraError,
         NoIndexError,
         RagiclError,
         StoreError,
@@ -51,6 +51,7 @@ _HOMES = {
     "ExampleError": "ragicl.errors",
     "FormatError": "ragicl.errors",
     "LockedError": "ragicl.errors",
+    "MissingExtraError": "ragicl.errors",
     "NoIndexError": "ragicl.errors",
     "RagiclError": "ragicl.errors",
     "StoreError": "ragicl.errors",
@@ -72,6 +73,7 @@ __all__ = [
     "Index",
     "Influence",
     "LockedError",
+    "MissingExtraError",
     "Neighbor",
     "NoIndexError",
     "PlainTemplate",
@@ -86,6 +88,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version  # half of what `import ragicl` would take
+
         return version("ragicl")
     if name not in _HOMES:
         raise AttributeError(f"module 'ragicl' has no attribute {name!r}")

@@ -13,6 +13,7 @@
     │   └── ExampleError         an example id that is missing, or taken by other content
     ├── BudgetError          a query that does not fit into the token budget
     ├── BackendError         an encoder or a language model that cannot be loaded or used
+    ├── MissingExtraError    a package that one of ragicl's extras installs is missing
     └── TaskError            a request that the index or its labels do not support
 
 Each message says what is wrong, where, and what to do next, in one line.
@@ -72,8 +73,26 @@ class BackendError(RagiclError):
     """An encoder or a language model cannot be loaded or used."""
 
 
+class MissingExtraError(RagiclError):
+    """A package is missing that one of ragicl's extras installs."""
+
+
 class TaskError(RagiclError):
     """A request asks for something that the index or its labels do not support."""
+
+
+def require(extra: str, purpose: str, *modules: str) -> None:
+    """Refuse what needs modules that are not installed; none of them is imported.
+
+    :raises MissingExtraError: at the first that is missing, naming the extra to install
+    """
+    from importlib.util import find_spec
+
+    for module in modules:
+        if find_spec(module) is None:
+            raise MissingExtraError(
+                f"{purpose} needs {module}; install it with: pip install 'ragicl[{extra}]'"
+            )
 
 
 def first_line(error: BaseException) -> str:

@@ -34,8 +34,17 @@ def lines(result):
 
 
 def fails(*arguments, match, stdin=None):
-    """The command ends with code 2 and one line that says what is wrong."""
-    result = run(*arguments, code=2, stdin=stdin)
+    """The command ends with status 1 and one line that says what is wrong."""
+    _ends(*arguments, code=1, match=match, stdin=stdin)
+
+
+def misused(*arguments, match, stdin=None):
+    """The command line is wrong: status 2, and a last line that says what is."""
+    _ends(*arguments, code=2, match=match, stdin=stdin)
+
+
+def _ends(*arguments, code, match, stdin):
+    result = run(*arguments, code=code, stdin=stdin)
     message = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert len(message) == 1
     assert result.stderr.strip().endswith(message[0])

@@ -32,10 +32,7 @@ OPTIONS = {
     if isinstance(option, click.Option) and not option.hidden
     for name in option.opts
 }
-PENDING = (
-    *("--set-coverage", "--coverage", "--ood-level", "--decide probe", 'decide="probe"'),
-    *("--format json", "ragicl.backends.fake", "trigrams:"),
-)
+PENDING = ("ragicl.backends.fake", "trigrams:")
 """What the pages say of changes under way; blocks that hold one are not run."""
 OF_OTHERS = {"--help", "--version", "--no-deps"}
 LABELS = (

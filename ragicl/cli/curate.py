@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,8 +16,12 @@ from ragicl.cli.options import (
     lm_option,
     template_option,
 )
-from ragicl.cli.render import steps, tuning
-from ragicl.errors import DataError
+from ragicl.cli.output import Format, Output, json_text, output_options, record_text, rows_text
+from ragicl.cli.progress import steps
+from ragicl.cli.render import suggestions, tuning
+
+if TYPE_CHECKING:
+    from ragicl.curation.findings import Audit
 
 
 @click.command("tune")
@@ -31,7 +34,7 @@ from ragicl.errors import DataError
     help="When the search ends; it goes on from there when it is run again.",
 )
 @click.option("--forget", is_flag=True, help="Forget what tuning found before, and stop.")
-@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
+@output_options("table", "json", default="table", deprecated_json=True)
 @click.option("--seed", default=0, show_default=True, help="Which examples are tried first.")
 @lm_option
 @dtype_option
@@ -40,7 +43,7 @@ def tune_command(
     index: Path,
     minutes: float,
     forget: bool,
-    as_json: bool,
+    output: Output,
     seed: int,
     lm: str,
     dtype: str,
@@ -54,7 +57,7 @@ def tune_command(
 
     \b
     ragicl tune indexes/support
-    ragicl tune indexes/support --minutes 60 --json
+    ragicl tune indexes/support --minutes 60 --format json
     ragicl tune indexes/support --forget
     """
     from ragicl.engine import Engine
@@ -73,44 +76,41 @@ def tune_command(
             found = tune(engine, minutes, seed=seed, progress=progress)
         found = replace(found, template=found.template or template)
         engine.index.keep_tuned(found.as_json())
-    shown = found.as_json()
-    click.echo(json.dumps(shown, indent=2, ensure_ascii=False) if as_json else tuning(found))
+    output.write(record_text(output.form, found.as_json(), lambda: tuning(found)))
 
 
 @click.command("audit")
 @click.argument("index", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="CSV file to correct: see update.")
+@output_options("table", "jsonl", "json", "csv", default="table", deprecated_json=True)
 @click.option(
     "--near", default=0.95, show_default=True, help="Cosine from which two texts are near copies."
 )
 @click.option(
     "--few", default=5, show_default=True, help="A label with fewer examples than this is rare."
 )
-@click.option("--json", "as_json", is_flag=True, help="Write JSON: all of it, not the first few.")
-def audit_command(index: Path, out: Path | None, near: float, few: int, as_json: bool) -> None:
+def audit_command(index: Path, output: Output, near: float, few: int) -> None:
     """Look for wrong labels, near copies, confused labels and rare ones; change nothing.
 
     Each label is predicted from all other examples, without a language model; those that the
-    predictions speak against come first. Correct the column `label` in the file, which suggests
-    one, and give the file to `ragicl update`.
+    predictions speak against come first. Correct the column `label` in a CSV file, which suggests
+    one, and give the file to `ragicl update`. A table shows the first few of each kind, CSV and
+    JSON lines every example to look at, and JSON the pairs and groups too.
 
     \b
     ragicl audit indexes/support --out audit.csv
     ragicl update indexes/support audit.csv
-    ragicl audit indexes/support --near 0.9 --json > audit.json
+    ragicl audit indexes/support --near 0.9 --out audit.json
     """
     from ragicl.curation.audit import audit
-    from ragicl.curation.formats import as_csv, as_text
-    from ragicl.curation.formats import as_json as json_of
+    from ragicl.curation.formats import as_text
     from ragicl.index import Index
 
     with Index.open(index) as opened, steps() as progress:
         found = audit(opened, near=near, few=few, progress=progress)
-    if out is not None:
-        _write(out, as_csv(found))
-        click.echo(f"{out}: {len(found.findings)} examples to look at", err=True)
-    shown = json.dumps(json_of(found), indent=2, ensure_ascii=False) if as_json else as_text(found)
-    click.echo(shown)
+    output.write(_audit_text(output.form, found))
+    if output.path is not None:
+        click.echo(as_text(found), err=True)
+        click.echo(f"{output.path}: {len(found.findings)} examples to look at", err=True)
 
 
 @click.command("suggest")
@@ -122,14 +122,14 @@ def audit_command(index: Path, out: Path | None, near: float, few: int, as_json:
 )
 @click.option("--n", "number", type=click.IntRange(1), default=50, show_default=True,
               help="Rows to suggest.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), help="JSON lines go there.  [stdout]")
+@output_options("table", "jsonl", "json", "csv", default="jsonl")
 @click.option("--encoder", help="As for index.  [the index's, or minilm]")
 @column_options
 def suggest_command(
     pool: str,
     index: Path | None,
     number: int,
-    out: Path | None,
+    output: Output,
     encoder: str | None,
     **columns: Any,
 ) -> None:
@@ -148,20 +148,16 @@ def suggest_command(
     with steps() as progress:
         choices = suggest(queries, number, index=index, encoder=encoder, progress=progress)
     rows = [suggestion_row(queries[choice.row], choice) for choice in choices]
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    if out is None:
-        click.echo(lines, nl=False)
-    else:
-        _write(out, lines.encode())
-        click.echo(f"{out}: {len(rows)} of {len(queries)} rows", err=True)
+    output.write(rows_text(output.form, rows, lambda: suggestions(rows)))
+    if output.path is not None:
+        click.echo(f"{output.path}: {len(rows)} of {len(queries)} rows", err=True)
 
 
-def _write(out: Path, data: bytes) -> None:
-    """Write a file that a command was told to write, and the folder it goes to."""
-    from ragicl.atomic import write_whole
+def _audit_text(form: Format, found: Audit) -> str:
+    from ragicl.curation.formats import as_csv, as_json, as_row, as_text
 
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(out, data)
-    except OSError as error:
-        raise DataError(f"cannot write {out}: {error.strerror}; choose another --out") from error
+    if form == "csv":
+        return as_csv(found).decode("utf-8-sig")
+    if form == "json":
+        return json_text(as_json(found))
+    return rows_text(form, [as_row(finding) for finding in found.findings], lambda: as_text(found))

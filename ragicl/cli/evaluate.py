@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,8 @@ from ragicl.cli.options import (
     listed_names,
     open_engine,
 )
-from ragicl.cli.render import steps
+from ragicl.cli.output import Output, output_options, record_text
+from ragicl.cli.progress import steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -144,14 +144,14 @@ def evaluate_command(
 @click.command("bench")
 @click.argument("index", type=click.Path(path_type=Path))
 @click.option("--queries", default=32, show_default=True, help="Examples to answer as queries.")
-@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
+@output_options("table", "json", default="table", deprecated_json=True)
 @engine_options()
-def bench_command(index: Path, queries: int, as_json: bool, **options: Any) -> None:
+def bench_command(index: Path, queries: int, output: Output, **options: Any) -> None:
     """Measure where a prediction's time goes, with examples of the index as queries.
 
     \b
     ragicl bench indexes/support
-    ragicl bench indexes/support --k 20 --budget 1024 --json
+    ragicl bench indexes/support --k 20 --budget 1024 --format json
     """
     from dataclasses import asdict
 
@@ -159,7 +159,7 @@ def bench_command(index: Path, queries: int, as_json: bool, **options: Any) -> N
 
     with open_engine(index, options) as engine:
         measured = bench(engine, queries)
-    click.echo(json.dumps(asdict(measured), indent=2) if as_json else table(measured))
+    output.write(record_text(output.form, asdict(measured), lambda: table(measured)))
 
 
 @click.command("plan")
@@ -182,9 +182,9 @@ def bench_command(index: Path, queries: int, as_json: bool, **options: Any) -> N
     type=click.Path(path_type=Path),
     help="An evaluation's report.json, or its folder: read the measured curves too.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
+@output_options("table", "json", default="table", deprecated_json=True)
 def plan_command(
-    index: Path | None, lm: str, report: Path | None, as_json: bool, **figures: Any
+    index: Path | None, lm: str, report: Path | None, output: Output, **figures: Any
 ) -> None:
     """Say how many examples an error asks for: worst-case bounds, and what was measured.
 
@@ -195,7 +195,7 @@ def plan_command(
     \b
     ragicl plan indexes/support --epsilon 0.05
     ragicl plan indexes/support --report runs/support
-    ragicl plan --contexts 100 --vocabulary 32000 --length 40 --json
+    ragicl plan --contexts 100 --vocabulary 32000 --length 40 --format json
     """
     from dataclasses import asdict
 
@@ -203,7 +203,7 @@ def plan_command(
     from ragicl.evaluate.planning.plan import plan, table
 
     found = plan(Figures(**figures), index=index, report=report, lm=lm)
-    click.echo(json.dumps(asdict(found), indent=2) if as_json else table(found))
+    output.write(record_text(output.form, asdict(found), lambda: table(found)))
 
 
 def _sets(target: Path, only: str | None) -> Sequence[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ragicl.cli.options import column_options, data_file
-from ragicl.cli.render import describe, kind_of, outcome, steps
+from ragicl.cli.output import Output, output_options, record_text
+from ragicl.cli.progress import steps
+from ragicl.cli.render import describe, fields, kind_of, outcome
 
 
 @click.command("index")
@@ -66,11 +67,13 @@ def index_command(
 
 @click.command()
 @click.argument("index", type=click.Path(path_type=Path))
-def info(index: Path) -> None:
+@output_options("table", "json", default="json")
+def info(index: Path, output: Output) -> None:
     """Show what an index holds, as JSON.
 
     \b
     ragicl info indexes/support
+    ragicl info indexes/support --format table
     """
     from dataclasses import asdict
 
@@ -80,7 +83,7 @@ def info(index: Path) -> None:
         held = asdict(opened.manifest) | asdict(opened.stats())
     if held["tuned"]:
         del held["tuned"]["record"]  # a number for each example
-    click.echo(json.dumps(held, indent=2, ensure_ascii=False))
+    output.write(record_text(output.form, held, lambda: fields(held)))
 
 
 @click.command()

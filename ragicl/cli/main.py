@@ -13,18 +13,14 @@ from ragicl.cli.predict import explain_command, predict, prompt
 from ragicl.errors import RagiclError
 
 
-class _Failure(click.ClickException):
-    exit_code = 2
-
-
 class _Group(click.Group):
-    """Turns ragicl's errors into one line on stderr and exit code 2."""
+    """Ends with one line on stderr and status 1 at ragicl's errors; click gives wrong usage 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except RagiclError as error:
-            raise _Failure(str(error)) from error
+            raise click.ClickException(str(error)) from error
 
 
 @click.group(

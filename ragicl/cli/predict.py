@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,28 +14,30 @@ from ragicl.cli.options import (
     open_engine,
     queries_of,
 )
-from ragicl.cli.render import block, ceiling, influences, progress, steps
+from ragicl.cli.output import (
+    Format,
+    Output,
+    csv_text,
+    json_line,
+    json_text,
+    output_options,
+    record_text,
+)
+from ragicl.cli.progress import progress, steps
+from ragicl.cli.render import block, ceiling, influences
 
 if TYPE_CHECKING:
     from ragicl.engine import Engine
     from ragicl.serving.batch import ResumableFile, Row
+
+WHOLE = {"json": json_text, "csv": csv_text}  # formats written once all rows are there
 
 
 @click.command()
 @click.argument("index", type=click.Path(path_type=Path))
 @click.argument("texts", nargs=-1)
 @click.option("--file", help="Rows to predict: JSONL, CSV, TSV, Parquet, a data set, - for stdin.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Write rows there; continue where it stopped."
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["jsonl", "table"]),
-    default="jsonl",
-    show_default=True,
-    help="For programs, or for people.",
-)
+@output_options("table", "jsonl", "json", "csv", default="jsonl", files=["jsonl"])
 @click.option("--probs", is_flag=True, help="Add every label's probability.")
 @click.option("--show-prompt", is_flag=True, help="Add the prompt.")
 @click.option("--exclude-self", is_flag=True, help="Leave out the example with the row's own id.")
@@ -46,8 +47,7 @@ def predict(
     index: Path,
     texts: tuple[str, ...],
     file: str | None,
-    out: Path | None,
-    form: str,
+    output: Output,
     probs: bool,
     show_prompt: bool,
     exclude_self: bool,
@@ -55,7 +55,8 @@ def predict(
 ) -> None:
     """Predict texts, or the rows of a file, or JSON lines on stdin.
 
-    Rows that carry a label are also counted: accuracy and macro-F1 go to stderr.
+    Rows that carry a label are also counted: accuracy and macro-F1 go to stderr. A file is
+    continued where an earlier run with the same settings stopped.
 
     \b
     ragicl predict indexes/support "cant log in" "where is my parcel?"
@@ -63,18 +64,16 @@ def predict(
     ragicl predict indexes/support --file test.jsonl --decide knn --k 5 > votes.jsonl
     ragicl predict indexes/support "error E-17" --select hybrid --where shop=north
     """
-    from ragicl.inference.fingerprint import fingerprint
-    from ragicl.serving.batch import ResumableFile, predict_rows, summarize
+    from ragicl.serving.batch import predict_rows, summarize
 
     queries, total = queries_of(texts, file, options)
     with ExitStack() as stack:
         engine = stack.enter_context(open_engine(index, options))
-        target = None
-        if out is not None:
-            target = stack.enter_context(ResumableFile(out, fingerprint(engine.pipeline)))
+        target = _target(stack, output, engine)
         if (recall := engine.shortlist_recall) is not None:
             click.echo(ceiling(recall), err=True)
         rows = [_essentials(row) for row in target.rows] if target else []
+        kept: list[Row] = []
         if total is None or len(rows) < total:  # else there is nothing to predict
             with steps() as shown:
                 engine.load(shown)
@@ -88,9 +87,16 @@ def predict(
         )
         done = stack.enter_context(progress(total, "predicting", len(rows)))
         for row in answered:
-            _emit(row, target, form, engine)
+            if target is not None:
+                target.write(row)
+            elif output.form in WHOLE:
+                kept.append(row)
+            else:
+                _printed(row, output.form, engine)
             rows.append(_essentials(row))
             done(1)
+    if output.form in WHOLE:
+        output.write(WHOLE[output.form](kept))
     if (summary := summarize(rows)) is not None:
         click.echo(summary, err=True)
 
@@ -98,16 +104,20 @@ def predict(
 @click.command()
 @click.argument("index", type=click.Path(path_type=Path))
 @click.argument("text")
+@output_options("table", "json", default="table")
 @engine_options(without={"decide"})
-def prompt(index: Path, text: str, **options: Any) -> None:
+def prompt(index: Path, text: str, output: Output, **options: Any) -> None:
     """Show the prompt of a text and its length in tokens; the language model is not run.
 
     \b
     ragicl prompt indexes/support "cant log in" --k 3
+    ragicl prompt indexes/support "cant log in" --format json
     """
+    from ragicl.serving.batch import prompt_row
+
     with open_engine(index, {**options, "decide": "lm"}) as engine:
         composed = engine.prompt(text)
-    click.echo(composed.text)
+    output.write(record_text(output.form, prompt_row(composed), lambda: composed.text + "\n"))
     click.echo(
         f"{composed.tokens} tokens, {len(composed.shots)} demonstrations kept, "
         f"{composed.dropped} dropped",
@@ -119,7 +129,7 @@ def prompt(index: Path, text: str, **options: Any) -> None:
 @click.argument("index", type=click.Path(path_type=Path))
 @click.argument("text")
 @click.option("--label", help="The label, or the written answer, to explain.  [the predicted one]")
-@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
+@output_options("table", "json", default="table", deprecated_json=True)
 @click.option(
     "--decide",
     type=click.Choice(["lm", "blend"]),
@@ -129,7 +139,7 @@ def prompt(index: Path, text: str, **options: Any) -> None:
 )
 @engine_options(without={"decide"})
 def explain_command(
-    index: Path, text: str, label: str | None, as_json: bool, **options: Any
+    index: Path, text: str, label: str | None, output: Output, **options: Any
 ) -> None:
     """Show how much each demonstration changes the prediction of a text.
 
@@ -138,25 +148,27 @@ def explain_command(
 
     \b
     ragicl explain indexes/support "cant log in" --k 4
-    ragicl explain indexes/support "cant log in" --label "delete account" --json
+    ragicl explain indexes/support "cant log in" --label "delete account" --format json
     """
     from ragicl.inference.explain import explanation_row
 
     with open_engine(index, options) as engine:
         explanation = engine.explain(text, label=label)
-    if as_json:
-        click.echo(json.dumps(explanation_row(explanation), indent=2, ensure_ascii=False))
-    else:
-        click.echo(influences(explanation))
+    row = explanation_row(explanation)
+    output.write(record_text(output.form, row, lambda: influences(explanation)))
 
 
-def _emit(row: Row, target: ResumableFile | None, form: str, engine: Engine) -> None:
-    if target is not None:
-        target.write(row)
-    elif form == "jsonl":
-        click.echo(json.dumps(row, ensure_ascii=False))
-    else:
-        click.echo(block(row, engine))
+def _target(stack: ExitStack, output: Output, engine: Engine) -> ResumableFile | None:
+    from ragicl.inference.fingerprint import fingerprint
+    from ragicl.serving.batch import ResumableFile
+
+    if output.path is None:
+        return None
+    return stack.enter_context(ResumableFile(output.path, fingerprint(engine.pipeline)))
+
+
+def _printed(row: Row, form: Format, engine: Engine) -> None:
+    click.echo(json_line(row) if form == "jsonl" else f"{block(row, engine)}\n", nl=False)
 
 
 def _essentials(row: Row) -> Row:

@@ -1,17 +1,15 @@
-"""What the command shows people: predictions as text, counts, a progress bar."""
+"""What the command shows people: predictions, tunings and indexes as text."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ragicl.engine import Engine
     from ragicl.index.build import Report, Survey
     from ragicl.inference.tuned_settings import Tuned
-    from ragicl.protocols import Progress
     from ragicl.records import Explanation, Recall
     from ragicl.serving.batch import Row
 
@@ -127,43 +125,16 @@ def kind_of(kind: str, labels: dict[str, int]) -> str:
     return f"{len(labels)} labels" + (f" ({once} of them seen once)" if once else "")
 
 
-@contextmanager
-def progress(total: int | None, what: str, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Show a bar on stderr; where stderr is a file, a line now and then."""
-    from tqdm import tqdm
-
-    wait = 0.1 if sys.stderr.isatty() else 30.0
-    bar: AbstractContextManager[Any] = tqdm(
-        total=total,
-        initial=done,
-        desc=what,
-        unit="row",
-        mininterval=wait,
-        file=sys.stderr,
-        disable=total is not None and total - done <= 1,
-    )
-    with bar as shown:
-        yield lambda number: shown.update(number)
+def fields(record: Mapping[str, Any]) -> str:
+    """Return a record for people: a line for each field, what is nested as JSON."""
+    width = max(map(len, record), default=0)
+    return "\n".join(f"{name:<{width}}  {_shown(value)}" for name, value in record.items())
 
 
-@contextmanager
-def steps() -> Iterator[Progress]:
-    """Show one bar after another on stderr, a new one for each kind of work."""
-    from tqdm import tqdm
+def suggestions(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows to label for people, best first."""
+    return "\n".join(f"{row['text']}\n    {row['why']}" for row in rows)
 
-    wait = 0.1 if sys.stderr.isatty() else 30.0
-    bar: Any = None
 
-    def report(what: str, done: int, total: int, /) -> None:
-        nonlocal bar
-        if bar is None or bar.desc != f"{what}: " or done < bar.n or bar.total != total:
-            if bar is not None:
-                bar.close()
-            bar = tqdm(total=total, desc=what, mininterval=wait, file=sys.stderr)
-        bar.update(done - bar.n)
-
-    try:
-        yield report
-    finally:
-        if bar is not None:
-            bar.close()
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

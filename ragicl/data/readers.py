@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from ragicl.errors import DataError, first_line
+from ragicl.errors import DataError, first_line, require
 
 if TYPE_CHECKING:
     import datasets
@@ -141,6 +141,7 @@ def _decoded(file: IO[bytes], bad: set[int]) -> Iterator[str]:
 
 
 def _parquet(path: Path, name: str) -> Iterator[Row]:
+    require("parquet", f"reading the Parquet file {name}", "pyarrow")
     import pyarrow
     import pyarrow.parquet
 
@@ -176,6 +177,7 @@ def _named(values: Values, names: Mapping[str, Sequence[str]]) -> Values:
 
 
 def _load_folder(path: Path, split: str) -> datasets.Dataset:
+    require("hub", f"reading the data set {path}", "datasets")
     import datasets
 
     try:
@@ -192,6 +194,7 @@ def _load_folder(path: Path, split: str) -> datasets.Dataset:
 
 
 def _load_hub(name: str, subset: str | None, split: str) -> datasets.Dataset:
+    require("hub", f"{name} is no file here; reading it as a data set of the hub", "datasets")
     import datasets
 
     try:

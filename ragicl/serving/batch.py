@@ -71,14 +71,15 @@ def prediction_row(
         for n in prediction.neighbors
     ]
     if prediction.prompt is not None:
-        row |= _prompt_row(prediction.prompt, text=prompt)
+        row |= prompt_row(prediction.prompt, text=prompt)
     row["ms"] = {stage: round(spent, 2) for stage, spent in prediction.timings.items()}
     row["lm"] = prediction.lm
     row["decided_by"] = prediction.decided_by
     return row
 
 
-def _prompt_row(prompt: Prompt, *, text: bool) -> Row:
+def prompt_row(prompt: Prompt, *, text: bool = True) -> Row:
+    """Return a prompt as JSON-ready values; the text is left out where it is not asked for."""
     row: Row = {
         "tokens": prompt.tokens,
         "kept": len(prompt.shots),

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from cli_runner import LM, ROWS, fails, lines, run, write_rows
+from cli_runner import LM, ROWS, fails, lines, misused, run, write_rows
 from conftest import ROOT, HashEncoder
 
 from ragicl import Engine, Example, Index
@@ -365,9 +365,7 @@ def test_demonstrations_by_strategy_and_order(index):
     }
     shots = {order: text.split("Text: ")[1:-1] for order, text in shown.items()}
     assert shots["nearest-last"] == shots["nearest-first"][::-1]
-    assert (
-        "Invalid value for '--select'" in run("prompt", index, "x", "--select", "q", code=2).stderr
-    )
+    misused("prompt", index, "x", "--select", "q", match="Invalid value for '--select'")
 
 
 def test_columns_of_a_file_serve_as_filters(work):

@@ -114,7 +114,7 @@ def test_the_command_removes_only_when_told(index, tmp_path):
     file.write_text(json.dumps({"id": "c", "text": "old pear", "label": ""}) + "\n")
     command = ["update", str(index.path), str(file)]
     refused = CliRunner().invoke(main, command)
-    assert refused.exit_code == 2
+    assert refused.exit_code == 1
     assert "has no label left" in refused.stderr
     assert len(index) == 3
     done = CliRunner().invoke(main, [*command, "--remove-empty"])

@@ -221,7 +221,7 @@ def test_command_shows_what_the_engine_says(folder):
         "--lm",
         "echo:4000",
     ]
-    row = json.loads(run(*asked, "--json"))
+    row = json.loads(run(*asked, "--format", "json"))
     assert (row["label"], row["output"]) == ("login", "lost card")
     assert row["log_prob"] == round(explanation.log_prob, 6)
     for got, influence in zip(row["influences"], explanation.influences, strict=True):

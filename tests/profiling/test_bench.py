@@ -60,8 +60,8 @@ def test_a_vote_and_a_strange_model_are_measured_too(folder):
 
 
 def test_command_writes_json(folder):
-    arguments = ["bench", str(folder), "--lm", "echo:2000", "--queries", "3", "--json"]
-    result = CliRunner().invoke(main, arguments)
+    arguments = ["bench", str(folder), "--lm", "echo:2000", "--queries", "3"]
+    result = CliRunner().invoke(main, [*arguments, "--format", "json"])
     assert json.loads(result.stdout)["queries"] == 3
 
 

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from ragicl.backends.hf.quiet import quiet
-from ragicl.errors import BackendError, first_line
+from ragicl.errors import BackendError, first_line, require
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TURNS = 15  # of timing each type
@@ -63,10 +63,12 @@ def unpacked_copy(path: Path) -> str:
     Unpacking takes many times as long as reading the copy.
 
     :raises BackendError: where the copy cannot be written
+    :raises MissingExtraError: where what reads GGUF files is not installed
     """
     copy = cache_folder() / f"{path.stem}-{_file_hash(path)}"
     try:
         if not (copy / "config.json").exists():
+            require("gguf", f"reading the packaged model {path.name}", "gguf", "accelerate")
             _unpack(path, copy)
     except (OSError, SafetensorError) as error:
         raise BackendError(

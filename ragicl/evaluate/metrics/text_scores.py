@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ragicl.errors import TaskError
+from ragicl.errors import require
 from ragicl.evaluate.metrics.bootstrap import Resampling
 from ragicl.evaluate.results import TextScores
 from ragicl.protocols import FloatArray
@@ -17,13 +17,12 @@ def text_rows(outputs: Sequence[str], golds: Sequence[str]) -> FloatArray:
 
     White space at the ends does not count. chrF (Popović 2015) is of each text by itself.
 
-    :raises TaskError: where the packages are missing
+    :raises MissingExtraError: where the packages are missing
     """
-    try:
-        from rouge_score.rouge_scorer import RougeScorer
-        from sacrebleu.metrics.chrf import CHRF
-    except ImportError as error:
-        raise TaskError(f"scoring texts needs {error.name}: pip install 'ragicl[eval]'") from error
+    require("eval", "scoring texts", "rouge_score", "sacrebleu")
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu.metrics.chrf import CHRF
+
     rouge, chrf = RougeScorer(["rougeL"], use_stemmer=False), CHRF()
     rows = [
         (

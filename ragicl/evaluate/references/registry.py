@@ -99,8 +99,8 @@ def chosen(names: Sequence[str] | None, kind: Kind) -> tuple[str, ...]:
 def check(task: Task, names: Sequence[str]) -> None:
     """Refuse at once what would fail after hours of training.
 
-    :raises TaskError: where a reference lacks other sets, the pool is too small, or a package is
-        missing
+    :raises TaskError: where a reference lacks other sets, or the pool is too small
+    :raises MissingExtraError: where a package is missing
     :raises BackendError: where the language model cannot be tuned
     :raises BudgetError: where a test row does not fit the model's window
     """

@@ -37,7 +37,7 @@ def texts(tmp_path):
 
 
 def planned(*arguments):
-    return json.loads(run("plan", *arguments, "--json").stdout)
+    return json.loads(run("plan", *arguments, "--format", "json").stdout)
 
 
 def asked(plan):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from ragicl.backends.hf.loading import load_model
 from ragicl.backends.hf.training.batches import Row
 from ragicl.backends.hf.training.methods import SOFT_TOKENS, merged, soft_prompt
 from ragicl.backends.hf.training.trainer import WEIGHTS, Chosen, Trained, Tuner
-from ragicl.errors import BackendError, TaskError
+from ragicl.errors import BackendError, TaskError, require
 from ragicl.protocols import LM, FloatArray, Parts, Progress, Scoring, no_progress
 
 Pair = tuple[Parts, str]
@@ -71,13 +70,12 @@ def answer_log_probs(lm: LM, parts: Parts, answer: str) -> tuple[FloatArray, tup
 def check_tunable(lm: LM, method: str) -> None:
     """Refuse at once what would fail after hours.
 
-    :raises BackendError: where a model cannot be trained so, or a package is missing
+    :raises BackendError: where a model cannot be trained so
+    :raises MissingExtraError: where a package is missing
     """
     own = _hf(lm)
-    if method in ("lora", "prompt-tuning") and find_spec("peft") is None:
-        raise BackendError(
-            f"{method} needs peft: pip install 'ragicl[eval]', or leave {method} out"
-        )
+    if method in ("lora", "prompt-tuning"):
+        require("eval", f"training {method}", "peft")
     if method == "prompt-tuning" and not own.packed:
         raise BackendError(f"a soft prompt before {own.spec} cannot be scored; leave it out")
 

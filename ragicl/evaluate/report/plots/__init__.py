@@ -1,12 +1,12 @@
 """The plots of a report, as SVG. The only home of matplotlib; nothing here touches pyplot."""
 
-from ragicl.errors import BackendError
+from ragicl.errors import MissingExtraError
 
 try:
     import matplotlib  # noqa: F401 (asked for here, so that the error is the same wherever it is missed)
 except ImportError as error:
-    raise BackendError(
-        "a report's plots need matplotlib; install it with: pip install 'ragicl[eval]'"
+    raise MissingExtraError(
+        "plotting a report needs matplotlib; install it with: pip install 'ragicl[eval]'"
     ) from error
 
 from ragicl.evaluate.report.plots.curves import plot_curves

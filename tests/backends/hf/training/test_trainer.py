@@ -1,6 +1,7 @@
 """Fine-tuning tiny models: what is trained, what is kept, what a killed or stopped run leaves."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from ragicl.backends.hf.training.api import answer_log_probs, hidden, tune
 from ragicl.backends.hf.training.batches import IGNORED, Row, collate
 from ragicl.backends.hf.training.methods import merged, prepare, trainable
 from ragicl.backends.hf.training.trainer import DONE, TrainConfig, Tuner, held_out
-from ragicl.errors import BackendError, TaskError
+from ragicl.errors import BackendError, MissingExtraError, TaskError
 from ragicl.prompting.template import plain_template
 
 TEMPLATE = plain_template("classify")
@@ -443,6 +444,6 @@ def test_what_cannot_be_tuned_is_refused(tiny, tmp_path):
 
 
 def test_a_missing_package_is_named(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("ragicl.backends.hf.training.api.find_spec", lambda name: None)
-    with pytest.raises(BackendError, match=r"ragicl\[eval\]"):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingExtraError, match=r"training lora needs peft; .*ragicl\[eval\]"):
         tune(tiny("llama").lm, "lora", PAIRS, tmp_path)

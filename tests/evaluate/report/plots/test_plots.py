@@ -123,7 +123,7 @@ def run(code):
 
 def test_without_matplotlib_the_extra_is_named():
     done = run("import sys; sys.modules['matplotlib'] = None; import ragicl.evaluate.report.write")
-    assert "BackendError" in done.stderr
+    assert "MissingExtraError" in done.stderr
     assert "pip install 'ragicl[eval]'" in done.stderr
 
 

@@ -1,0 +1,77 @@
+"""How the command ends: its exit status, and what it does when its output is not read."""
+
+import subprocess
+import sys
+
+import pytest
+from cli_runner import LM, ROWS, fails, misused, run, write_rows
+from conftest import ROOT
+
+from ragicl.cli.main import main
+
+STAND_INS = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
+    "import conftest, ragicl.backends as b\n"
+    "b.ENCODERS['hash:NAME'] = 'conftest:open_hash_encoder'\n"
+    "from ragicl.cli.main import main\n"
+    "main()\n"
+)
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "things.jsonl", ROWS)
+    run("index", "things.jsonl", "--encoder", "hash:a")
+    return tmp_path / "indexes" / "things"
+
+
+def test_errors_at_run_time_are_status_1(index):
+    fails("info", "nowhere", match="there is no index at nowhere")
+    fails("predict", index, "x", *LM, "--k", -1, match="k is -1")
+    fails("predict", index, "--file", "nowhere.csv", *LM, match="no such file")
+
+
+def test_wrong_usage_is_status_2(index):
+    misused("predict", index, "x", "--k", "many", match="Invalid value for '--k'")
+    misused("predict", index, "x", "--nothing", match="No such option")
+    misused("predict", index, "x", "--file", "y.csv", match="Give texts or --file, not both.")
+    misused("predict", index, " ", match="A text is empty.")
+    misused("evaluate", index, match="Missing option '--out'")
+    misused("nothing", match="No such command")
+
+
+def test_an_interruption_ends_with_one_word(index, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ragicl.engine.Engine.open", interrupted)
+    result = run("predict", index, "x", code=1)
+    assert result.stderr.strip() == "Aborted!"
+
+
+@pytest.mark.parametrize("command", [["--help"], ["predict", "INDEX", "--file", "many.jsonl"]])
+def test_a_closed_pipe_is_silent(index, command):
+    write_rows(index.parents[1] / "many.jsonl", ROWS * 20)  # more than a pipe holds
+    arguments = [str(index) if a == "INDEX" else a for a in command]
+    decide = [] if command == ["--help"] else ["--decide", "knn"]
+    with subprocess.Popen(
+        [sys.executable, "-c", STAND_INS, str(ROOT / "tests"), *arguments, *decide],
+        cwd=index.parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as child:  # fmt: skip
+        child.stdout.close()
+        said = child.stderr.read()
+    assert child.returncode == 1
+    assert "Error" not in said
+    assert "Broken pipe" not in said
+
+
+def test_every_command_is_an_error_in_the_same_way(tmp_path):
+    """The commands that take an index say that there is none, and nothing else."""
+    given = {"add": ["x.jsonl"], "update": ["x.jsonl"], "remove": ["id"], "prompt": ["text"],
+             "explain": ["text"], "predict": ["text"],
+             "evaluate": ["--test", "x.jsonl", "--out", tmp_path / "out"]}  # fmt: skip
+    (tmp_path / "x.jsonl").write_text('{"id": "1", "text": "a", "label": "b"}\n')
+    for name in sorted(set(main.commands) - {"index", "suggest"}):
+        rest = [tmp_path / a if a == "x.jsonl" else a for a in given.get(name, [])]
+        fails(name, tmp_path / "nowhere", *rest, match="there is no index at")
