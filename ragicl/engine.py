@@ -15,13 +15,13 @@ import numpy as np
 
 from ragicl.backends import open_lm
 from ragicl.calibration.blend import Blend
-from ragicl.calibration.conformal import Record, label_set
+from ragicl.calibration.conformal import ConformalRecord, label_set
 from ragicl.calibration.distributions import from_log_probs, likeliest
 from ragicl.calibration.exit_rule import ExitRule
 from ragicl.errors import BudgetError, TaskError
 from ragicl.index import Index
 from ragicl.inference.blender import Blender, untuned
-from ragicl.inference.cascade import Shortcuts
+from ragicl.inference.cascade import Cascade
 from ragicl.inference.composer import Composer
 from ragicl.inference.explain import of_answer, of_label, taken_apart, without_each
 from ragicl.inference.scorer import Scorer, check_numbers
@@ -40,7 +40,7 @@ from ragicl.records import (
     Prompt,
     Recall,
 )
-from ragicl.retrieval.retriever import Found, Retriever
+from ragicl.retrieval.retriever import RetrievalResult, Retriever
 from ragicl.timing import Timings, shared, timed
 
 CHUNK = 16  # queries scored together, and retrieved together unless they are sorted first
@@ -75,7 +75,7 @@ class Engine:
         if lm is None and (self._asks or self._looks):
             raise TaskError("the policy asks a language model; give one, or decide by knn")
         self._retriever = Retriever(index, policy)
-        self._shortcuts = Shortcuts(index, policy, self._retriever, lambda: self.labels)
+        self._cascade = Cascade(index, policy, self._retriever, lambda: self.labels)
 
     @classmethod
     def open(
@@ -227,7 +227,7 @@ class Engine:
 
         :raises BudgetError: at the first text that does not fit into the budget
         """
-        found = [Found(tuple(some)) for some in demonstrations]
+        found = [RetrievalResult(tuple(some)) for some in demonstrations]
         for start in range(0, len(texts), CHUNK):
             some = slice(start, start + CHUNK)
             for answer in self._ask(texts[some], found[some], {}):
@@ -326,7 +326,7 @@ class Engine:
 
         :raises TaskError: where the index has no labels
         """
-        return self._shortcuts.exit_rule
+        return self._cascade.exit_rule
 
     @property
     def shortlist_recall(self) -> Recall | None:
@@ -334,7 +334,7 @@ class Engine:
 
         No answer chosen from the shortlist can be right more often.
         """
-        return self._shortcuts.recall
+        return self._cascade.recall
 
     def _window(
         self, texts: Sequence[str], excluded: Sequence[str | None]
@@ -343,7 +343,7 @@ class Engine:
         found = self._retriever.find(texts, excluded, timings, demonstrations=self._asks)
         timings = shared(timings, len(texts))
         if self.policy.decide == "knn":
-            yield from self._shortcuts.vote(found, timings)
+            yield from self._cascade.vote(found, timings)
             return
         if not self._asks:
             yield from self._blended(found, timings, self.labels)
@@ -354,20 +354,20 @@ class Engine:
         for i in range(len(texts)):
             yield votes[i] if i in votes else next(answers)
 
-    def _exits(self, found: Sequence[Found], timings: Timings) -> dict[int, Prediction]:
+    def _exits(self, found: Sequence[RetrievalResult], timings: Timings) -> dict[int, Prediction]:
         """Return the predictions, by position, that need no language model."""
-        votes = self._shortcuts.exits(found, timings)
+        votes = self._cascade.exits(found, timings)
         if self._blender is None or not votes:
             return votes
         self._blender.load()
-        familiar = self._blender.familiarity([found[i] for i in votes])
+        familiar = self._blender.percentiles([found[i] for i in votes])
         return {
-            i: self._judged(replace(vote, familiarity=float(share)))
+            i: self._judged(replace(vote, percentile=float(share)))
             for (i, vote), share in zip(votes.items(), familiar, strict=True)
         }
 
     def _ask(
-        self, texts: Sequence[str], found: Sequence[Found], timings: Timings
+        self, texts: Sequence[str], found: Sequence[RetrievalResult], timings: Timings
     ) -> Iterator[Prediction | BudgetError]:
         """Yield the language model's predictions, or the error of a text that does not fit."""
         prompts: list[tuple[Prompt, ...] | BudgetError] = []
@@ -392,7 +392,7 @@ class Engine:
                 answers |= zip(batch, ask, strict=True)
             yield prompt if isinstance(prompt, BudgetError) else answers.pop(i)
 
-    def _check_choice(self, label: str | None, found: Found) -> None:
+    def _check_choice(self, label: str | None, found: RetrievalResult) -> None:
         choices = self.labels if found.shortlist is None else found.shortlist
         if label is not None and label not in choices:
             raise TaskError(
@@ -403,7 +403,7 @@ class Engine:
     def _classify(
         self,
         prompts: Sequence[tuple[Prompt, ...]],
-        found: Sequence[Found],
+        found: Sequence[RetrievalResult],
         timings: Timings,
         *,
         exact: bool = False,
@@ -424,7 +424,7 @@ class Engine:
 
     def _alone(
         self,
-        found: Sequence[Found],
+        found: Sequence[RetrievalResult],
         timings: Timings,
         labels: tuple[str, ...],
         scores: FloatArray,
@@ -436,7 +436,7 @@ class Engine:
 
     def _blended(
         self,
-        found: Sequence[Found],
+        found: Sequence[RetrievalResult],
         timings: Timings,
         labels: tuple[str, ...],
         scores: FloatArray | None = None,
@@ -453,25 +453,28 @@ class Engine:
             near = own.voters[: self.policy.voters] if scores is None else own.neighbors
             reader = self._lm().description if self._looks else None
             answer = Prediction(likeliest(probs), probs, near, None, timings, reader)
-            yield self._judged(replace(answer, familiarity=float(share)))
+            yield self._judged(replace(answer, percentile=float(share)))
 
     def _judged(self, prediction: Prediction) -> Prediction:
         """Return a blend's prediction with the label set, or the abstention, that was asked for."""
         sets, answer = self.policy.sets, self.policy.answer
-        record = Record()
+        record = ConformalRecord()
         if self.tuned is not None and not sets is answer is None:
             record = self.tuned.promised(self.policy, len(self.index))
         if sets is not None:
-            held = label_set(prediction.probs, record.least(sets))
+            held = label_set(prediction.probs, record.quantile(sets))
             prediction = replace(prediction, label_set=held)
         if answer is not None:
-            unsure = prediction.probs[prediction.output] < record.sure(answer)
+            unsure = prediction.probs[prediction.output] < record.abstention_threshold(answer)
             prediction = replace(prediction, abstained=unsure)
-        strange = (prediction.familiarity or 0.0) < (self.policy.scope or 0.0)
+        strange = (prediction.percentile or 0.0) < (self.policy.scope or 0.0)
         return replace(prediction, out_of_scope=strange)
 
     def _generate(
-        self, prompts: Sequence[tuple[Prompt, ...]], found: Sequence[Found], timings: Timings
+        self,
+        prompts: Sequence[tuple[Prompt, ...]],
+        found: Sequence[RetrievalResult],
+        timings: Timings,
     ) -> Iterator[Prediction]:
         lm, known = self._lm(), self.index.labels()
         spent: Timings = {}

@@ -25,7 +25,7 @@ from common import ROOT
 from ragicl import Engine, Policy
 from ragicl.atomic import write_whole
 from ragicl.calibration.blend import SOURCES
-from ragicl.calibration.conformal import Record
+from ragicl.calibration.conformal import ConformalRecord
 from ragicl.evaluate.metrics.bootstrap import Resampling
 from ragicl.evaluate.metrics.label_scores import label_scores
 from ragicl.evaluate.prepare import Limits, suite_tasks
@@ -105,14 +105,14 @@ def measured(task: Task, minutes: float) -> dict[str, Any]:
     }
 
 
-def sets(record: Record, probs: Any, task: Task) -> dict[str, Any]:
+def sets(record: ConformalRecord, probs: Any, task: Task) -> dict[str, Any]:
     """Return how often conformal sets hold the right label, and how many labels they hold."""
     found = {}
     known = task.gold >= 0
     for coverage in COVERAGES:
         if (1 - coverage) * (len(record.right) + 1) < 1:
             continue
-        least = record.least(coverage)
+        least = record.quantile(coverage)
         held = probs >= np.minimum(least, probs.max(axis=1, keepdims=True))
         right = held[np.flatnonzero(known), task.gold[known]]
         found[str(coverage)] = {
@@ -172,14 +172,14 @@ def tuned_table(found: dict[str, Any]) -> str:
     rows = []
     for name, own in found.items():
         tuned = own["tuned"]
-        powers = ", ".join(f"{tuned['blend'][source]:.2f}" for source in SOURCES)
+        weights = ", ".join(f"{tuned['blend'][source]:.2f}" for source in SOURCES)
         chosen = tuned["evidence"]["trials"][-1]["candidate"]
         rows.append(
             f"| {name} | {own['minutes']:g} | {chosen if tuned['blend']['lm'] else '–'} | "
-            f"{tuned['calibration']} | {powers} | {tuned['evidence']['rows']} |"
+            f"{tuned['calibration']} | {weights} | {tuned['evidence']['rows']} |"
         )
     heads = ("set", "minutes", "demonstrations", "calibration",
-             f"powers of {', '.join(SOURCES)}", "examples left out")  # fmt: skip
+             f"weights of {', '.join(SOURCES)}", "examples left out")  # fmt: skip
     return "\n".join(["## What was tuned", "", *head(heads), *rows])
 
 

@@ -16,10 +16,10 @@ from ragicl.prompting.compose import compose
 from ragicl.prompting.template import Template
 from ragicl.protocols import FloatArray, Parts
 from ragicl.records import Explanation, Influence, Neighbor, Prediction, Prompt
-from ragicl.retrieval.retriever import Found
+from ragicl.retrieval.retriever import RetrievalResult
 
 
-def taken_apart(prompt: Prompt, found: Found) -> tuple[Neighbor, ...]:
+def taken_apart(prompt: Prompt, found: RetrievalResult) -> tuple[Neighbor, ...]:
     """Return the demonstrations of a prompt that can be left out, in prompt order.
 
     Fixed ones are one piece with the instruction, and stay.
@@ -29,8 +29,12 @@ def taken_apart(prompt: Prompt, found: Found) -> tuple[Neighbor, ...]:
 
 
 def without_each(
-    text: str, prompt: Prompt, found: Found, template: Template, count: Callable[[Parts], int]
-) -> list[tuple[Prompt, Found]]:
+    text: str,
+    prompt: Prompt,
+    found: RetrievalResult,
+    template: Template,
+    count: Callable[[Parts], int],
+) -> list[tuple[Prompt, RetrievalResult]]:
     """Return the prompt, and what was found for it, without each demonstration in turn.
 
     Nothing takes its place, and the others stay in their order.

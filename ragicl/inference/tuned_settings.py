@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from ragicl.calibration.blend import Blend
-from ragicl.calibration.conformal import Record
+from ragicl.calibration.conformal import ConformalRecord
 from ragicl.errors import CorruptError, TaskError
 from ragicl.policy import DEFAULT, Policy
 from ragicl.records import NOTHING
@@ -33,7 +33,7 @@ class Tuned:
     lm: str
     calibration: str
     blend: Blend
-    record: Record
+    record: ConformalRecord
     evidence: Mapping[str, Any] = field(default_factory=lambda: NOTHING, hash=False)
 
     def as_json(self) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class Tuned:
         :raises CorruptError: where it is something else
         """
         try:
-            record = Record(**{name: tuple(v) for name, v in values["record"].items()})
+            record = ConformalRecord(**{name: tuple(v) for name, v in values["record"].items()})
             own = dict(values) | {"blend": Blend(**values["blend"]), "record": record}
             tuned = cls(**own)
             tuned.policy_over()  # whether it knows the fields
@@ -65,7 +65,7 @@ class Tuned:
                 f"`ragicl tune INDEX --forget`, and tune again"
             ) from error
 
-    def promised(self, policy: Policy, examples: int) -> Record:
+    def promised(self, policy: Policy, examples: int) -> ConformalRecord:
         """Return the record, where it holds for answers by this policy.
 
         :param examples: that the index has now
