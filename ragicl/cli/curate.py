@@ -81,14 +81,17 @@ def tune_command(
 @click.argument("index", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="CSV file to correct: see update.")
 @click.option(
-    "--near", default=0.95, show_default=True, help="Cosine from which two texts are near copies."
+    "--near",
+    default=0.95,
+    show_default=True,
+    help="Cosine from which two texts are near duplicates.",
 )
 @click.option(
     "--few", default=5, show_default=True, help="A label with fewer examples than this is rare."
 )
 @click.option("--json", "as_json", is_flag=True, help="Write JSON: all of it, not the first few.")
 def audit_command(index: Path, out: Path | None, near: float, few: int, as_json: bool) -> None:
-    """Look for wrong labels, near copies, confused labels and rare ones; change nothing.
+    """Look for wrong labels, near duplicates, confused labels and rare ones; change nothing.
 
     Each label is predicted from all other examples, without a language model; those that the
     predictions speak against come first. Correct the column `label` in the file, which suggests
