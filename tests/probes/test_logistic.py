@@ -6,7 +6,7 @@ from test_ensemble import drawn, loss
 
 from ragicl.probes import logistic
 from ragicl.probes.ensemble import fit_classifier
-from ragicl.probes.logistic import FOLDS, PER_LABEL, STEPS, fit_logistic
+from ragicl.probes.logistic import FOLDS, PER_LABEL, STEPS, Trial, choose_strength, fit_logistic
 
 
 def folds(rows):
@@ -84,3 +84,16 @@ def test_an_answer_does_not_depend_on_its_batch():
     fitted = fit_logistic(vectors, columns, 3)
     one = np.concatenate([fitted.logits(vectors[i : i + 1]) for i in range(20)])
     np.testing.assert_allclose(one, fitted.logits(vectors)[:20], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("stop_early", "chosen", "run"), [(True, 2.0, 3), (False, 4.0, 4)])
+def test_the_search_ends_early_only_where_asked(stop_early, chosen, run):
+    tried = []
+
+    def trials():
+        for strength, own in ((1.0, 0.5), (2.0, 0.4), (3.0, 0.4), (4.0, 0.3)):
+            tried.append(strength)
+            yield Trial(strength, own, None)
+
+    assert choose_strength(trials(), stop_early=stop_early).strength == chosen
+    assert len(tried) == run

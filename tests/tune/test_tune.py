@@ -150,6 +150,29 @@ def test_an_index_tuned_by_another_version_opens_with_another_model(folder):
             tuned_for(engine.index, engine.lm)
 
 
+def test_what_version_0_1_0_tuned_can_still_be_read():
+    blend = {"lm": 0.1, "vote": 0.05, "vectors": 0.5, "features": 0.6, "offsets": {"a": 0.5}}
+    saved = {
+        "policy": {
+            "k": 8,
+            "select": "nearest",
+            "order": "nearest-last",
+            "ensemble": 1,
+            "voters": 9,
+        },
+        "template": None,
+        "lm": "a model",
+        "calibration": "batch",
+        "blend": blend,
+        "record": {"right": [0.1, 0.9], "likeliest": [0.6, 0.9]},
+        "evidence": {"examples": 2},
+    }
+    tuned = Tuned.from_json(saved)
+    assert tuned.blend.weights == (0.1, 0.05, 0.5, 0.6)
+    assert tuned.record.quantile(0.5) == 0.1
+    assert json.loads(json.dumps(tuned.as_json())) == saved
+
+
 def test_no_example_is_its_own_evidence(folder):
     # Random labels: with itself among its evidence, an example would look easy.
     draw = np.random.default_rng(0)
