@@ -25,7 +25,7 @@ from common import ROOT
 from ragicl import Engine, Policy
 from ragicl.atomic import write_whole
 from ragicl.calibration.blend import SOURCES
-from ragicl.calibration.conformal import Record
+from ragicl.calibration.conformal import ConformalRecord
 from ragicl.evaluate.metrics.bootstrap import Resampling
 from ragicl.evaluate.metrics.label_scores import label_scores
 from ragicl.evaluate.prepare import Limits, suite_tasks
@@ -105,14 +105,14 @@ def measured(task: Task, minutes: float) -> dict[str, Any]:
     }
 
 
-def sets(record: Record, probs: Any, task: Task) -> dict[str, Any]:
+def sets(record: ConformalRecord, probs: Any, task: Task) -> dict[str, Any]:
     """Return how often conformal sets hold the right label, and how many labels they hold."""
     found = {}
     known = task.gold >= 0
     for coverage in COVERAGES:
         if (1 - coverage) * (len(record.right) + 1) < 1:
             continue
-        least = record.least(coverage)
+        least = record.quantile(coverage)
         held = probs >= np.minimum(least, probs.max(axis=1, keepdims=True))
         right = held[np.flatnonzero(known), task.gold[known]]
         found[str(coverage)] = {

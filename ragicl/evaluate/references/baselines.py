@@ -15,7 +15,7 @@ from ragicl.calibration.distributions import from_votes
 from ragicl.engine import Engine
 from ragicl.errors import TaskError
 from ragicl.evaluate.answer_cache import kept_rows
-from ragicl.evaluate.metrics.label_scores import LEAST, surprise
+from ragicl.evaluate.metrics.label_scores import LEAST, nll
 from ragicl.evaluate.task import Reference, Task, digest
 from ragicl.inference.blender import default_blend
 from ragicl.inference.tuned_settings import tuned_for
@@ -74,7 +74,7 @@ def system(task: Task, seed: int) -> Reference:
     return replace(
         made,
         seconds=time.perf_counter() - start,
-        settings=dict(zip(SOURCES, weights.powers, strict=True))
+        settings=dict(zip(SOURCES, weights.weights, strict=True))
         | ({"calibration": tuned.calibration} | dict(tuned.policy) if tuned else {}),
     )
 
@@ -102,9 +102,7 @@ def vote(task: Task, seed: int) -> Reference:
     scored = []
     for k in VOTERS:
         probs = _shares([some[:k] for some in found], task.labels)
-        scored.append(
-            (-float(np.mean(probs.argmax(axis=1) == gold)), surprise(probs, gold).mean(), k)
-        )
+        scored.append((-float(np.mean(probs.argmax(axis=1) == gold)), nll(probs, gold).mean(), k))
     k = min(scored)[2]
     return _vote(task, k, time.perf_counter() - start)
 
