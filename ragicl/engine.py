@@ -22,7 +22,7 @@ from ragicl.policy import DEFAULT, Policy
 from ragicl.prompting.template import Template, named_template
 from ragicl.protocols import LM, FloatArray, Progress, no_progress
 from ragicl.records import Example, Explanation, Kind, Neighbor, Prediction, Prompt, Recall
-from ragicl.retrieval.retriever import Found
+from ragicl.retrieval.retriever import RetrievalResult
 
 
 class Engine:
@@ -200,7 +200,7 @@ class Engine:
 
         :raises BudgetError: at the first text that does not fit into the budget
         """
-        found = [Found(tuple(some)) for some in demonstrations]
+        found = [RetrievalResult(tuple(some)) for some in demonstrations]
         for start in range(0, len(texts), CHUNK):
             some = slice(start, start + CHUNK)
             for answer in self._pipeline.ask(texts[some], found[some], {}):

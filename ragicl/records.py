@@ -132,8 +132,8 @@ class Prediction:
     :ivar label_set: the labels that hold the right one as often as was asked, likeliest first;
         empty where no sets were asked for
     :ivar abstained: whether the answer is less sure than was asked for
-    :ivar familiarity: share of the index's examples that are less like the others than this text is
-        like them; None where none was computed
+    :ivar percentile: in-distribution percentile: share of the index's examples that are less near
+        to the others than this text is; None where none was computed
     :ivar out_of_scope: whether that is less than was asked for
     :ivar known_label: for text generated over a labelled index, whether it is one of the labels;
         otherwise None
@@ -150,7 +150,7 @@ class Prediction:
     exited: bool = False
     label_set: tuple[str, ...] = ()
     abstained: bool = False
-    familiarity: float | None = None
+    percentile: float | None = None
     out_of_scope: bool = False
     decided_by: DecidedBy = "vote"
 

@@ -1,4 +1,4 @@
-"""Is the tuned blend better than its parts, and than what else takes no fine-tuning: measured.
+"""Is ragicl, tuned, better than its parts, and than what else takes no fine-tuning: measured.
 
     python eval/benchmarks/accuracy.py eval/suites/accuracy.toml DATA_FOLDER OUT [--minutes 5]
 
@@ -6,7 +6,7 @@ Each set of the suite is indexed, tuned once by `ragicl tune` for so many minute
 its test rows beside 1-NN, the neighbours' vote, a logistic probe, random and nearest
 demonstrations, and kNN-prompting. Also: how often conformal sets hold the right label. Everything
 is kept in OUT as it is made; a set's figures, once they are whole, in eval/results/accuracy. What
-is there is not done again: --cells FOLDER measures everything anew. The tables are printed.
+is there is not done again: --cells FOLDER measures everything again. The tables are printed.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from common import ROOT
 from ragicl import Engine, Policy
 from ragicl.atomic import write_whole
 from ragicl.calibration.blend import SOURCES
-from ragicl.calibration.conformal import Record
+from ragicl.calibration.conformal import ConformalRecord
 from ragicl.evaluate.metrics.bootstrap import Resampling
 from ragicl.evaluate.metrics.label_scores import label_scores
 from ragicl.evaluate.prepare import Limits, suite_tasks
 from ragicl.evaluate.references.registry import answers
-from ragicl.evaluate.results import OURS
+from ragicl.evaluate.results import ICL, SYSTEM
 from ragicl.evaluate.suite import read_suite
 from ragicl.evaluate.task import Task
 from ragicl.inference.tuned_settings import Tuned
 from ragicl.protocols import no_progress
 from ragicl.tune import tune
 
-COLUMNS = ("knn-1", "knn", "probe", "random-icl", OURS, "knn-prompting", "blend")
+COLUMNS = ("knn-1", "knn", "probe", "random-icl", ICL, "knn-prompting", SYSTEM)
 SCORES = {
     "accuracy": "Accuracy",
     "macro_f1": "Macro-F1",
@@ -100,19 +100,19 @@ def measured(task: Task, minutes: float) -> dict[str, Any]:
         "minutes": minutes,
         "scores": scores,
         "seconds": seconds,
-        "sets": sets(tuned.record, answers(task, "blend").probs, task),
+        "sets": sets(tuned.record, answers(task, SYSTEM).probs, task),
         "tuned": tuned.as_json() | {"record": None},
     }
 
 
-def sets(record: Record, probs: Any, task: Task) -> dict[str, Any]:
+def sets(record: ConformalRecord, probs: Any, task: Task) -> dict[str, Any]:
     """Return how often conformal sets hold the right label, and how many labels they hold."""
     found = {}
     known = task.gold >= 0
     for coverage in COVERAGES:
         if (1 - coverage) * (len(record.right) + 1) < 1:
             continue
-        least = record.least(coverage)
+        least = record.quantile(coverage)
         held = probs >= np.minimum(least, probs.max(axis=1, keepdims=True))
         right = held[np.flatnonzero(known), task.gold[known]]
         found[str(coverage)] = {
@@ -129,21 +129,21 @@ def tables(found: dict[str, Any]) -> str:
 
 
 def summary(found: dict[str, Any]) -> str:
-    """Return the blend beside the best other column of each set."""
+    """Return what ragicl answers beside the best other column of each set."""
     rows, good = [], {"accuracy": 0, "nll": 0, "ece": 0}
     for name, own in found.items():
         scores = {column: own["scores"][column] for column in COLUMNS}
-        blend = {score: scores["blend"][score]["value"] for score in SCORES}
-        others = [column for column in COLUMNS if column != "blend"]
+        system = {score: scores[SYSTEM][score]["value"] for score in SCORES}
+        others = [column for column in COLUMNS if column != SYSTEM]
         best = max(others, key=lambda column: scores[column]["accuracy"]["value"])
         surest = min(others, key=lambda column: scores[column]["nll"]["value"])
         accuracy, nll = scores[best]["accuracy"]["value"], scores[surest]["nll"]["value"]
-        good["accuracy"] += blend["accuracy"] >= accuracy
-        good["nll"] += blend["nll"] < nll
-        good["ece"] += blend["ece"] < 0.05
+        good["accuracy"] += system["accuracy"] >= accuracy
+        good["nll"] += system["nll"] < nll
+        good["ece"] += system["ece"] < 0.05
         rows.append(
-            f"| {name} | {own['pool']} | {blend['accuracy']:.3f} | {accuracy:.3f} ({best}) | "
-            f"{blend['nll']:.3f} | {nll:.3f} ({surest}) | {blend['ece']:.3f} |"
+            f"| {name} | {own['pool']} | {system['accuracy']:.3f} | {accuracy:.3f} ({best}) | "
+            f"{system['nll']:.3f} | {nll:.3f} ({surest}) | {system['ece']:.3f} |"
         )
     heads = ("set", "examples", "accuracy", "best other", "NLL", "best other", "ECE")
     said = (
@@ -151,7 +151,7 @@ def summary(found: dict[str, Any]) -> str:
         f"lowest NLL on {good['nll']}, calibration error below 0.05 on {good['ece']}."
     )
     return "\n".join(
-        ["## The blend beside the best other column", "", *head(heads), *rows, "", said]
+        [f"## {SYSTEM} beside the best other column", "", *head(heads), *rows, "", said]
     )
 
 
@@ -172,14 +172,14 @@ def tuned_table(found: dict[str, Any]) -> str:
     rows = []
     for name, own in found.items():
         tuned = own["tuned"]
-        powers = ", ".join(f"{tuned['blend'][source]:.2f}" for source in SOURCES)
+        weights = ", ".join(f"{tuned['blend'][source]:.2f}" for source in SOURCES)
         chosen = tuned["evidence"]["trials"][-1]["candidate"]
         rows.append(
             f"| {name} | {own['minutes']:g} | {chosen if tuned['blend']['lm'] else '–'} | "
-            f"{tuned['calibration']} | {powers} | {tuned['evidence']['rows']} |"
+            f"{tuned['calibration']} | {weights} | {tuned['evidence']['rows']} |"
         )
     heads = ("set", "minutes", "demonstrations", "calibration",
-             f"powers of {', '.join(SOURCES)}", "examples left out")  # fmt: skip
+             f"weights of {', '.join(SOURCES)}", "examples left out")  # fmt: skip
     return "\n".join(["## What was tuned", "", *head(heads), *rows])
 
 

@@ -21,7 +21,7 @@ from ragicl.backends import open_encoder
 from ragicl.backends.hf.hidden_states import last_states, mean_states
 from ragicl.backends.hf.layers import truncated_backbone
 from ragicl.backends.hf.lm import HFLM, open_smollm2
-from ragicl.calibration.blend import Evidence, fit_blend, mean_surprise
+from ragicl.calibration.blend import Evidence, fit_blend, mean_nll
 from ragicl.probes.ensemble import VectorClassifier, fit_classifier
 from ragicl.probes.scaling import Scaling
 from ragicl.prompting.template import plain_template
@@ -70,7 +70,7 @@ def table(lm: HFLM, folder: Path, pool: int, rows: int) -> Iterator[list[str]]:
         classifier = fit_classifier(scaling.unit(read), own, len(labels))
         probs = classifier.probs(scaling.unit(states(queries)))
         blend = fit_blend(
-            Evidence(vectors=vectors.left_out, features=classifier.left_out), own, labels
+            Evidence(vectors=vectors.loo_probs, features=classifier.loo_probs), own, labels
         )
         both = blend.blend.probs(Evidence(vectors=of_queries, features=probs), labels)
         yield [kind, *alone(classifier, probs, own, gold), *figures(blend.loss, both, gold)]
@@ -96,13 +96,13 @@ def alone(
     classifier: VectorClassifier, probs: FloatArray, own: IntArray, gold: IntArray
 ) -> list[str]:
     """Return a classifier's loss on examples left out, accuracy and loss on test rows."""
-    return figures(mean_surprise(classifier.left_out.astype(np.float64), own), probs, gold)
+    return figures(mean_nll(classifier.loo_probs.astype(np.float64), own), probs, gold)
 
 
 def figures(left_out: float, probs: FloatArray | Float64Array, gold: IntArray) -> list[str]:
     """Return the same of probabilities."""
     right = float((probs.argmax(axis=1) == gold).mean())
-    loss = mean_surprise(probs.astype(np.float64), gold)
+    loss = mean_nll(probs.astype(np.float64), gold)
     return [f"{left_out:.3f}", f"{right:.3f}", f"{loss:.3f}"]
 
 

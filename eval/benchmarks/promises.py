@@ -19,8 +19,8 @@ from common import columns, drawn
 from scipy.special import softmax
 
 from ragicl.backends import open_encoder
-from ragicl.calibration.blend import mean_surprise
-from ragicl.calibration.conformal import Record
+from ragicl.calibration.blend import mean_nll
+from ragicl.calibration.conformal import ConformalRecord
 from ragicl.probes.ensemble import fit_classifier
 from ragicl.protocols import Encoder, Float64Array, FloatArray, IntArray
 
@@ -56,8 +56,8 @@ def measured(encoder: Encoder, folder: Path, size: int, most: int) -> Iterator[l
     places = {label: place for place, label in enumerate(labels)}
     gold = columns(places, outputs[:size])
     fitted = fit_classifier(encoder.encode(texts[:size]), gold, len(labels))
-    left_out, parts = fitted.left_out, fitted.left_parts(np.arange(size))
-    record = Record.of(left_out.astype(np.float64), gold)
+    left_out, parts = fitted.loo_probs, fitted.loo_parts(np.arange(size))
+    record = ConformalRecord.of(left_out.astype(np.float64), gold)
     yield ["pool, left out", *figures(record, left_out, parts, gold)]
     others = {
         "train, not in the pool": (texts[size:], outputs[size:]),
@@ -70,7 +70,9 @@ def measured(encoder: Encoder, folder: Path, size: int, most: int) -> Iterator[l
         yield [kind, *figures(record, fitted.probs(vectors), fitted.parts(vectors), gold)]
 
 
-def figures(record: Record, said: FloatArray, parts: Float64Array, gold: IntArray) -> list[str]:
+def figures(
+    record: ConformalRecord, said: FloatArray, parts: Float64Array, gold: IntArray
+) -> list[str]:
     """Return the number of rows, accuracy, losses, how often sets hold the label, and their size.
 
     :param said: probabilities by the whole classifier
@@ -80,11 +82,11 @@ def figures(record: Record, said: FloatArray, parts: Float64Array, gold: IntArra
     own, best = probs[np.arange(len(gold)), gold], probs.max(axis=1)
     held, sizes = [], []
     for coverage in COVERAGES:
-        least = np.minimum(record.least(coverage), best)
+        least = np.minimum(record.quantile(coverage), best)
         held.append(f"{(own >= least).mean():.3f}")
         sizes.append(f"{(probs >= least[:, None]).sum(axis=1).mean():.2f}")
     right = float((probs.argmax(axis=1) == gold).mean())
-    losses = [f"{mean_surprise(each, gold):.3f}" for each in (probs, *softmax(parts, axis=2))]
+    losses = [f"{mean_nll(each, gold):.3f}" for each in (probs, *softmax(parts, axis=2))]
     losses += ["–"] * (4 - len(losses))
     return [str(len(gold)), f"{right:.3f}", *losses, *held, " and ".join(sizes)]
 

@@ -21,7 +21,7 @@ from ragicl.evaluate.metrics.distances import total_variation
 from ragicl.evaluate.prepare import Limits, suite_tasks
 from ragicl.evaluate.references.fine_tuned import model_of, reference_of
 from ragicl.evaluate.references.registry import answers
-from ragicl.evaluate.results import OURS
+from ragicl.evaluate.results import ICL
 from ragicl.evaluate.suite import read_suite
 from ragicl.protocols import no_progress
 
@@ -44,14 +44,14 @@ def main() -> None:
     outputs = np.random.default_rng(0).permutation([e.output for e in task.pool])
     shuffled = [replace(e, output=str(o)) for e, o in zip(task.pool, outputs, strict=True)]
     strange = model_of(task, options.reference, 0, pairs=task.pairs_of(shuffled))
-    ours = answers(task, OURS).probs
+    alone = answers(task, ICL).probs
     usual = answers(task, options.reference).probs
     probs = reference_of(task, strange).probs(task.texts)
     resampling = Resampling(len(task.test))
     for name, left, right in (
         (f"{options.reference} to itself", usual, usual),
-        (f"ragicl to {options.reference}", ours, usual),
-        (f"ragicl to {options.reference} of shuffled labels", ours, probs),
+        (f"{ICL} to {options.reference}", alone, usual),
+        (f"{ICL} to {options.reference} of shuffled labels", alone, probs),
         (f"{options.reference} to {options.reference} of shuffled labels", usual, probs),
     ):
         found = resampling.mean(total_variation(left, right))

@@ -1,4 +1,4 @@
-"""How well are texts of none of the labels told apart: familiarity beside similarity alone.
+"""Texts of none of the labels: in-distribution percentiles beside similarity alone.
 
     python eval/benchmarks/scope.py DATA_FOLDER OUT [--per-class 10] [--scope 0.05]
 
@@ -40,13 +40,13 @@ def main() -> None:
     known = np.arange(len(texts)) < len(texts) - len(others)
     policy = Policy()
     found = Retriever(index, policy).find(texts, [None] * len(texts), {})
-    familiarity = Blender(index, policy, lambda: labels, default_blend(None)).familiarity(found)
+    percentiles = Blender(index, policy, lambda: labels, default_blend(None)).percentiles(found)
     similarity = np.array([own.voters[0].similarity for own in found])
-    marked = familiarity < options.scope
+    marked = percentiles < options.scope
     print(f"{len(index)} examples, {known.sum()} texts in scope, {len(others)} out of scope\n")
     print("| ranked by | area under the ROC curve |\n|---|---|")
     print(f"| similarity of the nearest | {roc_auc_score(known, similarity):.4f} |")
-    print(f"| familiarity | {roc_auc_score(known, familiarity):.4f} |\n")
+    print(f"| percentile | {roc_auc_score(known, percentiles):.4f} |\n")
     print(
         f"--scope {options.scope:g} marks {marked[~known].mean():.3f} of those out of scope, and "
         f"{marked[known].mean():.3f} of those in scope"

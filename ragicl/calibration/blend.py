@@ -1,9 +1,9 @@
-"""From raw distributions to one that can be trusted: calibration, blending, and what follows.
+"""Calibration of the language model's likelihoods, and their blend with the index's evidence.
 
-A small model's likelihoods favour some labels whatever the text. Calibration takes an offset off
-each label's log-odds; blending multiplies the result with what the index says by itself: the
-neighbours' vote, and classifiers on the stored vectors and on the language model's features.
-Offsets and weights are fitted on the index's own examples, each left out of its own evidence.
+A small model's likelihoods favour some labels whatever the text. Calibration subtracts an offset
+from each label's logit; the blend is a log-linear pool of the result with the neighbours' vote and
+with classifiers on the stored vectors and on the language model's features. Offsets and weights are
+fitted on the index's own examples, each left out of its own evidence.
 """
 
 from __future__ import annotations
@@ -14,24 +14,26 @@ from typing import Any
 
 import numpy as np
 
-from ragicl.calibration.pooling import fit_powers, pooled
+from ragicl.calibration.pooling import fit_weights, pooled
 from ragicl.protocols import Float64Array, FloatArray, IntArray
 from ragicl.records import NOTHING
 
 SOURCES = ("lm", "vote", "vectors", "features")
-Powers = tuple[float, float, float, float]
-USUAL: Powers = (0.2, 0.1, 0.9, 0.0)  # near what was fitted on several public sets
-WITH_FEATURES: Powers = (0.1, 0.05, 0.5, 0.55)
-SPREAD = 0.3  # of powers about the usual ones
-KNOWN = 0.1  # of those about powers that were fitted on many rows, but for the language model's
-LEAST = 1e-4  # share that a label without a single vote is given
+Weights = tuple[float, float, float, float]
+DEFAULT_WEIGHTS: Weights = (0.2, 0.1, 0.9, 0.0)  # near what was fitted on several public data sets
+DEFAULT_WEIGHTS_WITH_FEATURES: Weights = (0.1, 0.05, 0.5, 0.55)
+SPREAD = 0.3  # standard deviation of the weights' prior
+KNOWN = (
+    0.1  # the same where the prior was fitted on many rows, except for the language model's weight
+)
+LEAST = 1e-4  # vote share that every label is given at least
 FLOOR = -14.0  # log-probabilities below are as good as this: a bound, not a measurement
 FOLDS = 5  # of the evidence, where a blend is judged by rows that it was not fitted on
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """What each source says of some texts; a source that was not asked is None.
+    """The distributions of each source for some texts; None for a source that is not used.
 
     :ivar lm: log P(label | prompt) in nats, shape (texts, labels)
     :ivar vote: the labels' shares of the vote, shape (texts, labels)
@@ -54,11 +56,11 @@ class Evidence:
 
     @property
     def asked(self) -> list[bool]:
-        """Which of the sources were asked."""
+        """Which of the sources are used."""
         return [own is not None for own in self._all]
 
     def logs(self) -> list[Float64Array]:
-        """Return each source's log-probabilities, its texts' labels summing to 1; 0 for None."""
+        """Return each source's normalised log-probabilities; zeros for a source that is None."""
         from scipy.special import log_softmax
 
         present = next(own for own in self._all if own is not None)
@@ -79,13 +81,13 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """How the sources' distributions become one.
+    """The weights of the sources in a log-linear pool, and the labels' offsets.
 
-    :ivar lm: power of the language model's distribution; one over its temperature
-    :ivar vote: power of the vote's
-    :ivar vectors: power of that of the classifier on the encoder's vectors
-    :ivar features: power of that of the one on the language model's features
-    :ivar offsets: by label, taken off the log-odds that come out, in nats
+    :ivar lm: weight of the language model's distribution: its inverse temperature
+    :ivar vote: weight of the neighbours' vote
+    :ivar vectors: weight of the classifier on the encoder's vectors
+    :ivar features: weight of the classifier on the language model's features
+    :ivar offsets: by label, subtracted from the pool's logits, in nats
     """
 
     lm: float = 1.0
@@ -100,20 +102,20 @@ class Blend:
 
         impossible = np.isneginf(0.0 if evidence.lm is None else evidence.lm)
         offsets = np.array([self.offsets.get(label, 0.0) for label in labels])
-        values = pooled(np.array(self.powers), np.stack(evidence.logs())) - offsets
+        values = pooled(np.array(self.weights), np.stack(evidence.logs())) - offsets
         return np.asarray(softmax(np.where(impossible, -np.inf, values), axis=1))
 
     @property
-    def powers(self) -> Powers:
-        """The sources' powers, in their order."""
+    def weights(self) -> Weights:
+        """The weights, in the order of :data:`SOURCES`."""
         return self.lm, self.vote, self.vectors, self.features
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """A blend, and how it does on rows that it was not fitted on.
+    """A blend, and its cross-validated predictions.
 
-    :ivar held_out: P(label | all evidence) of each row by a blend fitted on others
+    :ivar held_out: P(label | all evidence) of each row by a blend fitted on other rows
     :ivar loss: mean negative log-likelihood of these, in nats
     """
 
@@ -129,32 +131,32 @@ def fit_blend(
     *,
     offsets: FloatArray | None = None,
     vector: bool = False,
-    start: Blend | None = None,
+    prior: Blend | None = None,
     seed: int = 0,
 ) -> Fitted:
-    """Fit the sources' weights, none below 0; judge them by cross-validation.
+    """Fit the sources' weights, none below 0, and cross-validate them.
 
     :param evidence: of rows left out of their own evidence
     :param gold: each row's right label as a column
-    :param offsets: of the language model's log-probabilities, shape (labels,); None takes none off
-    :param vector: learn an offset for each label beside those (vector scaling, Guo et al. 2017,
-        with a common scale); drawn towards 0
-    :param start: powers that the fit is drawn to, the less the more rows there are: fitted on
-        more rows, without the language model's answers; None takes usual ones
+    :param offsets: to subtract from the language model's log-probabilities, shape (labels,)
+    :param vector: also fit an offset for each label (vector scaling, Guo et al. 2017, with a
+        common scale), with a prior around 0
+    :param prior: whose weights are the mean of the weights' prior: fitted on more rows, without the
+        language model's answers; None takes the default weights
     """
     taken = np.zeros(len(labels)) if offsets is None else np.asarray(offsets, dtype=np.float64)
     places = np.random.default_rng(seed).permutation(len(gold)) % min(FOLDS, len(gold))
     held = np.zeros((len(gold), len(labels)))
     for fold in range(places.max() + 1):
         own, others = places == fold, places != fold
-        blend = _fit(evidence.of(others), gold[others], labels, taken, vector, start)
+        blend = _fit(evidence.of(others), gold[others], labels, taken, vector, prior)
         held[own] = blend.probs(evidence.of(own), labels)
-    whole = _fit(evidence, gold, labels, taken, vector, start)
-    return Fitted(whole, held, mean_surprise(held, gold))
+    whole = _fit(evidence, gold, labels, taken, vector, prior)
+    return Fitted(whole, held, mean_nll(held, gold))
 
 
 def batch_offsets(lm: FloatArray) -> FloatArray:
-    """Return what the model gives each label on average over texts (Zhou et al. 2024, 2309.17249).
+    """Return the labels' log mean probabilities over texts (Zhou et al. 2024, arXiv 2309.17249).
 
     The same average over texts without content, or of words drawn from the domain, is contextual
     (Zhao et al. 2021) and domain-context calibration (Fei et al. 2023).
@@ -166,12 +168,12 @@ def batch_offsets(lm: FloatArray) -> FloatArray:
     return np.asarray(mean - mean.mean(), dtype=np.float32)
 
 
-def mean_surprise(probs: Float64Array, gold: IntArray) -> float:
+def mean_nll(probs: Float64Array, gold: IntArray) -> float:
     """Return the mean negative log-probability of the right labels, in nats."""
-    return float(surprises(probs, gold).mean())
+    return float(nll(probs, gold).mean())
 
 
-def surprises(probs: Float64Array, gold: IntArray) -> Float64Array:
+def nll(probs: Float64Array, gold: IntArray) -> Float64Array:
     """Return the negative log-probability of each right label, in nats, shape (rows,)."""
     own = np.maximum(probs[np.arange(len(gold)), gold], np.exp(FLOOR))
     return np.asarray(-np.log(own))
@@ -183,21 +185,21 @@ def _fit(
     labels: Sequence[str],
     taken: Float64Array,
     vector: bool,
-    start: Blend | None,
+    prior: Blend | None,
 ) -> Blend:
-    """Return the weights, and offsets where wanted, under which the right labels are likeliest."""
+    """Return the blend of the least regularised loss."""
     sources = np.stack(evidence.logs())
     if evidence.lm is not None:
         sources[0] -= taken
     asked = np.array(evidence.asked)
-    usual = WITH_FEATURES if evidence.features is not None else USUAL
-    # A source that stands alone is taken as it is, to begin with.
-    first = np.array(start.powers if start else usual) * asked
-    first = first if asked.sum() > 1 else asked.astype(np.float64)
-    spread = np.array([SPREAD, *[SPREAD if start is None else KNOWN] * (len(SOURCES) - 1)])
-    powers, added = fit_powers(sources, gold, first, spread, offsets=vector)
-    offsets = powers[0] * taken - added
-    lm, vote, vectors, features = powers.tolist()
+    default = DEFAULT_WEIGHTS_WITH_FEATURES if evidence.features is not None else DEFAULT_WEIGHTS
+    # A source that stands alone has a prior weight of 1.
+    mean = np.array(prior.weights if prior else default) * asked
+    mean = mean if asked.sum() > 1 else asked.astype(np.float64)
+    spread = np.array([SPREAD, *[SPREAD if prior is None else KNOWN] * (len(SOURCES) - 1)])
+    weights, added = fit_weights(sources, gold, mean, spread, offsets=vector)
+    offsets = weights[0] * taken - added
+    lm, vote, vectors, features = weights.tolist()
     return Blend(lm, vote, vectors, features, dict(zip(labels, offsets.tolist(), strict=True)))
 
 

@@ -1,8 +1,8 @@
-"""What may be promised of predictions: label sets that hold the right label, and when to abstain.
+"""Conformal label sets, and abstention at a given coverage.
 
-Both go by examples of the index, each left out of its own prediction, by a blend that was not
-fitted on them. They hold for queries that are drawn as these were; near copies in an index make
-its own examples easier than new texts.
+Both are calibrated on examples of the index, each left out of its own prediction, by a blend that
+was not fitted on them. They hold for queries of the same distribution; near duplicates in an index
+make its own examples easier than new texts.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ import numpy as np
 from ragicl.errors import TaskError
 from ragicl.protocols import Float64Array, IntArray
 
-DIGITS = 1e9  # of a probability that is kept
+DIGITS = 1e9  # to which recorded probabilities are rounded
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """How probable predictions were on examples left out; both sorted, least first.
+class ConformalRecord:
+    """Probabilities that were predicted for held-out examples; both sorted, least first.
 
-    :ivar right: of each one's right label
-    :ivar likeliest: of each one's likeliest label
+    :ivar right: of each example's right label
+    :ivar likeliest: of each example's likeliest label
     """
 
     right: tuple[float, ...] = ()
     likeliest: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, probs: Float64Array, gold: IntArray) -> Record:
+    def of(cls, probs: Float64Array, gold: IntArray) -> ConformalRecord:
         """Return the record of held-out predictions, shape (examples, labels)."""
         right = probs[np.arange(len(gold)), gold]
         return cls(_sorted(right), _sorted(probs.max(axis=1)))
 
-    def least(self, coverage: float) -> float:
-        """Return how probable a label must be to be in a set that holds the right one so often.
+    def quantile(self, coverage: float) -> float:
+        """Return the conformal quantile: the least probability of a label in a label set.
 
-        Split-conformal (Vovk et al. 2005): with n examples, the set of labels at least this
-        probable holds the right one of a new text with at least the probability asked for.
+        Split-conformal prediction (Vovk et al. 2005): the set of labels with at least this
+        probability holds the right label of a new text with at least the coverage as probability.
 
-        :raises TaskError: where there are too few examples for that, or the share is none
+        :raises TaskError: where there are too few examples for that coverage, or it is no share
         """
-        _check(coverage, "sets")
+        _check(coverage, "set_coverage")
         place = math.floor(round((1 - coverage) * (len(self.right) + 1), 9))
         if place < 1:
             needed = math.ceil(round(1 / (1 - coverage), 9)) - 1
@@ -54,12 +54,13 @@ class Record:
             )
         return self.right[place - 1]
 
-    def sure(self, coverage: float) -> float:
-        """Return how probable the likeliest label is, at least, in so large a share of texts.
+    def abstention_threshold(self, coverage: float) -> float:
+        """Return the least probability of an answer that is given: below it, abstain.
 
-        :raises TaskError: where nothing is known, or the share is none
+        :param coverage: share of texts to answer: those with the likeliest answers
+        :raises TaskError: where nothing is recorded, or the coverage is no share
         """
-        _check(coverage, "answer")
+        _check(coverage, "coverage")
         if not self.likeliest:
             raise TaskError("abstaining goes by examples left out; run `ragicl tune` first")
         return self.likeliest[
@@ -67,14 +68,16 @@ class Record:
         ]
 
 
-def label_set(probs: Mapping[str, float], least: float) -> tuple[str, ...]:
-    """Return the labels at least so probable, likeliest first; the likeliest one in any case."""
+def label_set(probs: Mapping[str, float], threshold: float) -> tuple[str, ...]:
+    """Return the labels from a probability on, likeliest first; the likeliest one in any case."""
     ranked = sorted(probs, key=probs.__getitem__, reverse=True)
-    return tuple(label for place, label in enumerate(ranked) if not place or probs[label] >= least)
+    return tuple(
+        label for place, label in enumerate(ranked) if not place or probs[label] >= threshold
+    )
 
 
 def _sorted(values: Float64Array) -> tuple[float, ...]:
-    # Rounded down: a prediction as sure as the surest of the record must not fall below it.
+    # Rounded down: a prediction as probable as the record's most probable one must not fall below.
     return tuple((np.floor(np.sort(values) * DIGITS) / DIGITS).tolist())
 
 

@@ -1,7 +1,6 @@
-"""Early exit: where the neighbours agree enough, their vote answers and no language model is asked.
+"""Early exit: where the neighbours agree enough, their vote answers without the language model.
 
-How much is enough is learnt from the index itself: each example of a sample is a query whose own
-entry is left out.
+The threshold is learnt from a sample of the index's examples, each left out of its own search.
 """
 
 from __future__ import annotations
@@ -12,15 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 CONFIDENCE = 0.95  # of the bound on the vote's accuracy
-MISTAKES = 20  # that the accuracy asked for must allow in the smallest sample that is tried
+MISTAKES = 20  # that the target accuracy must allow in the smallest sample that is tried
 
 
 @dataclass(frozen=True, slots=True)
 class ExitRule:
     """When the vote answers by itself.
 
-    :ivar accuracy: the accuracy that was asked for
-    :ivar share: the vote answers where its label has at least this share; None where it never may
+    :ivar accuracy: the target accuracy
+    :ivar share: the vote answers where its label has at least this share; None where it never does
     :ivar coverage: share of the sample that the vote would have answered
     :ivar bound: lower confidence bound of the vote's accuracy on those
     :ivar sample: number of examples it was learnt from
@@ -38,7 +37,7 @@ class ExitRule:
 
 
 def learn_rule(shares: Sequence[float], right: Sequence[bool], accuracy: float) -> ExitRule:
-    """Return the most generous rule whose accuracy is, with 95 % confidence, what was asked.
+    """Return the rule of most coverage that has the target accuracy with 95 % confidence.
 
     Shares are tried from the highest down, and the first that fails ends the search: so tested, the
     bound holds for the share that is chosen, however many were tried (fixed-sequence testing,

@@ -83,13 +83,16 @@ def tune_command(
 @click.argument("index", type=click.Path(path_type=Path))
 @output_options("table", "jsonl", "json", "csv", default="table", deprecated_json=True)
 @click.option(
-    "--near", default=0.95, show_default=True, help="Cosine from which two texts are near copies."
+    "--near",
+    default=0.95,
+    show_default=True,
+    help="Cosine from which two texts are near duplicates.",
 )
 @click.option(
     "--few", default=5, show_default=True, help="A label with fewer examples than this is rare."
 )
 def audit_command(index: Path, output: Output, near: float, few: int) -> None:
-    """Look for wrong labels, near copies, confused labels and rare ones; change nothing.
+    """Look for wrong labels, near duplicates, confused labels and rare ones; change nothing.
 
     Each label is predicted from all other examples, without a language model; those that the
     predictions speak against come first. Correct the column `label` in a CSV file, which suggests

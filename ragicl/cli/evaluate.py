@@ -86,10 +86,10 @@ def evaluate_command(
     only: str | None,
     **options: Any,
 ) -> None:
-    """Measure the engine beside fine-tuned references: accuracy, distance, cost, what to choose.
+    """Measure the answers beside fine-tuned references: accuracy, distance, cost, what to choose.
 
     References: probe, head, partial, full, lora, prompt-tuning, two-stage, multi-task and
-    knn-prompting; blend (what predict answers), majority, knn-1, knn and random-icl are always
+    knn-prompting; icl (the language model alone), majority, knn-1, knn and random-icl are always
     there. For texts: lora and full.
     Run it again after an interruption: nothing that was done is repeated.
 

@@ -71,7 +71,7 @@ def tuning(tuned: Tuned) -> str:
         "",
         f"chosen: {said['trials'][-1]['candidate']}, {tuned.policy['voters']} voters, "
         f"calibration {tuned.calibration}",
-        f"powers: language model {blend.lm:.2f}, vote {blend.vote:.2f}, classifier on vectors "
+        f"weights: language model {blend.lm:.2f}, vote {blend.vote:.2f}, classifier on vectors "
         f"{blend.vectors:.2f}, on the model's features {blend.features:.2f}",
         f"on {said['rows']} examples left out: accuracy {said['blend']['accuracy']:.3f}, "
         f"loss {said['blend']['loss']:.3f}",

@@ -1,5 +1,5 @@
-"""What may be wrong with an index's examples, and which unlabelled texts to label first.
+"""Finding label errors and near duplicates in an index, and choosing which texts to label first.
 
-Nothing is changed: what is found goes to a file, is corrected there, and comes back by
+Nothing is changed here: findings go to a file, are corrected there, and are applied to the index by
 :func:`ragicl.index.corrections.correct`.
 """

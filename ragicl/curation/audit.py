@@ -1,9 +1,9 @@
-"""The audit itself: every example is judged by all the others."""
+"""The audit: each example's label is predicted from all other examples."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import ceil
 
 import numpy as np
@@ -21,7 +21,7 @@ from ragicl.curation.findings import (
     Copies,
     Finding,
 )
-from ragicl.curation.near_duplicates import NEIGHBORS, NearCopies, around
+from ragicl.curation.near_duplicates import NEIGHBORS, NearDuplicates, nearest_others
 from ragicl.errors import TaskError
 from ragicl.index import Index
 from ragicl.probes.ensemble import fit_classifier
@@ -30,27 +30,23 @@ from ragicl.records import Example, Neighbor
 
 ROWS = 200_000  # examples audited at most, drawn at random from more
 CELLS = 50_000_000  # and at most this many numbers of examples times labels
-PART = 20_000  # examples classified together, which keeps 1,500 numbers of each
+PART = 20_000  # examples classified together, each with 1,500 numbers in memory
 VOTE = 0.5  # weight of the neighbours' vote beside the classifier
 
 
 def audit(
-    index: Index,
-    *,
-    near: float = 0.95,
-    few: int = 5,
-    progress: Progress = no_progress,
+    index: Index, *, near: float = 0.95, few: int = 5, progress: Progress = no_progress
 ) -> Audit:
-    """Look for near copies, likely label errors, confused labels and rare ones.
+    """Look for likely label errors, near duplicates, confused labels and rare labels.
 
     Each example's label is predicted from all the others: by the classifier on the stored vectors
     (:mod:`ragicl.probes.ensemble`) and the vote of the ten nearest, in equal parts. Labels that
-    these predictions speak against are found by confident learning
+    these predictions contradict are found by confident learning
     (:mod:`ragicl.curation.confident_learning`). The index is not changed. Up to 200,000
-    examples are audited (fewer where there are more than 250 labels); of a larger index a random
-    sample, compared with the whole of it.
+    examples are audited (fewer with more than 250 labels); of a larger index, a random sample is
+    compared with the whole of it.
 
-    :param near: cosine from which two examples count as near copies
+    :param near: cosine from which two examples count as near duplicates
     :param few: a label with fewer examples than this is rare
     :param progress: called after each example
     :raises TaskError: where the index has fewer than two labels, or `near` is not a cosine above 0
@@ -63,28 +59,24 @@ def audit(
     columns = np.array([place[example.output] for example in examples], dtype=np.int64)
     vectors = index.vectors_of([example.id for example in examples])
     probs = _classified(vectors, columns, len(labels))
-    copies = NearCopies(near)
+    duplicates = NearDuplicates(near)
     nearest: list[Neighbor | None] = []
-    for row, others in enumerate(around(index, examples, vectors, near)):
-        copies.look(examples[row], others)
+    for row, others in enumerate(nearest_others(index, examples, vectors, near)):
+        duplicates.add(examples[row], others)
         nearest.append(others[0] if others else None)
         _add_vote(probs[row], others[:NEIGHBORS], place)
         progress("comparing", row + 1, len(examples))
     judged = judge(probs, columns)
     rare = {label: count for label, count in counts.items() if count < few}
-    groups, conflicts = copies.groups(), copies.conflicts()
+    groups, conflicts = duplicates.groups(), duplicates.conflicts()
     reasons = _reasons(examples, judged, groups, conflicts, rare)
-    found = [
-        _finding(example, why, labels, probs[row], judged.own[row], nearest[row])
-        for row, (example, why) in enumerate(zip(examples, reasons, strict=True))
-        if why
-    ]
+    findings = _findings(examples, reasons, labels, probs, judged.own, nearest)
     return Audit(
         sum(counts.values()),
         len(examples),
         near,
         few,
-        tuple(sorted(found, key=_urgency)),
+        tuple(sorted(findings, key=_urgency)),
         groups,
         conflicts,
         _confusions(columns, judged.predicted, labels),
@@ -102,11 +94,11 @@ def _check(index: Index, labels: int, near: float) -> None:
 
 
 def _classified(vectors: FloatArray, columns: IntArray, labels: int) -> FloatArray:
-    """Return P(label | row) by the other rows, shape (rows, labels); of many rows, part by part."""
+    """Return leave-one-out P(label | row), shape (rows, labels); of many rows, part by part."""
     order = np.random.default_rng(0).permutation(len(vectors))
     probs = np.empty((len(vectors), labels), dtype=np.float32)
     for part in np.array_split(order, ceil(len(order) / PART)):
-        probs[part] = fit_classifier(vectors[part], columns[part], labels).left_out
+        probs[part] = fit_classifier(vectors[part], columns[part], labels).loo_probs
     return probs
 
 
@@ -138,6 +130,21 @@ def _reasons(
             RARE: example.output in rare,
         }
         yield tuple(reason for reason, holds in reasons.items() if holds)
+
+
+def _findings(
+    examples: Sequence[Example],
+    reasons: Iterable[tuple[str, ...]],
+    labels: Sequence[str],
+    probs: FloatArray,
+    own: FloatArray,
+    nearest: Sequence[Neighbor | None],
+) -> list[Finding]:
+    return [
+        _finding(example, why, labels, probs[row], own[row], nearest[row])
+        for row, (example, why) in enumerate(zip(examples, reasons, strict=True))
+        if why
+    ]
 
 
 def _finding(

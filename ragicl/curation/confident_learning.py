@@ -1,4 +1,4 @@
-"""Confident learning: which labels the predictions of all other examples speak against.
+"""Confident learning: which labels are contradicted by predictions from all other examples.
 
 Northcutt, Jiang and Chuang 2021 (arXiv 1911.00068). How many of a label's examples are wrong is
 estimated by those that are confidently another's, where confident means: as likely as the examples
@@ -19,7 +19,7 @@ from ragicl.protocols import FloatArray, IntArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """What the predictions say of the labels given.
+    """The given labels, judged by predictions.
 
     :ivar predicted: column of the likeliest label, shape (rows,)
     :ivar own: P(given label), shape (rows,)
@@ -32,9 +32,9 @@ class Judged:
 
 
 def judge(probs: FloatArray, columns: IntArray) -> Judged:
-    """Judge the labels given by predictions that did not know them.
+    """Judge the given labels by predictions that were made without them.
 
-    :param probs: P(label | row) had the row not been there, shape (rows, labels)
+    :param probs: leave-one-out P(label | row), shape (rows, labels)
     :param columns: each row's given label as a column, shape (rows,)
     """
     predicted = probs.argmax(axis=1)

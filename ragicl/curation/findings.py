@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 
 from ragicl.records import Example, Neighbor
 
-LABEL = "label"  # the other examples say that it is another one
-CONFLICT = "conflict"  # a near copy has another label
-COPY = "copy"  # a near copy has the same label
+LABEL = "label"  # the other examples predict another one
+CONFLICT = "conflict"  # a near duplicate has another label
+COPY = "copy"  # a near duplicate has the same label
 RARE = "rare label"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One example that somebody should look at.
+    """One example to review.
 
     :ivar suggested: the label that the other examples predict; None unless the label is in doubt
-    :ivar confidence: how likely they say that is, from 0 to 1; None where nothing is suggested
-    :ivar own: how likely they say the given label is, from 0 to 1
+    :ivar confidence: predicted probability of the suggested label; None where nothing is suggested
+    :ivar own: predicted probability of the given label
     :ivar reasons: ``label``, ``conflict``, ``copy``, ``rare label``
     :ivar nearest: the nearest other example; None where there is no other
     """
@@ -34,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Examples with one label that are near copies of each other, directly or through others."""
+    """Examples with one label that are near duplicates, directly or through others."""
 
     label: str
     ids: tuple[str, ...]
@@ -42,7 +42,7 @@ class Copies:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Two near copies with different labels.
+    """Two near duplicates with different labels.
 
     :ivar similarity: cosine of the two
     """
@@ -54,9 +54,9 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """How many examples of a label the other examples predict as another one.
+    """How many examples of a label are predicted as another one.
 
-    :ivar rows: so many
+    :ivar rows: their number
     :ivar of: examples with that label
     """
 
@@ -68,17 +68,17 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What an audit found.
+    """The results of an audit.
 
     :ivar rows: examples of the index
-    :ivar audited: examples looked at; fewer than `rows` where the index is too large
-    :ivar near: cosine from which two examples count as near copies
+    :ivar audited: examples audited; fewer than `rows` where the index is too large
+    :ivar near: cosine from which two examples count as near duplicates
     :ivar few: a label with fewer examples than this is rare
-    :ivar findings: examples with a reason to look at them: likely label errors first, the least
+    :ivar findings: examples with a reason to review them: likely label errors first, the least
         likely label first
-    :ivar copies: groups of near copies with the same label, the largest first
-    :ivar conflicts: pairs of near copies with different labels, the most similar first
-    :ivar confusions: labels taken for another, the most examples first
+    :ivar copies: groups of near duplicates with the same label, the largest first
+    :ivar conflicts: pairs of near duplicates with different labels, the most similar first
+    :ivar confusions: labels predicted as another, the most examples first
     :ivar rare: each rare label with its number of examples
     """
 

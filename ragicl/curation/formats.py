@@ -75,7 +75,10 @@ def as_text(audit: Audit) -> str:
     lines = [f"{audit.rows:,} examples{sample}"]
     for heading, shown in (
         (f"{len(audit.errors):,} labels are likely wrong", _errors(audit)),
-        (f"{len(audit.conflicts):,} pairs of near copies have different labels", _conflicts(audit)),
+        (
+            f"{len(audit.conflicts):,} pairs of near duplicates have different labels",
+            _conflicts(audit),
+        ),
         (_copied(audit), iter(())),
         (
             f"{len(audit.confusions):,} pairs of labels are confused; given and predicted:",
@@ -103,7 +106,7 @@ def _conflicts(audit: Audit) -> Iterator[str]:
 
 def _copied(audit: Audit) -> str:
     copied = sum(COPY in finding.reasons for finding in audit.findings)
-    return f"{copied:,} examples in {len(audit.copies):,} groups are near copies with one label"
+    return f"{copied:,} examples in {len(audit.copies):,} groups are near duplicates with one label"
 
 
 def _confusions(audit: Audit) -> Iterator[str]:

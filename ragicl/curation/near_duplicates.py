@@ -1,4 +1,4 @@
-"""What lies around each example: the neighbours' vote on its label, and near copies of it."""
+"""The nearest other examples of each example, and the near duplicates among them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from ragicl.protocols import FloatArray
 from ragicl.records import Example, Neighbor
 
 NEIGHBORS = 10  # that vote
-DEEP = 200  # looked through where all of those are near copies: more of them than that are cut
+DEEP = 200  # searched where all of those are near duplicates; any beyond that are ignored
 CHUNK = 256  # examples searched for at once
 
 
-def around(
+def nearest_others(
     index: Index, examples: Sequence[Example], vectors: FloatArray, near: float
 ) -> Iterator[list[Neighbor]]:
-    """Yield the nearest others of each example: the ten nearest, or all near copies if more."""
+    """Yield the nearest other examples of each example, nearest first.
+
+    They are the ten nearest, or all near duplicates where there are more (up to 200).
+
+    :param vectors: of the examples, shape (examples, dim)
+    :param near: cosine from which two examples count as near duplicates
+    """
     for start in range(0, len(examples), CHUNK):
         some = slice(start, start + CHUNK)
         found = index.near(vectors[some], NEIGHBORS + 1)  # itself included
@@ -29,8 +35,11 @@ def around(
             yield [n for n in own if n.example.id != example.id]
 
 
-class NearCopies:
-    """Collects near copies: those of one label into groups, those of different labels in pairs."""
+class NearDuplicates:
+    """Collects near duplicates: groups with one label, and pairs with different labels.
+
+    :param near: cosine from which two examples count as near duplicates
+    """
 
     def __init__(self, near: float) -> None:
         self._near = near
@@ -38,8 +47,11 @@ class NearCopies:
         self._labels: dict[str, str] = {}
         self._conflicts: dict[tuple[str, str], Conflict] = {}
 
-    def look(self, example: Example, others: Sequence[Neighbor]) -> None:
-        """Take in an example and its nearest others."""
+    def add(self, example: Example, others: Sequence[Neighbor]) -> None:
+        """Add an example and its near duplicates.
+
+        :param others: the nearest other examples, nearest first
+        """
         for other in others:
             if other.similarity < self._near:
                 return
@@ -49,7 +61,7 @@ class NearCopies:
                 self._oppose(example, other)
 
     def groups(self) -> tuple[Copies, ...]:
-        """Return the groups, the largest first."""
+        """Return the groups of one label, the largest first."""
         members: dict[str, list[str]] = {}
         for identity in self._links:
             members.setdefault(self._head(identity), []).append(identity)
@@ -57,7 +69,7 @@ class NearCopies:
         return tuple(sorted(groups, key=lambda group: -len(group.ids)))
 
     def conflicts(self) -> tuple[Conflict, ...]:
-        """Return the pairs, the most similar first."""
+        """Return the pairs of different labels, the most similar first."""
         return tuple(sorted(self._conflicts.values(), key=lambda pair: -pair.similarity))
 
     def _join(self, example: Example, other: Example) -> None:
@@ -73,6 +85,6 @@ class NearCopies:
 
     def _head(self, identity: str) -> str:
         while (above := self._links[identity]) != identity:
-            self._links[identity] = self._links[above]  # shortens the way for the next
+            self._links[identity] = self._links[above]  # path halving
             identity = above
         return identity

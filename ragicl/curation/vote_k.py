@@ -18,7 +18,7 @@ from ragicl.records import Query
 NEIGHBORS = 150  # of each row in the graph, as in the paper
 SHARE = 20  # but no more than one of this many rows of the pool
 FEWEST = 10  # unless that is fewer than this
-DISCOUNT = 10.0  # a row's vote shrinks by this with each of its neighbours that is chosen
+DISCOUNT = 10.0  # a row's vote is divided by this for each of its neighbours that is chosen
 TOGETHER = 1024  # rows embedded between two reports of progress
 CELLS = 2**25  # similarities held at once: 128 MB
 
@@ -47,7 +47,9 @@ def suggest(
 ) -> list[Choice]:
     """Choose which rows of a pool to label, best first: see :func:`vote_k`.
 
-    :param index: its examples count as labelled already, and its encoder is used
+    :param pool: unlabelled texts
+    :param number: how many to choose; all rows where there are fewer
+    :param index: its examples count as already labelled, and its encoder is used
     :param encoder: ``minilm``, ``st:NAME``; None takes the index's, or ``minilm``
     :param progress: called after each batch of embedded rows
     :raises TaskError: where both an index and an encoder are given
@@ -71,8 +73,8 @@ def suggest(
 def vote_k(pool: FloatArray, labelled: FloatArray, number: int) -> list[Choice]:
     """Choose rows by fast vote-k (Su et al. 2022, arXiv 2209.01975), best first.
 
-    Each row votes for its nearest rows; with each of these that is chosen, its vote is worth a
-    tenth of before. The row with the most votes is chosen next. Labelled rows, which count as
+    Each row votes for its nearest rows; its vote is divided by ten for each of these that is
+    chosen. The row with the most votes is chosen next. Labelled rows, which count as
     chosen from the beginning, take part in the graph. Takes time in proportion to
     ``len(pool) * (len(pool) + len(labelled))``, and little memory.
 
@@ -103,15 +105,15 @@ def neighbors_for(rows: int) -> int:
     return max(0, min(NEIGHBORS, max(FEWEST, rows // SHARE), rows - 1))
 
 
-def nearest_rows(vectors: FloatArray, among: FloatArray, k: int) -> IntArray:
+def nearest_rows(vectors: FloatArray, candidates: FloatArray, k: int) -> IntArray:
     """Return the k nearest of each vector, itself left out, in no order; shape (len(vectors), k).
 
-    :param among: the vectors themselves, and possibly others after them
+    :param candidates: the vectors themselves, and possibly others after them
     """
     edges = np.empty((len(vectors), k), dtype=np.int64)
-    step = max(1, CELLS // max(len(among), 1))
+    step = max(1, CELLS // max(len(candidates), 1))
     for start in range(0, len(vectors) if k else 0, step):
-        similarities = vectors[start : start + step] @ among.T
+        similarities = vectors[start : start + step] @ candidates.T
         own = np.arange(len(similarities))
         similarities[own, start + own] = -np.inf
         edges[start : start + step] = np.argpartition(-similarities, k - 1, axis=1)[:, :k]
@@ -134,7 +136,7 @@ def embedded(
 
 
 def suggestion_row(query: Query, choice: Choice) -> dict[str, Any]:
-    """Return a chosen row as one JSON-ready row; with an id where the pool has one."""
+    """Return a chosen row as a JSON-ready object; with an id where the pool has one."""
     why = f"near {choice.stands_for} rows; {choice.new} of them had nothing labelled or chosen near"
     row = {"text": query.input, "why": why}
     return {"id": query.id, **row} if query.id else row

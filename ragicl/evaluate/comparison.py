@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragicl.evaluate.metrics.bootstrap import Resampling
+from ragicl.evaluate.references.baselines import alone
 from ragicl.evaluate.references.registry import standing
 from ragicl.evaluate.results import Curve, Distance, Item, Method, SetReport, Shown
 from ragicl.evaluate.task import Task
@@ -53,14 +54,15 @@ class Sample:
         same: FloatArray,
         floor: FloatArray | None,
         maximum: FloatArray | None = None,
-        blend: FloatArray | None = None,
+        icl: FloatArray | None = None,
     ) -> Distance:
         """Return the distance to a reference.
 
         :param rows: of each test row, as are the others
         :param same: share of answers that are the same
         :param floor: distance between trainings of the reference; None where there is one alone
-        :param blend: distance between the blend and the reference; None for the blend itself
+        :param icl: distance between the language model alone and the reference; None for texts, and
+            for the language model alone
         """
         mean = self.every.mean
         clean = None
@@ -77,11 +79,11 @@ class Sample:
             maximum=None if maximum is None else mean(maximum),
             floor=None if floor is None else mean(floor),
             above=None if floor is None else mean(rows - floor),
-            blend=None if blend is None else mean(blend),
+            icl=None if icl is None else mean(icl),
         )
 
     def worst(self, distances: FloatArray, ours: Said, theirs: Said) -> tuple[Item, ...]:
-        """Return the rows on which the two differ most, with the engine's demonstrations."""
+        """Return the rows on which the two differ most, with their demonstrations."""
         rows = np.argsort(-distances, kind="stable")[:WORST].tolist()
         return tuple(self._item(row, float(distances[row]), ours, theirs) for row in rows)
 
@@ -103,7 +105,7 @@ class Sample:
             labels=0 if task.kind == "generate" else len(task.labels),
             lm=task.lm.description,
             encoder=task.engine.index.manifest.encoder.description,
-            policy=task.engine.policy.as_dict(),
+            policy=alone(task.engine).policy.as_dict(),
             methods=tuple(methods),
             distances=tuple(distances),
             curves=tuple(curves),
@@ -112,7 +114,7 @@ class Sample:
 
     def _item(self, row: int, distance: float, ours: Said, theirs: Said) -> Item:
         text = self.task.texts[row]
-        shots = self.task.engine.prompt(text).shots
+        shots = alone(self.task.engine).prompt(text).shots
         return Item(
             text,
             self.task.golds[row],

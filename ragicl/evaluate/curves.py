@@ -14,7 +14,7 @@ from ragicl.evaluate.metrics.bootstrap import Resampling
 from ragicl.evaluate.metrics.distances import total_variation
 from ragicl.evaluate.metrics.label_scores import correct
 from ragicl.evaluate.metrics.power_law import fit_power_law
-from ragicl.evaluate.references.baselines import answering
+from ragicl.evaluate.references.baselines import alone, answering
 from ragicl.evaluate.results import Curve, Point, PowerLaw
 from ragicl.evaluate.task import Task, digest
 from ragicl.index import Index
@@ -31,7 +31,7 @@ BUDGETS = (64, 128, 256, 512, 1024)
 def curve(
     task: Task, over: str, reference: str, theirs: FloatArray, resampling: Resampling
 ) -> Curve:
-    """Measure the engine with one setting changed, against a reference that stays the same.
+    """Measure the language model alone with one setting changed, against a reference that does not.
 
     :param over: ``pool``, ``k`` or ``budget``
     :param theirs: the reference's probabilities, shape (rows, labels)
@@ -72,12 +72,12 @@ def _sizes(task: Task, over: str) -> list[int]:
 
 
 def _answers(task: Task, over: str, size: int) -> FloatArray:
-    policy = task.engine.policy
+    engine = alone(task.engine)
+    policy = engine.policy
     if over == "k":
         policy = policy.replace(k=size)
     if over == "budget":
         policy = policy.replace(k=max(SHOTS), budget=size, truncate=True)
-    engine = task.engine
     index = _subset(task, size) if over == "pool" else engine.index
     changed = Engine(index, engine.lm, engine.template, policy)
     try:

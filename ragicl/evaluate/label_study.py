@@ -1,4 +1,4 @@
-"""One classification set, measured: the engine beside its references."""
+"""One classification set, measured: what ``ragicl predict`` answers beside its references."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ragicl.evaluate.comparison import Said, Sample, best_first
 from ragicl.evaluate.curves import curve
 from ragicl.evaluate.metrics.distances import total_variation
 from ragicl.evaluate.metrics.label_scores import correct, label_scores, reliability
-from ragicl.evaluate.references.registry import BLEND, answers, seeds_of
-from ragicl.evaluate.results import OURS, Distance, Method, SetReport
+from ragicl.evaluate.references.registry import answers, seeds_of
+from ragicl.evaluate.results import ICL, SYSTEM, Distance, Method, SetReport
 from ragicl.evaluate.task import Task
 from ragicl.protocols import FloatArray
 
@@ -22,7 +22,7 @@ from ragicl.protocols import FloatArray
 def study_labels(
     task: Task, names: Sequence[str], seeds: int = 2, curves: Sequence[str] = ()
 ) -> SetReport:
-    """Measure the engine and the references named on a classification task.
+    """Measure what ``ragicl predict`` answers and the references named on a classification task.
 
     :param names: as :func:`ragicl.evaluate.references.registry.chosen` gives them
     :param seeds: of references with randomness; the distance between these is their floor
@@ -32,15 +32,15 @@ def study_labels(
     if not any(query.gold in task.labels for query in task.test):
         raise TaskError(f"no test row of {task.name} has a label that the index knows")
     sample = Sample(task)
-    ours = answers(task, OURS)
+    ours = answers(task, SYSTEM)
     theirs = {name: [answers(task, name, n) for n in seeds_of(name, seeds)] for name in names}
     order = best_first(names)
     main = theirs[order[0]][0]
-    methods = [_method(sample, OURS, ours, ours)]
+    methods = [_method(sample, SYSTEM, ours, ours)]
     methods += [_method(sample, name, theirs[name][0], ours) for name in names]
     return sample.report(
         methods,
-        [_distance(sample, name, ours, theirs[name], theirs[BLEND][0]) for name in order],
+        [_distance(sample, name, ours, theirs[name], theirs[ICL][0]) for name in order],
         sample.worst(
             total_variation(ours.probs, main.probs),
             _said(task, ours.probs),
@@ -63,20 +63,20 @@ def _method(sample: Sample, name: str, own: Answers, ours: Answers) -> Method:
         own.cost,
         own.settings,
         reliability(own.probs, gold),
-        None if name == OURS else sample.every.paired(right, our_right),
+        None if name == SYSTEM else sample.every.paired(right, our_right),
     )
 
 
 def _distance(
-    sample: Sample, name: str, ours: Answers, theirs: Sequence[Answers], blend: Answers
+    sample: Sample, name: str, ours: Answers, theirs: Sequence[Answers], icl: Answers
 ) -> Distance:
     first = theirs[0].probs
     same = ours.probs.argmax(axis=1) == first.argmax(axis=1)
     trainings = [total_variation(a.probs, b.probs) for a, b in combinations(theirs, 2)]
     floor = np.mean(trainings, axis=0) if trainings else None
     rows = total_variation(ours.probs, first)
-    blended = None if name == BLEND else total_variation(blend.probs, first)
-    return sample.distance(name, rows, same.astype(np.float32), floor, blend=blended)
+    alone = None if name == ICL else total_variation(icl.probs, first)
+    return sample.distance(name, rows, same.astype(np.float32), floor, icl=alone)
 
 
 def _said(task: Task, probs: FloatArray) -> Said:

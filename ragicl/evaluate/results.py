@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from ragicl.records import NOTHING, Kind
 
-OURS = "ragicl"
-"""The name of the engine among the methods."""
+SYSTEM = "ragicl"
+"""Among the methods: what ``ragicl predict`` answers."""
+ICL = "icl"
+"""The language model alone, prompted. Where texts are written, that is what `SYSTEM` names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,9 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """A method against the engine on the same rows.
+    """A method against `SYSTEM` on the same rows.
 
-    :ivar difference: the method's mean score (accuracy, or ROUGE-L) minus the engine's
+    :ivar difference: the method's mean score (accuracy, or ROUGE-L) minus that of `SYSTEM`
     :ivar p_value: of a two-sided permutation test that swaps the two in random rows
     """
 
@@ -90,12 +92,12 @@ class Paired:
 class Method:
     """One way to answer, measured.
 
-    :ivar name: ``ragicl``, or a reference's name
+    :ivar name: `SYSTEM`, or a reference's name
     :ivar scores: on all test rows
     :ivar clean: without the test rows whose text occurs in the index; None where none does
     :ivar settings: how it was trained: what was chosen on held-out rows, whether time ended it
     :ivar reliability: surest rows last; empty for texts
-    :ivar against: beside the engine; None for the engine itself
+    :ivar against: beside `SYSTEM`; None for `SYSTEM` itself
     """
 
     name: str
@@ -109,7 +111,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """Total variation between the engine's distributions and a reference's.
+    """Total variation between the distributions of `SYSTEM` and a reference's.
 
     For labels, of a row's two distributions over the labels. For texts, of the two distributions
     over the vocabulary, the mean over the tokens of the right output.
@@ -121,7 +123,8 @@ class Distance:
     :ivar floor: mean distance between references trained with different seeds, by the settings
         that were chosen for the first; None for one without randomness, or with one seed
     :ivar above: by how much the mean is above the floor, on the same rows
-    :ivar blend: for labels, the mean distance between the blend's distributions and the reference's
+    :ivar icl: for labels, the mean distance between the distributions of `ICL` and the reference's;
+        None for `ICL` itself
     """
 
     reference: str
@@ -133,7 +136,7 @@ class Distance:
     maximum: Interval | None = None
     floor: Interval | None = None
     above: Interval | None = None
-    blend: Interval | None = None
+    icl: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,7 @@ class PowerLaw:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Distance and accuracy against one setting.
+    """Distance and accuracy of the language model alone (`ICL`) against one setting.
 
     :ivar fit: of the distance over the pool's size; None where it was not asked for or not found
     :ivar note: why there is no fit, or what it does not support; empty otherwise
@@ -189,12 +192,12 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A test row on which engine and reference differ much.
+    """A test row on which `SYSTEM` and a reference differ much.
 
-    :ivar ours: the engine's likeliest label, or what it writes; as `theirs`
+    :ivar ours: the likeliest label of `SYSTEM`, or what it writes; as `theirs`
     :ivar ours_probability: of that label; for texts, the geometric mean of the probabilities of the
         right output's tokens
-    :ivar demonstrations: of the engine, in prompt order
+    :ivar demonstrations: in the prompt of the language model alone, in its order
     """
 
     input: str
@@ -216,7 +219,7 @@ class SetReport:
     :ivar leaked: test rows whose text, normalised, occurs in the index
     :ivar labels: number of labels; 0 for texts
     :ivar lm: weights and precision
-    :ivar policy: the engine's, as ``Policy`` has it
+    :ivar policy: of the language model alone, as ``Policy`` has it
     :ivar worst: the rows with the greatest distance to the first reference of `distances`
     :ivar advice: the recommendation, a sentence each
     """

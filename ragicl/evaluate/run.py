@@ -32,7 +32,7 @@ def evaluate(
     command: str = "",
     so_far: Callable[[Report], None] | None = None,
 ) -> Report:
-    """Measure the engine of each task beside the references named.
+    """Measure what ``ragicl predict`` answers to each task beside the references named.
 
     Everything is kept in the tasks' folder as it is made: a killed evaluation, run again, repeats
     nothing that was done.

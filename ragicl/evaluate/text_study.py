@@ -23,7 +23,7 @@ from ragicl.evaluate.metrics.distances import total_variation
 from ragicl.evaluate.metrics.text_scores import text_rows, text_scores
 from ragicl.evaluate.references.baselines import copied
 from ragicl.evaluate.references.fine_tuned import VERSION, model_of
-from ragicl.evaluate.results import OURS, Cost, Distance, Item, Method, SetReport
+from ragicl.evaluate.results import SYSTEM, Cost, Distance, Item, Method, SetReport
 from ragicl.evaluate.task import Task, digest
 from ragicl.protocols import LM, FloatArray, Parts
 
@@ -52,7 +52,7 @@ class Writer:
 
 
 def study_texts(task: Task, names: Sequence[str], seeds: int = 2) -> SetReport:
-    """Measure the engine and the references named on a generation task.
+    """Measure what ``ragicl predict`` writes and the references named on a generation task.
 
     :param names: of ``lora`` and ``full``
     :param seeds: of each; the distance between these is the reference's floor
@@ -66,7 +66,7 @@ def study_texts(task: Task, names: Sequence[str], seeds: int = 2) -> SetReport:
         *(own[0] for own in tuned.values()),
     ]
     texts = {writer.name: _texts(task, writer) for writer in writers}
-    rows = text_rows(texts[OURS][0], task.golds)
+    rows = text_rows(texts[SYSTEM][0], task.golds)
     pairs = [(ours, own[0]) for own in tuned.values()]
     pairs += [pair for own in tuned.values() for pair in combinations(own, 2)]
     found = _compared(task, pairs)
@@ -84,7 +84,7 @@ def _ours(task: Task) -> Writer:
     def write(texts: Sequence[str]) -> list[str]:
         return [prediction.output for prediction in engine.predict_all(texts)]
 
-    return Writer(OURS, write, lambda text: engine.prompt(text).parts, task.lm)
+    return Writer(SYSTEM, write, lambda text: engine.prompt(text).parts, task.lm)
 
 
 def _tuned(task: Task, name: str, seed: int) -> Writer:
@@ -202,14 +202,14 @@ def _method(
         some,
         Cost(writer.seconds, writer.bytes, written[1], read),
         writer.settings or {},
-        against=None if writer.name == OURS else sample.every.paired(rows[:, 1], ours[:, 1]),
+        against=None if writer.name == SYSTEM else sample.every.paired(rows[:, 1], ours[:, 1]),
     )
 
 
 def _distance(
     sample: Sample, name: str, found: dict[Pair, FloatArray], tuned: Sequence[Writer]
 ) -> Distance:
-    rows = found[OURS, name]
+    rows = found[SYSTEM, name]
     trainings = [found[a.name, b.name][:, 0] for a, b in combinations(tuned, 2)]
     floor = np.mean(trainings, axis=0) if trainings else None
     return sample.distance(name, rows[:, 0], rows[:, 2], floor, maximum=rows[:, 1])
@@ -221,12 +221,12 @@ def _worst(
     texts: dict[str, tuple[list[str], float]],
     found: dict[Pair, FloatArray],
 ) -> tuple[Item, ...]:
-    rows = found[OURS, name]
+    rows = found[SYSTEM, name]
 
     def said(writer: str, column: int) -> Said:
         return lambda row: (texts[writer][0][row], float(np.exp(rows[row, column])))
 
-    return sample.worst(rows[:, 0], said(OURS, 3), said(name, 4))
+    return sample.worst(rows[:, 0], said(SYSTEM, 3), said(name, 4))
 
 
 def _chunks(task: Task) -> Iterator[tuple[int, list[str]]]:

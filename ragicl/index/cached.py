@@ -1,4 +1,4 @@
-"""What is learnt from an index's examples when first needed, and again when they have changed."""
+"""Values computed from an index's examples on demand, and again when the examples have changed."""
 
 from __future__ import annotations
 
@@ -9,37 +9,40 @@ from typing import Generic, TypeVar
 from ragicl.index import Index
 
 T = TypeVar("T")
-CHANGED = 0.1  # share of the examples that may come or go before it is learnt again
+CHANGED = 0.1  # share of the examples that may be added or removed before a value is computed again
 
 
-class Learnt(Generic[T]):
-    """A value learnt from an index; safe to share between threads.
+class CachedByGeneration(Generic[T]):
+    """A value computed from an index, cached by its generation; safe to share between threads.
 
-    :param learn: learns it, and may take a while; is given what :meth:`get` is
-    :param holds: whether it is still of use after any change, such as a removal
+    :param compute: computes the value, which may take a while; it gets the arguments of :meth:`get`
+    :param is_valid: whether a value may still be used after a change of the index
     """
 
     def __init__(
-        self, index: Index, learn: Callable[..., T], holds: Callable[[T], bool] = lambda _: True
+        self,
+        index: Index,
+        compute: Callable[..., T],
+        is_valid: Callable[[T], bool] = lambda _: True,
     ) -> None:
         self._index = index
-        self._learn = learn
-        self._holds = holds
+        self._compute = compute
+        self._is_valid = is_valid
         self._lock = Lock()
-        self._known: tuple[int, int, T] | None = None  # generation, examples, value
+        self._cached: tuple[int, int, T] | None = None  # generation, examples, value
 
-    def get(self, *given: object) -> T:
-        """Return the value, learning it where there is none that fits the examples of now."""
+    def get(self, *arguments: object) -> T:
+        """Return the value, computing it where none is cached for the current examples."""
         with self._lock:
             generation = self._index.generation
-            if self._known is None or self._known[0] != generation:
-                self._known = self._renewed(generation, given)
-            return self._known[2]
+            if self._cached is None or self._cached[0] != generation:
+                self._cached = self._renewed(generation, arguments)
+            return self._cached[2]
 
-    def _renewed(self, generation: int, given: Sequence[object]) -> tuple[int, int, T]:
+    def _renewed(self, generation: int, arguments: Sequence[object]) -> tuple[int, int, T]:
         size = len(self._index)
-        if self._known is not None:
-            _, then, value = self._known
-            if abs(size - then) <= CHANGED * then and self._holds(value):
+        if self._cached is not None:
+            _, then, value = self._cached
+            if abs(size - then) <= CHANGED * then and self._is_valid(value):
                 return generation, then, value
-        return generation, size, self._learn(*given)
+        return generation, size, self._compute(*arguments)

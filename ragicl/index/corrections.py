@@ -1,4 +1,4 @@
-"""Corrections of stored examples: what `ragicl audit` wrote, looked through, comes back."""
+"""Corrections of stored examples, such as the reviewed file of `ragicl audit`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ragicl.records import Correction, Example
 
 @dataclass(frozen=True, slots=True)
 class Corrected:
-    """How many examples were changed, removed, and left as they were."""
+    """How many examples were changed, removed, and left unchanged."""
 
     changed: int
     removed: int
@@ -22,14 +22,14 @@ class Corrected:
 def correct(
     index: Index, corrections: Sequence[Correction], *, remove_empty: bool = False
 ) -> Corrected:
-    """Bring corrections into an index, all of them in one transaction or none.
+    """Apply corrections to an index, all of them in one transaction or none.
 
-    Inputs and outputs that differ from what is stored are stored, and ``meta`` is kept; an example
-    that does not differ is not touched.
+    Inputs and outputs that differ from the stored ones replace them, and ``meta`` stays; an example
+    that does not differ is not written.
 
     :param remove_empty: remove the examples whose corrected output is empty
     :raises DataError: where an output is empty, unless those are to be removed
-    :raises ExampleError: where an id is not there, or is given twice
+    :raises ExampleError: where an id is unknown, or occurs twice
     """
     with index.writing():
         known = index.get([correction.id for correction in corrections])

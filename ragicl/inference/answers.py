@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from ragicl.calibration.conformal import Record, label_set
+from ragicl.calibration.conformal import ConformalRecord, label_set
 from ragicl.calibration.distributions import from_log_probs, likeliest
 from ragicl.index import Index
 from ragicl.inference.blender import Blender
@@ -13,12 +13,12 @@ from ragicl.inference.tuned_settings import Tuned
 from ragicl.policy import Policy
 from ragicl.protocols import FloatArray
 from ragicl.records import DecidedBy, Prediction
-from ragicl.retrieval.retriever import Found
+from ragicl.retrieval.retriever import RetrievalResult
 from ragicl.timing import Timings, shared, timed
 
 
 def from_scores(
-    found: Sequence[Found], timings: Timings, labels: tuple[str, ...], scores: FloatArray
+    found: Sequence[RetrievalResult], timings: Timings, labels: tuple[str, ...], scores: FloatArray
 ) -> Iterator[Prediction]:
     """Yield what the language model's likelihoods alone decide.
 
@@ -53,7 +53,7 @@ class BlendedAnswers:
 
     def of(
         self,
-        found: Sequence[Found],
+        found: Sequence[RetrievalResult],
         timings: Timings,
         labels: tuple[str, ...],
         scores: FloatArray | None = None,
@@ -83,16 +83,18 @@ class BlendedAnswers:
                 reader,
                 decided_by=by,
             )
-            yield self.judged(replace(answer, familiarity=float(share)))
+            yield self.judged(replace(answer, percentile=float(share)))
 
-    def exits(self, votes: dict[int, Prediction], found: Sequence[Found]) -> dict[int, Prediction]:
+    def exits(
+        self, votes: dict[int, Prediction], found: Sequence[RetrievalResult]
+    ) -> dict[int, Prediction]:
         """Return predictions of the vote, by position, judged as the blend's are."""
         if not votes:
             return votes
         self._blender.load()
-        familiar = self._blender.familiarity([found[i] for i in votes])
+        familiar = self._blender.percentiles([found[i] for i in votes])
         return {
-            i: self.judged(replace(vote, familiarity=float(share)))
+            i: self.judged(replace(vote, percentile=float(share)))
             for (i, vote), share in zip(votes.items(), familiar, strict=True)
         }
 
@@ -102,14 +104,15 @@ class BlendedAnswers:
         :raises TaskError: where these go by a tuning that was of other settings or examples
         """
         asked = self._policy.abstention
-        record = Record()
+        record = ConformalRecord()
         if self._tuned is not None and not asked.set_coverage is asked.coverage is None:
-            record = self._tuned.promised(self._policy, len(self._index))
+            record = self._tuned.conformal_record(self._policy, len(self._index))
         if asked.set_coverage is not None:
-            held = label_set(prediction.probs, record.least(asked.set_coverage))
+            held = label_set(prediction.probs, record.quantile(asked.set_coverage))
             prediction = replace(prediction, label_set=held)
         if asked.coverage is not None:
-            unsure = prediction.probs[prediction.output] < record.sure(asked.coverage)
+            threshold = record.abstention_threshold(asked.coverage)
+            unsure = prediction.probs[prediction.output] < threshold
             prediction = replace(prediction, abstained=unsure)
-        strange = (prediction.familiarity or 0.0) < (asked.ood_level or 0.0)
+        strange = (prediction.percentile or 0.0) < (asked.ood_level or 0.0)
         return replace(prediction, out_of_scope=strange)

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from ragicl.calibration.blend import USUAL, WITH_FEATURES, Blend, Evidence
+from ragicl.calibration.blend import DEFAULT_WEIGHTS, DEFAULT_WEIGHTS_WITH_FEATURES, Blend, Evidence
 from ragicl.calibration.distributions import from_votes
 from ragicl.index import Index
 from ragicl.policy import Policy
-from ragicl.probes.index_probe import IndexClassifier, Prior
+from ragicl.probes.index_probe import IndexClassifier, IndexProbe
 from ragicl.probes.lm_features import Features
 from ragicl.protocols import LM, Featuring, Float64Array, FloatArray, Progress, Scoring, no_progress
-from ragicl.retrieval.retriever import Found
+from ragicl.retrieval.retriever import RetrievalResult
 
 
 def default_blend(lm: LM | None) -> Blend:
@@ -23,7 +23,8 @@ def default_blend(lm: LM | None) -> Blend:
     A model without likelihoods has no distribution to blend; without a model, vote and classifier
     on vectors remain.
     """
-    blend = Blend(*(WITH_FEATURES if isinstance(lm, Featuring) else USUAL))
+    features = isinstance(lm, Featuring)
+    blend = Blend(*(DEFAULT_WEIGHTS_WITH_FEATURES if features else DEFAULT_WEIGHTS))
     return blend if isinstance(lm, Scoring) else replace(blend, lm=0.0)
 
 
@@ -47,22 +48,26 @@ class Blender:
     ) -> None:
         self.blend = blend
         self._voters = policy.decision.voters
-        self._prior = Prior(index, labels, policy.retrieval.where)
+        self._index_probe = IndexProbe(index, labels, policy.retrieval.where)
         self._features = features
-        self._deep = Prior(index, labels, policy.retrieval.where, features) if features else None
+        where = policy.retrieval.where
+        self._lm_probe = IndexProbe(index, labels, where, features) if features else None
 
     def load(self, progress: Progress = no_progress) -> None:
         """Fit what the first answer needs.
 
         :param progress: called as a language model reads the index's examples
         """
-        for prior in filter(None, (self._prior, self._deep)):
-            prior.get(progress)
+        for probe in filter(None, (self._index_probe, self._lm_probe)):
+            probe.get(progress)
 
     def answers(
-        self, found: Sequence[Found], labels: tuple[str, ...], lm: FloatArray | None = None
+        self,
+        found: Sequence[RetrievalResult],
+        labels: tuple[str, ...],
+        lm: FloatArray | None = None,
     ) -> tuple[Float64Array, Float64Array]:
-        """Return P(label | all evidence), shape (queries, labels), and each query's familiarity.
+        """Return P(label | all evidence), shape (queries, labels), and each query's percentile.
 
         Labels outside a query's shortlist get no probability.
 
@@ -70,27 +75,27 @@ class Blender:
             are out of the question; None where the language model has no weight
         """
         said = _shortlisted(found, labels) if lm is None else lm
-        prior = self._prior.get()
-        by_vectors, values = _asked(prior, found, labels)
+        probe = self._index_probe.get()
+        by_vectors, values = _asked(probe, found, labels)
         evidence = self._said(found, labels, said, by_vectors)
-        return self.blend.probs(evidence, labels), _familiarity(prior, values, found)
+        return self.blend.probs(evidence, labels), _percentiles(probe, values, found)
 
-    def evidence(self, found: Sequence[Found], labels: tuple[str, ...]) -> Evidence:
+    def evidence(self, found: Sequence[RetrievalResult], labels: tuple[str, ...]) -> Evidence:
         """Return what each source but the language model's answer says of the queries."""
-        by_vectors, _ = _asked(self._prior.get(), found, labels)
+        by_vectors, _ = _asked(self._index_probe.get(), found, labels)
         return self._said(found, labels, None, by_vectors)
 
-    def familiarity(self, found: Sequence[Found]) -> Float64Array:
+    def percentiles(self, found: Sequence[RetrievalResult]) -> Float64Array:
         """Return the share of the examples that are less like the others than a query is.
 
         :return: shape (queries,); low where a text may be out of scope
         """
-        prior = self._prior.get()
-        return _familiarity(prior, _asked(prior, found, prior.labels)[1], found)
+        probe = self._index_probe.get()
+        return _percentiles(probe, _asked(probe, found, probe.labels)[1], found)
 
     def _said(
         self,
-        found: Sequence[Found],
+        found: Sequence[RetrievalResult],
         labels: tuple[str, ...],
         lm: FloatArray | None,
         by_vectors: FloatArray,
@@ -99,15 +104,17 @@ class Blender:
         vote = np.array(votes, dtype=np.float32).reshape(len(found), len(labels))
         return Evidence(lm, vote, by_vectors, self._by_features(found, labels))
 
-    def _by_features(self, found: Sequence[Found], labels: tuple[str, ...]) -> FloatArray | None:
-        if self._deep is None or self._features is None:
+    def _by_features(
+        self, found: Sequence[RetrievalResult], labels: tuple[str, ...]
+    ) -> FloatArray | None:
+        if self._lm_probe is None or self._features is None:
             return None
-        deep = self._deep.get()
+        lm_probe = self._lm_probe.get()
         read = self._features.of([own.text for own in found])
-        return deep.answers(read, [own.exclude for own in found], labels)[0]
+        return lm_probe.answers(read, [own.exclude for own in found], labels)[0]
 
 
-def _shortlisted(found: Sequence[Found], labels: Sequence[str]) -> FloatArray | None:
+def _shortlisted(found: Sequence[RetrievalResult], labels: Sequence[str]) -> FloatArray | None:
     """Return what a model without weight may say: minus infinity for labels not in a shortlist."""
     if all(own.shortlist is None for own in found):
         return None
@@ -116,14 +123,14 @@ def _shortlisted(found: Sequence[Found], labels: Sequence[str]) -> FloatArray | 
 
 
 def _asked(
-    prior: IndexClassifier, found: Sequence[Found], labels: tuple[str, ...]
+    probe: IndexClassifier, found: Sequence[RetrievalResult], labels: tuple[str, ...]
 ) -> tuple[FloatArray, Float64Array]:
     vectors = np.stack([own.vector for own in found if own.vector is not None])
-    return prior.answers(vectors, [own.exclude for own in found], labels)
+    return probe.answers(vectors, [own.exclude for own in found], labels)
 
 
-def _familiarity(
-    prior: IndexClassifier, values: Float64Array, found: Sequence[Found]
+def _percentiles(
+    probe: IndexClassifier, values: Float64Array, found: Sequence[RetrievalResult]
 ) -> Float64Array:
     near = [own.voters[0].similarity if own.voters else -1.0 for own in found]
-    return prior.familiarity(values, np.array(near))
+    return probe.percentiles(values, np.array(near))

@@ -8,14 +8,14 @@ from dataclasses import replace
 from ragicl.calibration.distributions import from_votes, likeliest
 from ragicl.calibration.exit_rule import ExitRule, learn_rule, lower_bound
 from ragicl.index import Index
-from ragicl.index.cached import Learnt
+from ragicl.index.cached import CachedByGeneration
 from ragicl.policy import Policy
 from ragicl.records import Example, Prediction, Recall
-from ragicl.retrieval.retriever import LEARN_FROM, Found, Retriever
+from ragicl.retrieval.retriever import LEARN_FROM, RetrievalResult, Retriever
 from ragicl.timing import Timings
 
 
-class Shortcuts:
+class Cascade:
     """What a policy lets the neighbours answer; learnt from the index's own examples.
 
     :param labels: returns the labels to choose from
@@ -32,8 +32,8 @@ class Shortcuts:
         self._policy = policy
         self._retriever = retriever
         self._labels = labels
-        self._exit_rule = Learnt(index, self._learn_exit)
-        self._recall = Learnt(index, self._learn_recall)
+        self._exit_rule = CachedByGeneration(index, self._learn_exit)
+        self._recall = CachedByGeneration(index, self._learn_recall)
 
     @property
     def exit_rule(self) -> ExitRule | None:
@@ -45,7 +45,7 @@ class Shortcuts:
         """How often the shortlist holds the right label; None without a shortlist."""
         return None if self._policy.decision.shortlist is None else self._recall.get()
 
-    def vote(self, found: Sequence[Found], timings: Timings) -> list[Prediction]:
+    def vote(self, found: Sequence[RetrievalResult], timings: Timings) -> list[Prediction]:
         """Return the neighbours' vote for each query."""
         labels = self._labels()
         k = self._policy.retrieval.k
@@ -55,7 +55,7 @@ class Shortcuts:
             for probs, own in zip(votes, found, strict=True)
         ]
 
-    def exits(self, found: Sequence[Found], timings: Timings) -> dict[int, Prediction]:
+    def exits(self, found: Sequence[RetrievalResult], timings: Timings) -> dict[int, Prediction]:
         """Return the predictions, by position, that need no language model."""
         if self._policy.decision.exit is None and self._policy.decision.shortlist is None:
             return {}
@@ -70,7 +70,7 @@ class Shortcuts:
         return exits
 
     def _learn_exit(self) -> ExitRule:
-        known, found = self._left_out()
+        known, found = self._loo_sample()
         k = self._policy.retrieval.k
         votes = [from_votes(own.voters[:k], self._labels()) for own in found]
         right = [likeliest(v) == e.output for v, e in zip(votes, known, strict=True)]
@@ -78,11 +78,11 @@ class Shortcuts:
         return learn_rule([max(v.values()) for v in votes], right, asked)
 
     def _learn_recall(self) -> Recall:
-        known, found = self._left_out()
+        known, found = self._loo_sample()
         held = sum(e.output in (f.shortlist or ()) for e, f in zip(known, found, strict=True))
         return Recall(held / max(len(known), 1), lower_bound(held, len(known)), len(known))
 
-    def _left_out(self) -> tuple[list[Example], list[Found]]:
+    def _loo_sample(self) -> tuple[list[Example], list[RetrievalResult]]:
         """Return a sample of the index's examples, and what is found for each without itself."""
         sample = self._index.sample(LEARN_FROM, where=self._policy.retrieval.where)
         labels = self._labels()

@@ -12,7 +12,7 @@ from ragicl.prompting.ordering import order_of
 from ragicl.prompting.template import Template
 from ragicl.protocols import LM, GenerationOptions
 from ragicl.records import Prompt
-from ragicl.retrieval.retriever import Found
+from ragicl.retrieval.retriever import RetrievalResult
 
 ANSWER_SHARE = 4  # a generated answer gets at most this fraction of the budget, unless asked
 
@@ -39,7 +39,7 @@ class Composer:
         self._budget = min(policy.prompt.budget or lm.window, lm.window)
         self._reserved: tuple[tuple[str, ...], int] | None = None
 
-    def prompts(self, text: str, found: Found) -> tuple[Prompt, ...]:
+    def prompts(self, text: str, found: RetrievalResult) -> tuple[Prompt, ...]:
         """Return the prompts of an ensemble, each with a share of the demonstrations.
 
         :raises BudgetError: where the text does not fit into the budget
@@ -85,7 +85,7 @@ class Composer:
             reserved = self._reserved = answers, self._longest()
         return reserved[1]
 
-    def _prompt(self, text: str, found: Found) -> Prompt:
+    def _prompt(self, text: str, found: RetrievalResult) -> Prompt:
         return compose(
             text,
             found.neighbors,

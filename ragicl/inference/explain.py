@@ -21,7 +21,7 @@ from ragicl.prompting.compose import compose
 from ragicl.prompting.template import Template
 from ragicl.protocols import FloatArray, Parts
 from ragicl.records import Explanation, Influence, Neighbor, Prediction, Prompt
-from ragicl.retrieval.retriever import Found
+from ragicl.retrieval.retriever import RetrievalResult
 
 
 def explain(
@@ -51,7 +51,7 @@ def explain(
     return of_answer(text, label, prompt, shots, scores[:, 0], lm.description)
 
 
-def taken_apart(prompt: Prompt, found: Found) -> tuple[Neighbor, ...]:
+def taken_apart(prompt: Prompt, found: RetrievalResult) -> tuple[Neighbor, ...]:
     """Return the demonstrations of a prompt that can be left out, in prompt order.
 
     Fixed ones are one piece with the instruction, and stay.
@@ -61,8 +61,12 @@ def taken_apart(prompt: Prompt, found: Found) -> tuple[Neighbor, ...]:
 
 
 def without_each(
-    text: str, prompt: Prompt, found: Found, template: Template, count: Callable[[Parts], int]
-) -> list[tuple[Prompt, Found]]:
+    text: str,
+    prompt: Prompt,
+    found: RetrievalResult,
+    template: Template,
+    count: Callable[[Parts], int],
+) -> list[tuple[Prompt, RetrievalResult]]:
     """Return the prompt, and what was found for it, without each demonstration in turn.
 
     Nothing takes its place, and the others stay in their order.
@@ -152,7 +156,7 @@ def explanation_row(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def _check_choice(pipeline: Pipeline, label: str | None, found: Found) -> None:
+def _check_choice(pipeline: Pipeline, label: str | None, found: RetrievalResult) -> None:
     choices = pipeline.labels if found.shortlist is None else found.shortlist
     if label is not None and label not in choices:
         raise TaskError(

@@ -11,7 +11,7 @@ from ragicl.errors import BudgetError, TaskError
 from ragicl.index import Index
 from ragicl.inference.answers import BlendedAnswers, from_scores
 from ragicl.inference.blender import Blender, default_blend
-from ragicl.inference.cascade import Shortcuts
+from ragicl.inference.cascade import Cascade
 from ragicl.inference.choice import choose
 from ragicl.inference.composer import Composer
 from ragicl.inference.scorer import Scorer
@@ -21,7 +21,7 @@ from ragicl.probes.lm_features import features_of
 from ragicl.prompting.template import Template
 from ragicl.protocols import LM, Progress, Scoring, no_progress
 from ragicl.records import NOTHING, Prediction, Prompt
-from ragicl.retrieval.retriever import Found, Retriever
+from ragicl.retrieval.retriever import RetrievalResult, Retriever
 from ragicl.timing import Timings, shared, timed
 
 CHUNK = 16  # queries scored together, and retrieved together unless they are sorted first
@@ -58,7 +58,7 @@ class Pipeline:
         if lm is None and (self.prompts_lm or self.reads_states):
             raise TaskError("the policy asks a language model; give one, or decide by probe or knn")
         self.retriever = Retriever(index, policy)
-        self.cascade = Shortcuts(index, policy, self.retriever, lambda: self.labels)
+        self.cascade = Cascade(index, policy, self.retriever, lambda: self.labels)
 
     def load(self, progress: Progress = no_progress) -> None:
         """Load the models and fit what the first prediction needs.
@@ -143,7 +143,7 @@ class Pipeline:
             yield votes[i] if i in votes else next(answers)
 
     def ask(
-        self, texts: Sequence[str], found: Sequence[Found], timings: Timings
+        self, texts: Sequence[str], found: Sequence[RetrievalResult], timings: Timings
     ) -> Iterator[Answer]:
         """Yield what the language model's prompts decide, or the error of a text that is too long.
 
@@ -166,7 +166,7 @@ class Pipeline:
             yield prompt if isinstance(prompt, BudgetError) else answers.pop(i)
 
     def _composed(
-        self, texts: Sequence[str], found: Sequence[Found], timings: Timings
+        self, texts: Sequence[str], found: Sequence[RetrievalResult], timings: Timings
     ) -> tuple[list[Prompts | BudgetError], Timings]:
         prompts: list[Prompts | BudgetError] = []
         spent: Timings = {}
@@ -181,7 +181,7 @@ class Pipeline:
     def classify(
         self,
         prompts: Sequence[Prompts],
-        found: Sequence[Found],
+        found: Sequence[RetrievalResult],
         timings: Timings,
         *,
         exact: bool = False,
@@ -211,7 +211,7 @@ class Pipeline:
             yield replace(answer, prompt=own[0], lm=lm.description)
 
     def _chosen(
-        self, lm: LM, prompts: Sequence[Prompts], found: Sequence[Found], timings: Timings
+        self, lm: LM, prompts: Sequence[Prompts], found: Sequence[RetrievalResult], timings: Timings
     ) -> Iterator[Prediction]:
         """Yield labels of a model without likelihoods: no probabilities are made up."""
         labels = self.labels
@@ -234,7 +234,7 @@ class Pipeline:
             )
 
     def generate(
-        self, prompts: Sequence[Prompts], found: Sequence[Found], timings: Timings
+        self, prompts: Sequence[Prompts], found: Sequence[RetrievalResult], timings: Timings
     ) -> Iterator[Prediction]:
         """Yield the text that the language model generates after each query's prompt."""
         lm, known = self.require_lm(), self.index.labels()

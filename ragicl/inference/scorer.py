@@ -11,7 +11,7 @@ from ragicl.policy import Policy
 from ragicl.prompting.template import Template
 from ragicl.protocols import LM, FloatArray, Scoring
 from ragicl.records import Prompt
-from ragicl.retrieval.retriever import Found
+from ragicl.retrieval.retriever import RetrievalResult
 
 UNLIKELY = 14.0  # nats below the likeliest label: a probability of less than one in a million
 
@@ -36,7 +36,7 @@ class Scorer:
     def score(
         self,
         prompts: Sequence[Sequence[Prompt]],
-        found: Sequence[Found],
+        found: Sequence[RetrievalResult],
         labels: Sequence[str],
         *,
         exact: bool = False,
@@ -80,7 +80,7 @@ def check_numbers(scores: FloatArray, lm: LM) -> None:
         )
 
 
-def _places(found: Sequence[Found], labels: Sequence[str]) -> list[list[int]]:
+def _places(found: Sequence[RetrievalResult], labels: Sequence[str]) -> list[list[int]]:
     """Return, for each query, where its shortlist stands among the labels."""
     places = {label: place for place, label in enumerate(labels)}
     return [[places[label] for label in own.shortlist or labels] for own in found]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from ragicl.calibration.blend import Blend
-from ragicl.calibration.conformal import Record
+from ragicl.calibration.conformal import ConformalRecord
 from ragicl.errors import CorruptError, TaskError
 from ragicl.index import Index
 from ragicl.policy import DEFAULT, Policy
@@ -35,7 +35,7 @@ class Tuned:
     lm: str
     calibration: str
     blend: Blend
-    record: Record
+    record: ConformalRecord
     evidence: Mapping[str, Any] = field(default_factory=lambda: NOTHING, hash=False)
 
     def as_json(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Tuned:
         :raises CorruptError: where it is something else
         """
         try:
-            record = Record(**{name: tuple(v) for name, v in values["record"].items()})
+            record = ConformalRecord(**{name: tuple(v) for name, v in values["record"].items()})
             own = dict(values) | {"blend": Blend(**values["blend"]), "record": record}
             tuned = cls(**own)
             tuned.policy_over()  # whether it knows the fields
@@ -67,7 +67,7 @@ class Tuned:
                 f"`ragicl tune INDEX --forget`, and tune again"
             ) from error
 
-    def promised(self, policy: Policy, examples: int) -> Record:
+    def conformal_record(self, policy: Policy, examples: int) -> ConformalRecord:
         """Return the record, where it holds for answers by this policy.
 
         :param examples: that the index has now
@@ -79,12 +79,12 @@ class Tuned:
         changed += [name for name in NARROWING if policy[name] != DEFAULT[name]]
         if changed:
             raise TaskError(
-                f"sets and answer go by what tuning recorded, which was with another "
+                f"set_coverage and coverage go by what tuning recorded, which was with another "
                 f"{changed[0]}; leave {changed[0]} out"
             )
         if examples < (1 - SHRUNK) * self.evidence["examples"]:
             raise TaskError(
-                f"sets and answer go by what tuning recorded of {self.evidence['examples']} "
+                f"set_coverage and coverage go by what tuning recorded of {self.evidence['examples']} "
                 f"examples, and {examples} are left; run `ragicl tune` again"
             )
         return self.record

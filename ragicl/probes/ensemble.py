@@ -1,8 +1,8 @@
-"""A classifier on vectors: a kernel regression, a discriminant and a logistic regression, pooled.
+"""A classifier on vectors: a log-linear pool of kernel ridge, LDA and logistic regression.
 
-Each in a fitted share. All tell what they would say of an example had it not been there, the first
-two in closed form; the shares are fitted on that. The logistic regression takes part where labels
-have many examples.
+Their weights are fitted on predictions of examples that were left out: leave-one-out (LOO) in
+closed form for the first two, by cross-validation for the logistic regression, which takes part
+where labels have many examples.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from zipfile import BadZipFile
 import numpy as np
 
 from ragicl.atomic import write_npz
-from ragicl.calibration.pooling import fit_powers, pooled
-from ragicl.probes.lda import Discriminant, fit_discriminant, telling
+from ragicl.calibration.pooling import fit_weights, pooled
+from ragicl.probes.lda import LDA, fit_lda, loo_sample
 from ragicl.probes.logistic import PER_LABEL, Logistic, fit_logistic
 from ragicl.probes.ridge import Ridge, fit_ridge
 from ragicl.protocols import Float64Array, FloatArray, IntArray
 
-VERSION = 6  # to be raised when the same examples give another classifier
-PARTS: dict[str, Any] = {"ridge": Ridge, "discriminant": Discriminant, "logistic": Logistic}
-SPREAD = 0.3  # of the powers, about even ones
+VERSION = 7  # raise it when the same examples give another classifier
+PARTS: dict[str, Any] = {"ridge": Ridge, "lda": LDA, "logistic": Logistic}
+SPREAD = 0.3  # standard deviation of the weights' prior, about equal ones
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,53 +33,53 @@ class VectorClassifier:
     """A fitted classifier.
 
     :ivar logistic: None where labels have few examples each
-    :ivar powers: of each part's odds, shape (2 or 3,)
+    :ivar weights: of the parts in the pool, shape (2 or 3,)
     """
 
     ridge: Ridge
-    discriminant: Discriminant
+    lda: LDA
     logistic: Logistic | None
-    powers: Float64Array
+    weights: Float64Array
 
     @property
-    def left_out(self) -> FloatArray:
-        """P(label | example), had the example not been there; shape (examples, labels)."""
-        return likely(self.left_logits(np.arange(len(self.ridge.left_values))))
+    def loo_probs(self) -> FloatArray:
+        """Leave-one-out P(label | example), shape (examples, labels)."""
+        return probabilities(self.loo_logits(np.arange(len(self.ridge.loo_values))))
 
     def probs(self, vectors: FloatArray) -> FloatArray:
         """Return P(label | vector), shape (len(vectors), labels), for unit vectors."""
-        return likely(self.logits(vectors))
+        return probabilities(self.logits(vectors))
 
     def logits(self, vectors: FloatArray, values: Float64Array | None = None) -> Float64Array:
-        """Return the labels' log-odds, shape (len(vectors), labels), for unit vectors.
+        """Return the labels' logits, shape (len(vectors), labels), for unit vectors.
 
-        :param values: what the kernel regression gives for them, where that is known
+        :param values: the kernel regression's values for them, where they are known
         """
-        return pooled(self.powers, self.parts(vectors, values))
+        return pooled(self.weights, self.parts(vectors, values))
 
-    def left_logits(self, rows: IntArray) -> Float64Array:
-        """Return those of examples, had each not been there; shape (len(rows), labels)."""
-        return pooled(self.powers, self.left_parts(rows))
+    def loo_logits(self, rows: IntArray) -> Float64Array:
+        """Return leave-one-out logits of examples, shape (len(rows), labels)."""
+        return pooled(self.weights, self.loo_parts(rows))
 
     def parts(self, vectors: FloatArray, values: Float64Array | None = None) -> Float64Array:
-        """Return each part's log-odds, shape (parts, len(vectors), labels)."""
+        """Return each part's logits, shape (parts, len(vectors), labels)."""
         values = self.ridge.values(vectors) if values is None else values
-        said = [self.ridge.sharpness * values, self.discriminant.logits(vectors)]
+        logits = [self.ridge.inverse_temperature * values, self.lda.logits(vectors)]
         if self.logistic is not None:
-            said.append(self.logistic.logits(vectors))
-        return np.stack(said)
+            logits.append(self.logistic.logits(vectors))
+        return np.stack(logits)
 
-    def left_parts(self, rows: IntArray) -> Float64Array:
-        """Return those of examples, had each not been there; shape (parts, len(rows), labels)."""
-        said = [self.ridge.sharpness * self.ridge.left_values[rows]]
-        said.append(self.discriminant.left_logits[rows])
+    def loo_parts(self, rows: IntArray) -> Float64Array:
+        """Return each part's leave-one-out logits, shape (parts, len(rows), labels)."""
+        logits = [self.ridge.inverse_temperature * self.ridge.loo_values[rows]]
+        logits.append(self.lda.loo_logits[rows])
         if self.logistic is not None:
-            said.append(self.logistic.left_logits[rows])
-        return np.stack(said, dtype=float)
+            logits.append(self.logistic.loo_logits[rows])
+        return np.stack(logits, dtype=float)
 
 
-def likely(logits: Float64Array) -> FloatArray:
-    """Return log-odds as probabilities, shape (rows, labels)."""
+def probabilities(logits: Float64Array) -> FloatArray:
+    """Return the softmax of logits, shape (rows, labels)."""
     from scipy.special import softmax
 
     return np.asarray(softmax(logits, axis=1), dtype=np.float32)
@@ -93,22 +93,22 @@ def fit_classifier(vectors: FloatArray, columns: IntArray, labels: int) -> Vecto
     :param labels: number of columns
     """
     ridge = fit_ridge(vectors, columns, labels)
-    discriminant = fit_discriminant(vectors, columns, labels)
+    lda = fit_lda(vectors, columns, labels)
     many = len(columns) >= PER_LABEL * labels
     logistic = fit_logistic(vectors, columns, labels) if many else None
     number = 3 if many else 2
-    evenly = np.full(number, 1 / number)
-    fitted = VectorClassifier(ridge, discriminant, logistic, evenly)
-    some = telling(columns, labels)
-    if not len(some):
+    equal = np.full(number, 1 / number)
+    fitted = VectorClassifier(ridge, lda, logistic, equal)
+    sample = loo_sample(columns, labels)
+    if not len(sample):
         return fitted
     spread = np.full(number, SPREAD)
-    powers, _ = fit_powers(fitted.left_parts(some), columns[some], evenly, spread)
-    return replace(fitted, powers=powers)
+    weights, _ = fit_weights(fitted.loo_parts(sample), columns[sample], equal, spread)
+    return replace(fitted, weights=weights)
 
 
 def content_key(vectors: FloatArray, columns: IntArray, labels: int) -> str:
-    """Return what tells one classifier from another: a digest of all that it is fitted on."""
+    """Return a digest of all that a classifier is fitted on."""
     digest = blake2b(f"{VERSION} {vectors.shape} {labels}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(vectors).tobytes())
     digest.update(columns.tobytes())
@@ -116,7 +116,7 @@ def content_key(vectors: FloatArray, columns: IntArray, labels: int) -> str:
 
 
 def save_classifier(file: Path, classifier: VectorClassifier, key: str) -> None:
-    """Write a classifier as a whole; a disk that does not take it costs a fit, no more."""
+    """Write a classifier in one go; where that fails, the next process fits it again."""
     parts = {
         f"{part}.{name}": value
         for part in PARTS
@@ -125,11 +125,11 @@ def save_classifier(file: Path, classifier: VectorClassifier, key: str) -> None:
     }
     with suppress(OSError):
         file.parent.mkdir(exist_ok=True)
-        write_npz(file, key=np.array(key), powers=classifier.powers, **parts)
+        write_npz(file, key=np.array(key), weights=classifier.weights, **parts)
 
 
 def load_classifier(file: Path, key: str) -> VectorClassifier | None:
-    """Read a classifier; None where it was fitted on something else, or cannot be read."""
+    """Read a classifier; None where it has another key, or cannot be read."""
     with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
         return _loaded(file, key)
     return None
@@ -143,7 +143,7 @@ def _loaded(file: Path, key: str) -> VectorClassifier | None:
     found: dict[str, Any] = {
         part: kind(**own) if (own := _part(arrays, part)) else None for part, kind in PARTS.items()
     }
-    return VectorClassifier(**found, powers=arrays["powers"])
+    return VectorClassifier(**found, weights=arrays["weights"])
 
 
 def _part(arrays: dict[str, Any], part: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The classifier on an index's vectors: what the examples say of a text without any model."""
+"""The classifier on an index's vectors, or on a language model's features of its examples."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 
 from ragicl.errors import TaskError
 from ragicl.index import Index
-from ragicl.index.cached import CHANGED, Learnt
+from ragicl.index.cached import CHANGED, CachedByGeneration
 from ragicl.probes.ensemble import (
     VectorClassifier,
     content_key,
     fit_classifier,
-    likely,
     load_classifier,
+    probabilities,
     save_classifier,
 )
 from ragicl.probes.lm_features import Features
@@ -26,14 +26,14 @@ from ragicl.protocols import Float64Array, FloatArray, IntArray, Progress, no_pr
 from ragicl.records import Example, Where
 from ragicl.retrieval.nearest import nearest
 
-LEARN_FROM = 20_000  # examples that it is fitted on
+LEARN_FROM = 20_000  # examples that it is fitted on, at most
 FOLDER = "classifier"  # in the index's folder
-READ = 4000  # examples that it is fitted on where a language model has to read them
-SMALL = 1000  # examples; a smaller index is fitted anew whenever it has changed
-COMPARED = 2000  # examples, each left out, that a text's familiarity is held against
+READ = 4000  # where a language model has to read them first
+SMALL = 1000  # examples; a smaller index is refitted whenever it has changed
+COMPARED = 2000  # examples that an in-distribution percentile is relative to
 BATCH = 256  # of them, searched for together
-CHECKED = 500  # examples that are looked at again, to see how many have changed
-SAME = 0.999  # cosine of a text with itself, embedded again
+CHECKED = 500  # examples that are compared with the index, to see how many have changed
+SAME = 0.999  # cosine from which two vectors count as the same text's
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,9 +43,9 @@ class IndexClassifier:
     :ivar labels: of its columns
     :ivar examples: that it was fitted on
     :ivar vectors: theirs, shape (examples, dim)
-    :ivar rows: where each stands among them, by id
-    :ivar known: how near examples are to the others, each left out; least first; empty where it is
-        fitted on a language model's features
+    :ivar rows: each example's row, by id
+    :ivar nearness: leave-one-out nearness of a sample of examples to the others, least first; empty
+        where it is fitted on a language model's features
     :ivar scaling: of such features; None for the encoder's vectors, which are units
     """
 
@@ -54,20 +54,20 @@ class IndexClassifier:
     examples: Sequence[Example]
     vectors: FloatArray
     rows: Mapping[str, int]
-    known: Float64Array
+    nearness: Float64Array
     scaling: Scaling | None = None
 
     def answers(
         self, vectors: FloatArray, excluded: Sequence[str | None], labels: tuple[str, ...]
     ) -> tuple[FloatArray, Float64Array]:
-        """Return P(label | vector), shape (len(vectors), len(labels)), and what is regressed.
+        """Return P(label | vector), shape (len(vectors), len(labels)), and the ridge's values.
 
-        :param vectors: the encoder's, or a language model's features as they are read
-        :param excluded: for each vector the id of an example to be left out; only that of its own
-            is: another one is one of many, and stays in the classifier
-        :param labels: nearly those of its columns: one that was taught since is as likely as the
-            least likely of these
-        :return: the second of shape (len(vectors), its columns)
+        :param vectors: the encoder's, or a language model's features before scaling
+        :param excluded: for each vector the id of an example to leave out; it is left out only
+            where the vector is its own: any other one is one of many, and stays in the classifier
+        :param labels: about those of its columns: a label added since is as likely as the least
+            likely of these
+        :return: the second of shape (len(vectors), columns)
         """
         if self.scaling is not None:
             vectors = self.scaling.unit(vectors)
@@ -82,9 +82,9 @@ class IndexClassifier:
         ]
         if own:
             places, rows = map(np.array, zip(*own, strict=True))
-            values[places] = self.classifier.ridge.left_values[rows]
-            logits[places] = self.classifier.left_logits(rows)
-        return likely(self._of(labels, logits)), values
+            values[places] = self.classifier.ridge.loo_values[rows]
+            logits[places] = self.classifier.loo_logits(rows)
+        return probabilities(self._of(labels, logits)), values
 
     def _of(self, labels: tuple[str, ...], logits: Float64Array) -> Float64Array:
         if labels == self.labels:
@@ -93,26 +93,26 @@ class IndexClassifier:
         least = logits.min(axis=1)
         return np.stack([columns.get(label, least) for label in labels], axis=1)
 
-    def familiarity(self, values: Float64Array, similarities: Float64Array) -> Float64Array:
-        """Return the share of the examples that are less like the others than a text is.
+    def percentiles(self, values: Float64Array, similarities: Float64Array) -> Float64Array:
+        """Return in-distribution percentiles: the share of examples that are less near than a text.
 
-        How near a text is, is the cosine of its nearest example and the highest value regressed.
-        On clinc150 the two together tell texts of other intents apart better than each.
+        Nearness is the cosine to the nearest example plus the highest value of the ridge. On
+        clinc150 the sum separates texts of other intents better than either of them.
 
         :param values: as :meth:`answers` returns them
         :param similarities: of each text's nearest example, shape (texts,)
         :return: shape (texts,); low where a text may be out of scope
         """
         near = values.max(axis=1) + similarities
-        return np.asarray(np.searchsorted(self.known, near) / max(len(self.known), 1))
+        return np.asarray(np.searchsorted(self.nearness, near) / max(len(self.nearness), 1))
 
 
-class Prior:
+class IndexProbe:
     """An index's classifier, fitted when first needed; safe to share between threads.
 
     :param labels: returns the labels to choose from
     :param where: metadata that the examples must have
-    :param features: classify by these, in place of the encoder's vectors
+    :param features: classify by these instead of the encoder's vectors
     """
 
     def __init__(
@@ -127,17 +127,17 @@ class Prior:
         self._most = LEARN_FROM if features is None else READ
         self._labels = labels
         self._where = where
-        self._learnt = Learnt(index, self._learn, self._holds)
+        self._cached = CachedByGeneration(index, self._fit, self._is_current)
 
     def get(self, progress: Progress = no_progress) -> IndexClassifier:
-        """Return the classifier on the examples of now, or on nearly all of them.
+        """Return the classifier on the current examples, or on nearly all of them.
 
         :param progress: called as the examples are read and the classifier is fitted
         :raises TaskError: where no example has one of the labels
         """
-        return self._learnt.get(progress)
+        return self._cached.get(progress)
 
-    def _learn(self, progress: Progress) -> IndexClassifier:
+    def _fit(self, progress: Progress) -> IndexClassifier:
         labels = self._labels()
         number = self._enough(labels)
         sample = self._index.sample(number, where=self._where)
@@ -152,22 +152,22 @@ class Prior:
             )
         columns = np.array([places[example.output] for example in known], dtype=np.int64)
         vectors, scaling = self._vectors(known, stored, progress)
-        fitted = self._fitted(vectors, columns, len(labels), progress)
+        fitted = self._classifier(vectors, columns, len(labels), progress)
         rows = {example.id: row for row, example in enumerate(known)}
-        if self._features is not None:  # only the encoder's vectors tell what is familiar
+        if self._features is not None:  # percentiles go by the encoder's vectors alone
             return IndexClassifier(fitted, labels, known, vectors, rows, np.empty(0), scaling)
         some = np.random.default_rng(0).permutation(len(known))[:COMPARED]
         if len(sample) < number:  # there are no others
             similar = _similarities(vectors, some)
         else:
             similar = self._similarities(vectors[some], [known[row].id for row in some], labels)
-        near = np.sort(similar + fitted.ridge.left_values[some].max(axis=1).astype(float))
+        near = np.sort(similar + fitted.ridge.loo_values[some].max(axis=1).astype(float))
         return IndexClassifier(fitted, labels, known, vectors, rows, near)
 
-    def _fitted(
+    def _classifier(
         self, vectors: FloatArray, columns: IntArray, labels: int, progress: Progress
     ) -> VectorClassifier:
-        """Return the classifier; of many examples it is kept, for the next process."""
+        """Return the classifier; of many examples it is saved, for the next process."""
         if len(vectors) <= SMALL:
             return fit_classifier(vectors, columns, labels)
         name = "vectors" if self._features is None else "features"
@@ -205,8 +205,8 @@ class Prior:
             found += nearest(near, vectors[own], 1, exclude=ids[own], labels=labels)
         return np.array([others[0].similarity if others else -1.0 for others in found])
 
-    def _holds(self, fitted: IndexClassifier) -> bool:
-        """Whether it is large, and nearly all examples and the labels are as they were."""
+    def _is_current(self, fitted: IndexClassifier) -> bool:
+        """Whether it is large, has today's labels, and nearly all of its examples are unchanged."""
         if len(self._index) <= SMALL or fitted.labels != self._labels():
             return False
         then = fitted.examples[:: math.ceil(len(fitted.examples) / CHECKED)]

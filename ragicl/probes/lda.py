@@ -1,10 +1,10 @@
-"""Linear discriminant analysis on vectors: classes as clouds of one shape about their own centres.
+"""Linear discriminant analysis (LDA) on vectors: one Gaussian per label, with a shared covariance.
 
-The shape is the examples' covariance about the centres, shrunk towards a ball (Friedman 1989), so
-that it is of use with fewer examples than dimensions. What it would say of each example had it not
-been there follows in closed form: one example changes its own centre, and the covariance by a
-matrix of rank one (Sherman and Morrison 1950). With many labels of a few examples each its
-probabilities are better than a regression's on the labels one-hot; with few labels the other is.
+The covariance about the labels' means is shrunk towards a multiple of the identity (Friedman 1989),
+so that it can be used with fewer examples than dimensions. Leave-one-out (LOO) predictions follow
+in closed form: one example changes its label's mean, and the covariance by a matrix of rank one
+(Sherman and Morrison 1950). With many labels of a few examples each, its probabilities are better
+than those of a ridge regression on one-hot labels; with few labels it is the other way round.
 """
 
 from __future__ import annotations
@@ -13,27 +13,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ragicl.calibration.pooling import sharpened
+from ragicl.calibration.pooling import fit_inverse_temperature
 from ragicl.protocols import BoolArray, Float64Array, FloatArray, IntArray
 
-SHRINKAGE = (0.03, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # tried: shares of the ball
-SHARPNESS = 0.01, 2.0  # least and largest factor of the distances
-CHOSEN_ON = 4000  # examples that a classifier's settings are chosen on, at most
-ROUNDING = 1e-9  # of the variance about the centre of all: less is none
-UNSEEN = 0.5  # examples that a label without any counts as
+SHRINKAGE = (0.03, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # tried: weights of the shrinkage target
+INVERSE_TEMPERATURES = 0.01, 2.0  # least and largest factor of the squared distances
+CHOSEN_ON = 4000  # examples that a classifier's hyperparameters are chosen on, at most
+ROUNDING = 1e-9  # of the variance about the mean of all: less counts as none
+UNSEEN = 0.5  # pseudo-count of a label without examples
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Discriminant:
-    """A fitted discriminant.
+class LDA:
+    """A fitted linear discriminant analysis.
 
-    :ivar centre: of all examples, shape (dim,)
+    :ivar centre: mean of all examples, shape (dim,)
     :ivar weights: shape (dim, labels)
     :ivar base: shape (labels,)
-    :ivar shrinkage: share of the ball in the covariance
-    :ivar sharpness: factor of the distances
-    :ivar left_logits: its log-odds for each example, had that one not been there; shape
-        (examples, labels)
+    :ivar shrinkage: weight of the shrinkage target in the covariance
+    :ivar inverse_temperature: factor of the squared distances
+    :ivar loo_logits: leave-one-out logits of the examples, shape (examples, labels)
     :ivar seen: which labels have examples, shape (labels,)
     """
 
@@ -41,15 +40,15 @@ class Discriminant:
     weights: Float64Array
     base: Float64Array
     shrinkage: float
-    sharpness: float
-    left_logits: FloatArray
+    inverse_temperature: float
+    loo_logits: FloatArray
     seen: BoolArray
 
     def logits(self, vectors: FloatArray) -> Float64Array:
-        """Return the labels' log-odds, shape (len(vectors), labels).
+        """Return the labels' logits, shape (len(vectors), labels).
 
-        A label without examples is as far from every text as the farthest of the others. In double
-        precision, so that an answer does not depend on the batch it is in.
+        A label without examples is as far from every text as the farthest of the others. Computed
+        in double precision, so that a prediction does not depend on the rest of its batch.
         """
         logits = (vectors.astype(np.float64) - self.centre) @ self.weights + self.base
         if not self.seen.all():
@@ -59,13 +58,14 @@ class Discriminant:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Clouds:
-    """The examples along the axes of their covariance about the labels' centres.
+class _Gaussians:
+    """The examples in the eigenbasis of their covariance about the labels' means.
 
-    :ivar own: about the centre of all, shape (examples, dim); as is `apart`, about their label's
-    :ivar centres: of the labels, shape (labels, dim); 0, the centre of all, without examples
+    :ivar own: deviations from the mean of all, shape (examples, dim)
+    :ivar apart: deviations from their label's mean, shape (examples, dim)
+    :ivar centres: means of the labels, shape (labels, dim); 0, the mean of all, without examples
     :ivar strengths: variances along the axes
-    :ivar level: of the ball
+    :ivar target: variance of the shrinkage target, the same along every axis
     :ivar counts: examples of each label, shape (labels,)
     :ivar columns: each example's label, shape (examples,)
     """
@@ -74,27 +74,28 @@ class _Clouds:
     apart: Float64Array
     centres: Float64Array
     strengths: Float64Array
-    level: float
+    target: float
     counts: Float64Array
     columns: IntArray
 
     def spreads(self, shrinkage: float) -> Float64Array:
         """Return the variances along the axes, shrunk; shape (dim,)."""
-        return np.asarray((1 - shrinkage) * self.strengths + shrinkage * self.level)
+        return np.asarray((1 - shrinkage) * self.strengths + shrinkage * self.target)
 
-    def left_closeness(self, shrinkage: float, rows: IntArray) -> Float64Array:
-        """Return how much closer examples are to the labels than to the centre of all, left out.
+    def loo_neg_mahalanobis(self, shrinkage: float, rows: IntArray) -> Float64Array:
+        """Return leave-one-out negative Mahalanobis distances: half of the squared distances.
 
-        Without its only example a label is as far off as the farthest of the others.
+        They are relative to the distance from the mean of all. Without its only example a label is
+        as far off as the farthest of the others.
 
-        :return: in halves of squared distances, shape (rows, labels)
+        :return: shape (rows, labels)
         """
         scale = np.sqrt(self.spreads(shrinkage))
         own, apart, centres = self.own[rows] / scale, self.apart[rows] / scale, self.centres / scale
         columns = self.columns[rows]
-        left, own_cells = self.left_counts(rows), (np.arange(len(rows)), columns)
+        left, own_cells = self.loo_counts(rows), (np.arange(len(rows)), columns)
         others = left[own_cells]
-        # Without the example its centre is further off, and the cloud narrower in its direction.
+        # Without the example its mean is further off, and the Gaussian narrower in its direction.
         further = np.where(others > 0, (others + 1) / np.maximum(others, 1), 0.0)
         length = (apart**2).sum(axis=1)
         narrowed = (1 - shrinkage) * further / len(self.own)
@@ -107,56 +108,64 @@ class _Clouds:
         farthest = np.where(left > 0, distance, 0.0).max(axis=1, keepdims=True)
         return np.asarray((far[:, None] - np.where(left > 0, distance, farthest)) / 2)
 
-    def left_counts(self, rows: IntArray) -> Float64Array:
-        """Return the labels' numbers of examples without each row, shape (rows, labels)."""
+    def loo_counts(self, rows: IntArray) -> Float64Array:
+        """Return the leave-one-out numbers of examples of the labels, shape (rows, labels)."""
         counts = np.tile(self.counts, (len(rows), 1))
         counts[np.arange(len(rows)), self.columns[rows]] -= 1
         return counts
 
-    def left_prior(self, rows: IntArray) -> Float64Array:
-        """Return log-odds by these numbers."""
-        return by_number(self.left_counts(rows))
+    def loo_log_prior(self, rows: IntArray) -> Float64Array:
+        """Return leave-one-out log priors, shape (rows, labels)."""
+        return log_prior(self.loo_counts(rows))
 
 
-def by_number(counts: Float64Array) -> Float64Array:
-    """Return labels' log-odds by their numbers of examples alone."""
+def log_prior(counts: Float64Array) -> Float64Array:
+    """Return the labels' unnormalised log priors: the logarithms of their numbers of examples."""
     return np.asarray(np.log(np.maximum(counts, UNSEEN)))
 
 
-def fit_discriminant(vectors: FloatArray, columns: IntArray, labels: int) -> Discriminant:
-    """Fit the discriminant; its shrinkage and sharpness by what it says of examples left out.
+def fit_lda(vectors: FloatArray, columns: IntArray, labels: int) -> LDA:
+    """Fit the model; shrinkage and inverse temperature are chosen by the leave-one-out loss.
 
     :param vectors: of the examples, shape (examples, dim)
     :param columns: each example's label as a column, shape (examples,)
     :param labels: number of columns
     """
     centre = vectors.mean(axis=0, dtype=np.float64)
-    clouds, axes = _clouds(vectors - centre, columns, labels)
-    shrinkage, sharpness = _chosen(clouds, telling(columns, labels))
+    gaussians, axes = _fit_gaussians(vectors - centre, columns, labels)
+    shrinkage, inverse_temperature = _chosen(gaussians, loo_sample(columns, labels))
     every = np.arange(len(vectors))
-    left = sharpness * clouds.left_closeness(shrinkage, every) + clouds.left_prior(every)
-    spread = clouds.spreads(shrinkage)
-    reached = clouds.centres / spread
-    base = by_number(clouds.counts) - sharpness * (reached * clouds.centres).sum(axis=1) / 2
-    weights = sharpness * axes @ reached.T
-    left_logits, seen = left.astype(np.float32), clouds.counts > 0
-    return Discriminant(centre, weights, base, shrinkage, sharpness, left_logits, seen)
+    distances = gaussians.loo_neg_mahalanobis(shrinkage, every)
+    loo_logits = inverse_temperature * distances + gaussians.loo_log_prior(every)
+    scaled = gaussians.centres / gaussians.spreads(shrinkage)
+    halves = inverse_temperature * (scaled * gaussians.centres).sum(axis=1) / 2
+    return LDA(
+        centre,
+        inverse_temperature * axes @ scaled.T,
+        log_prior(gaussians.counts) - halves,
+        shrinkage,
+        inverse_temperature,
+        loo_logits.astype(np.float32),
+        gaussians.counts > 0,
+    )
 
 
-def telling(columns: IntArray, labels: int) -> IntArray:
-    """Return some examples that tell how good a classifier is without them, drawn at random.
+def loo_sample(columns: IntArray, labels: int) -> IntArray:
+    """Return a random sample of examples to judge leave-one-out predictions by.
 
-    One that is alone with its label does not: without it nothing can know of the label.
+    The only example of a label is not among them: without it nothing is known of the label.
 
-    :return: their rows, maybe none
+    :return: their rows, possibly none
     """
     order = np.random.default_rng(0).permutation(len(columns))
     counts = np.bincount(columns, minlength=labels)
     return np.asarray(order[counts[columns[order]] > 1][:CHOSEN_ON])
 
 
-def _clouds(vectors: Float64Array, columns: IntArray, labels: int) -> tuple[_Clouds, Float64Array]:
-    """Return the examples along their covariance's axes, and these, shape (dim, dim)."""
+def _fit_gaussians(
+    vectors: Float64Array, columns: IntArray, labels: int
+) -> tuple[_Gaussians, Float64Array]:
+    """Return the examples in their covariance's eigenbasis, and that basis, shape (dim, dim)."""
     counts = np.bincount(columns, minlength=labels).astype(np.float64)
     sums = np.zeros((labels, vectors.shape[1]))
     np.add.at(sums, columns, vectors)
@@ -164,27 +173,29 @@ def _clouds(vectors: Float64Array, columns: IntArray, labels: int) -> tuple[_Clo
     apart = vectors - centres[columns]
     strengths, axes = np.linalg.eigh(apart.T @ apart / len(vectors))
     strengths = np.maximum(strengths, 0)
-    level, widest = float(strengths.mean()), float((vectors**2).mean())
-    if level <= ROUNDING * widest:  # no label has two different examples: all tell as much
-        level = widest or 1.0
-    clouds = _Clouds(
-        vectors @ axes, apart @ axes, centres @ axes, strengths, level, counts, columns
+    target, widest = float(strengths.mean()), float((vectors**2).mean())
+    if target <= ROUNDING * widest:  # no label has two different examples
+        target = widest or 1.0
+    gaussians = _Gaussians(
+        vectors @ axes, apart @ axes, centres @ axes, strengths, target, counts, columns
     )
-    return clouds, axes
+    return gaussians, axes
 
 
-def _chosen(clouds: _Clouds, rows: IntArray) -> tuple[float, float]:
-    """Return the shrinkage and the sharpness under which the right labels are likeliest.
+def _chosen(gaussians: _Gaussians, rows: IntArray) -> tuple[float, float]:
+    """Return the shrinkage and the inverse temperature of the least leave-one-out loss.
 
-    Where no example can tell, the most cautious ones.
+    Without rows, the most cautious ones.
     """
     if not len(rows):
-        return SHRINKAGE[-1], SHARPNESS[0]
-    columns, prior = clouds.columns[rows], clouds.left_prior(rows)
-    best, least = (SHRINKAGE[0], SHARPNESS[0]), np.inf
+        return SHRINKAGE[-1], INVERSE_TEMPERATURES[0]
+    columns, prior = gaussians.columns[rows], gaussians.loo_log_prior(rows)
+    best, least = (SHRINKAGE[0], INVERSE_TEMPERATURES[0]), np.inf
     for shrinkage in SHRINKAGE:
-        closeness = clouds.left_closeness(shrinkage, rows)
-        sharpness, loss = sharpened(closeness, columns, SHARPNESS, prior)
+        neg_mahalanobis = gaussians.loo_neg_mahalanobis(shrinkage, rows)
+        inverse_temperature, loss = fit_inverse_temperature(
+            neg_mahalanobis, columns, INVERSE_TEMPERATURES, prior
+        )
         if loss < least:
-            best, least = (shrinkage, sharpness), loss
+            best, least = (shrinkage, inverse_temperature), loss
     return best

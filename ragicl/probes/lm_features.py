@@ -1,9 +1,9 @@
-"""A text's features: what the language model makes of it, on the way to saying something.
+"""A text's features: hidden states of the language model.
 
-The mean of its tokens' states after the first half of the model's blocks, of the text in
-the plain template, without demonstrations. The last blocks turn to the next word; a state in the
-middle tells labels apart better than the last one does, and costs less. Those of an index's
-examples are kept with it.
+They are the mean of its tokens' states after the first half of the model's blocks; the text is in
+the plain template, without demonstrations. The last blocks predict the next token; a state in the
+middle separates labels better than the last one, and costs less. The features of an index's
+examples are cached in its folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ragicl.prompting.compose import compose
 from ragicl.prompting.template import plain_template
 from ragicl.protocols import LM, Featuring, FloatArray, Parts, Progress, no_progress
 
-VERSION = 3  # to be raised when the same model gives other features
+VERSION = 3  # raise it when the same model gives other features
 FOLDER = "features"
 LONGEST = 256  # tokens read of a text, its prompt included; a whole one may take thousands
 BATCH = 64  # texts read together
@@ -34,7 +34,7 @@ class Features:
 
     The prompt is the plain template's, whatever the engine's own is.
 
-    :param folder: of the index, where those of its examples are kept
+    :param folder: of the index, where the features of its examples are cached
     """
 
     def __init__(self, folder: Path, lm: Featuring) -> None:
@@ -48,7 +48,7 @@ class Features:
         self._known: dict[str, FloatArray] | None = None
 
     def of(self, texts: Sequence[str]) -> FloatArray:
-        """Return unit vectors of texts, shape (len(texts), width); what is kept is not read."""
+        """Return unit vectors of texts, shape (len(texts), width); cached texts are not read."""
         known = self._kept()
         names = [_digest(text) for text in texts]
         fresh = {n: t for n, t in zip(names, texts, strict=True) if n not in known}
@@ -57,7 +57,7 @@ class Features:
         return np.stack(rows).astype(np.float32)
 
     def keep(self, texts: Sequence[str], progress: Progress = no_progress) -> FloatArray:
-        """Return the same, and keep them; a disk that does not take them costs time, no more."""
+        """Return the same, and cache them; where that fails, the next process reads them again."""
         known = self._kept()
         left = list(dict.fromkeys(text for text in texts if _digest(text) not in known))
         for start in range(0, len(left), BATCH):

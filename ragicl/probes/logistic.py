@@ -1,8 +1,8 @@
 """Logistic regression of labels on vectors.
 
-Where labels have many examples each it does better than what has a closed form, the more so the
-more labels there are; with few it adds nothing. What it would say of examples left out has no
-closed form: fits without them, fold by fold, say it.
+Where labels have many examples each it does better than the classifiers of closed form, the more so
+the more labels there are; with few examples it adds nothing. Its held-out predictions have no
+closed form: they come from cross-validation.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PER_LABEL = 20  # examples a label, on average, from which it is of use
-STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # tried, rising: inverse penalties of large weights
+PER_LABEL = 20  # examples a label, on average, from which it is used
+STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # tried, rising: inverse penalties, scikit-learn's C
 FOLDS = 5
-JUDGED = 200  # examples left out that are enough to choose the strength by
+JUDGED = 200  # held-out examples that are enough to choose the strength by
 STEPS = 300  # of the solver, at most
 FLAT = 1e-6  # share of the largest standard deviation: less is rounding
-UNSEEN = 0.5  # examples that a label without any counts as
+UNSEEN = 0.5  # pseudo-count of a label without examples
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,44 +39,44 @@ class Logistic:
     :ivar weights: shape (dim, labels)
     :ivar base: shape (labels,); -inf for a label without examples
     :ivar unseen: log-probability of such a label
-    :ivar strength: inverse penalty of large weights
-    :ivar left_logits: log P(label | example) by fits without the example's fold, in nats; shape
-        (examples, labels)
+    :ivar strength: inverse penalty of large weights, C
+    :ivar loo_logits: log P(label | example) in nats by fits without the example's fold, the
+        counterpart of the other classifiers' leave-one-out logits; shape (examples, labels)
     """
 
     weights: Float64Array
     base: Float64Array
     unseen: float
     strength: float
-    left_logits: FloatArray
+    loo_logits: FloatArray
 
     def logits(self, vectors: FloatArray) -> Float64Array:
         """Return log P(label | vector) in nats, shape (len(vectors), labels).
 
-        In double precision, so that an answer does not depend on the batch it is in.
+        Computed in double precision, so that a prediction does not depend on its batch.
         """
         odds = vectors.astype(np.float64) @ self.weights + self.base
         return _log_probs(odds, self.unseen)
 
 
 def fit_logistic(vectors: FloatArray, columns: IntArray, labels: int) -> Logistic:
-    """Fit the regression; its strength by what fits without some examples say of these.
+    """Fit the regression; its strength is chosen by the loss on held-out examples.
 
     :param vectors: of the examples, shape (examples, dim)
     :param columns: each example's label as a column, shape (examples,)
     :param labels: number of columns
     """
     centre, scale = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
-    scale = np.where(scale > FLAT * scale.max(), scale, np.inf)  # what never changes tells nothing
+    scale = np.where(scale > FLAT * scale.max(), scale, np.inf)  # a constant dimension is of no use
     data = _Data(((vectors - centre) / scale).astype(np.float32), columns, labels)
     folds = np.array_split(np.random.default_rng(0).permutation(len(columns)), FOLDS)
     strength, left = _chosen(data, folds[: math.ceil(FOLDS * JUDGED / len(columns))])
-    left += [data.left_out(fold, strength) for fold in folds[len(left) :]]
-    left_logits = np.empty((len(columns), labels), dtype=np.float32)
-    left_logits[np.concatenate(folds)] = np.concatenate(left)
+    left += [data.held_out(fold, strength) for fold in folds[len(left) :]]
+    loo_logits = np.empty((len(columns), labels), dtype=np.float32)
+    loo_logits[np.concatenate(folds)] = np.concatenate(left)
     weights, base = data.solved(np.arange(len(columns)), strength)
     weights = weights / scale[:, None]
-    return Logistic(weights, base - centre @ weights, data.unseen, strength, left_logits)
+    return Logistic(weights, base - centre @ weights, data.unseen, strength, loo_logits)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +139,7 @@ class _Data:
         """Log-probability of a label without examples."""
         return float(np.log(UNSEEN / (len(self.columns) + UNSEEN)))
 
-    def left_out(self, fold: IntArray, strength: float) -> Float64Array:
+    def held_out(self, fold: IntArray, strength: float) -> Float64Array:
         """Return log P(label | example) for a fold's examples by a fit on all others."""
         others = np.setdiff1d(np.arange(len(self.columns)), fold)
         weights, base = self.solved(others, strength)
@@ -161,13 +161,13 @@ class _Data:
 def _chosen(data: _Data, folds: list[IntArray]) -> tuple[float, list[Float64Array]]:
     """Return the strength under which the labels of the folds' examples are likeliest.
 
-    :return: and what fits of that strength without each fold say of it
+    :return: and the predictions for each fold by a fit of that strength without it
     """
     targets = smoothed(data.columns[np.concatenate(folds)], data.labels)
 
     def trials() -> Iterator[Trial[list[Float64Array]]]:
         for strength in STRENGTHS:
-            left = [data.left_out(fold, strength) for fold in folds]
+            left = [data.held_out(fold, strength) for fold in folds]
             yield Trial(strength, cross_entropy(np.concatenate(left), targets), left)
 
     best = choose_strength(trials(), stop_early=True)

@@ -1,10 +1,9 @@
 """Kernel ridge regression of labels on vectors.
 
 With unit vectors the kernel exp(cosine - 1) is a Gaussian one. The labels, one-hot, are regressed
-on it, through the Nyström approximation where there are many examples (Williams and Seeger 2001).
-What the regression would say of each example had it not been there follows in closed form (PRESS,
-Allen 1974), so that its settings are chosen, and whatever builds on it is fitted, without
-training anything twice.
+on it, with the Nyström approximation where there are many examples (Williams and Seeger 2001).
+Leave-one-out (LOO) values follow in closed form (PRESS, Allen 1974), so that hyperparameters are
+chosen, and whatever builds on it is fitted, without training anything twice.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragicl.calibration.pooling import sharpened
+from ragicl.calibration.pooling import fit_inverse_temperature
 from ragicl.protocols import Float64Array, FloatArray, IntArray
 
 LANDMARKS = 1500  # examples that the kernel is approximated by
 PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # tried
-SHARPNESS = 0.5, 100.0  # least and largest factor from regressed values to log-odds
-SHARPEN_ON = 4000  # examples that the sharpness is chosen on, at most
-JITTER = 1e-5  # keeps the kernel of near copies invertible
+INVERSE_TEMPERATURES = 0.5, 100.0  # least and largest factor from values to logits
+TEMPERATURE_SAMPLE = 4000  # examples that the inverse temperature is chosen on, at most
+JITTER = 1e-5  # keeps the kernel of near duplicates invertible
 
 AnyFloats = NDArray[np.floating[Any]]
 
@@ -36,32 +35,31 @@ class Ridge:
     :ivar weights: from similarities to the landmarks to labels, shape (landmarks, labels)
     :ivar base: added to what they give, shape (labels,)
     :ivar penalty: of large weights
-    :ivar sharpness: factor from regressed values to log-odds
-    :ivar left_values: what it would regress for each example, had that one not been there; shape
-        (examples, labels)
+    :ivar inverse_temperature: factor from values to logits
+    :ivar loo_values: leave-one-out values of the examples, shape (examples, labels)
     """
 
     landmarks: FloatArray
     weights: Float64Array
     base: Float64Array
     penalty: float
-    sharpness: float
-    left_values: FloatArray
+    inverse_temperature: float
+    loo_values: FloatArray
 
     def values(self, vectors: FloatArray) -> Float64Array:
-        """Return what is regressed for unit vectors: near 1 for a label that surely is right.
+        """Return the regression's values for unit vectors: near 1 for a label that is surely right.
 
         Far from all examples every label has about its share of them.
 
         :return: shape (len(vectors), labels)
         """
-        # In double precision, so that an answer does not depend on the batch it is in.
+        # In double precision, so that a prediction does not depend on its batch.
         values = kernel(vectors.astype(float), self.landmarks.astype(float)) @ self.weights
         return np.asarray(values + self.base)
 
 
 def fit_ridge(vectors: FloatArray, columns: IntArray, labels: int) -> Ridge:
-    """Fit the regression; its penalty and sharpness by what it says of examples left out.
+    """Fit the regression; penalty and inverse temperature are chosen by the leave-one-out loss.
 
     :param vectors: unit vectors of the examples, shape (examples, dim)
     :param columns: each example's label as a column, shape (examples,)
@@ -72,7 +70,7 @@ def fit_ridge(vectors: FloatArray, columns: IntArray, labels: int) -> Ridge:
     draw = np.random.default_rng(0)
     chosen = draw.permutation(len(vectors))[:LANDMARKS]
     landmarks = vectors[np.sort(chosen)]
-    # In double precision: the rounding of many near copies would outweigh the jitter.
+    # In double precision: the rounding of many near duplicates would outweigh the jitter.
     within = kernel(landmarks.astype(float), landmarks.astype(float))
     spread = np.linalg.cholesky(within + JITTER * np.eye(len(landmarks)))
     similar = kernel(vectors, landmarks).T.astype(np.float64)
@@ -81,17 +79,19 @@ def fit_ridge(vectors: FloatArray, columns: IntArray, labels: int) -> Ridge:
     features -= middle
     targets = np.eye(labels)[columns]
     base = targets.mean(axis=0)
-    some = draw.permutation(len(vectors))[:SHARPEN_ON]
+    some = draw.permutation(len(vectors))[:TEMPERATURE_SAMPLE]
     best, least = None, np.inf
     for penalty, own, wrong in _regressed(features, targets - base):
         left_out = targets - wrong
-        sharpness, loss = sharpened(left_out[some], columns[some], SHARPNESS)
+        inverse_temperature, loss = fit_inverse_temperature(
+            left_out[some], columns[some], INVERSE_TEMPERATURES
+        )
         if loss < least:
-            best, least = (penalty, sharpness, own, left_out.astype(np.float32)), loss
+            best, least = (penalty, inverse_temperature, own, left_out.astype(np.float32)), loss
     assert best is not None
-    penalty, sharpness, own, kept = best
+    penalty, inverse_temperature, own, kept = best
     weights = solve_triangular(spread, own, lower=True, trans="T")
-    return Ridge(landmarks, weights, base - middle @ own, penalty, sharpness, kept)
+    return Ridge(landmarks, weights, base - middle @ own, penalty, inverse_temperature, kept)
 
 
 def kernel(vectors: AnyFloats, others: AnyFloats) -> AnyFloats:
@@ -102,7 +102,7 @@ def kernel(vectors: AnyFloats, others: AnyFloats) -> AnyFloats:
 def _regressed(
     features: Float64Array, targets: Float64Array
 ) -> Iterator[tuple[float, Float64Array, Float64Array]]:
-    """Yield each penalty, its weights, and how wrong it is about each example left out.
+    """Yield each penalty, its weights, and its leave-one-out residuals.
 
     An example's own leverage h takes it out of its value: y - (y - f) / (1 - h).
     """
@@ -112,7 +112,7 @@ def _regressed(
     for penalty in PENALTIES:
         shrunk = 1 / (np.maximum(strengths, 0) + penalty)
         own = reached * shrunk[:, None]
-        # The mean takes part of each example too.
+        # The mean, too, was fitted on each example.
         leverage = np.einsum("ij,ij,j->i", turned, turned, shrunk) + 1 / len(features)
         wrong = (targets - turned @ own) / np.maximum(1 - leverage, 1e-6)[:, None]
         yield penalty, axes @ own, wrong

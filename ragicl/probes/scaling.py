@@ -1,7 +1,7 @@
-"""States of a language model, made comparable: each dimension in its own spread.
+"""Hidden states of a language model, standardised: each dimension by its own spread.
 
 A few dimensions of a hidden state are hundreds of times as large as the others, whatever the text
-(Sun et al. 2024, 2402.17762), and would decide what is near by themselves.
+(Sun et al. 2024, 2402.17762), and would by themselves decide which texts are near.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FLAT = 0.1  # of the median spread: a dimension that varies less counts as if it
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scaling:
-    """How states of some texts are spread.
+    """Mean and spread of the states of some texts.
 
     :ivar centre: their mean, shape (width,)
     :ivar spread: each dimension's standard deviation, shape (width,)
@@ -29,13 +29,13 @@ class Scaling:
 
     @classmethod
     def of(cls, states: FloatArray) -> Self:
-        """Return that of texts, states of shape (texts, width)."""
+        """Return the scaling of states, shape (texts, width)."""
         spread = states.std(axis=0)
         least = FLAT * np.median(spread) or spread.max() or 1.0  # a single text has no spread
         return cls(states.mean(axis=0), np.maximum(spread, least))
 
     def unit(self, states: FloatArray) -> FloatArray:
-        """Return states about the mean, by their spreads, as unit vectors of the same shape."""
+        """Return standardised states as unit vectors, of the same shape."""
         scaled = (states - self.centre) / self.spread
         lengths = np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-9)
         return np.asarray(scaled / lengths, dtype=np.float32)

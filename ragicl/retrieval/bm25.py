@@ -32,15 +32,15 @@ class _Scores:
     vocabulary: dict[str, int]
     model: Any
 
-    def best(self, text: str, n: int, among: IntArray | None) -> IntArray:
+    def best(self, text: str, n: int, candidate_ids: IntArray | None) -> IntArray:
         """Return the rows of up to n examples that share a word with a text, best first."""
         known = [self.vocabulary[word] for word in _words(text) if word in self.vocabulary]
         if not known:
             return self.rows[:0]
         scores = self.model.get_scores_from_ids(known)
         sharing = np.flatnonzero(scores > 0)
-        if among is not None:
-            sharing = sharing[np.isin(self.rows[sharing], among)]
+        if candidate_ids is not None:
+            sharing = sharing[np.isin(self.rows[sharing], candidate_ids)]
         own = scores[sharing]
         if len(own) > n:
             sharing = sharing[own >= np.partition(own, -n)[-n]]
@@ -52,7 +52,7 @@ class WordIndex:
     """Ranks an index's examples by BM25 (as Lucene computes it) over lower-case words.
 
     It is built when first needed and again when the examples have changed; the texts themselves
-    are not kept. Safe to share between threads.
+    are not stored. Safe to share between threads.
     """
 
     def __init__(self, index: Index) -> None:
@@ -69,15 +69,15 @@ class WordIndex:
         :param where: metadata that an example must have
         """
         scores = self._current()
-        among = self._index.rows(where) if where else None
-        return self._index.at([scores.best(text, n, among) for text in texts], vectors)
+        candidate_ids = self._index.rows(where) if where else None
+        return self._index.at([scores.best(text, n, candidate_ids) for text in texts], vectors)
 
     def _current(self) -> _Scores:
         with self._lock:
-            # Read first: what comes while building makes the next one build again.
+            # Read first: an example added while building makes the next call build again.
             generation = self._index.generation
             if self._known is None or self._known.generation != generation:
-                self._known = None  # two of them may be too large
+                self._known = None  # two of them may not fit into memory
                 self._known = self._built(generation)
             return self._known
 

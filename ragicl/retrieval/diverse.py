@@ -1,4 +1,4 @@
-"""Examples that are near a query and unlike each other."""
+"""Selecting examples that are near a query and diverse."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from ragicl.protocols import Float64Array, FloatArray
 
-TRADE_OFF = 0.5  # of relevance against novelty, as usual for maximal marginal relevance
+TRADE_OFF = 0.5  # of relevance against novelty, the usual one for maximal marginal relevance
 SCALE = 0.1  # of Ye et al.: how much relevance counts against diversity; smaller is more
 LEAST = 1e-9  # gain below which an example adds nothing but rounding
 

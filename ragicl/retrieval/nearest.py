@@ -28,7 +28,7 @@ def nearest(
 ) -> list[Chosen]:
     """Return the k nearest examples of each vector, nearest first, each content once.
 
-    Texts that differ in case or white space alone, with the same output, count as one.
+    Texts that differ in case or white space alone, with the same output, are duplicates.
 
     :param vectors: unit vectors of the queries, shape (queries, dim)
     :param exclude: for each query the id of an example to leave out, such as its own
@@ -84,5 +84,5 @@ def ranked(neighbors: Iterable[Neighbor]) -> Chosen:
 
 
 def content(example: Example) -> tuple[str, str]:
-    """Return what two examples have in common that count as one."""
+    """Return the content of an example: duplicates have the same."""
     return " ".join(example.input.lower().split()), example.output

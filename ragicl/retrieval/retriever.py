@@ -1,4 +1,4 @@
-"""From queries to what is found for them: demonstrations, fixed ones, a shortlist of labels."""
+"""From queries to retrieval results: demonstrations, fixed ones, a shortlist of labels."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from functools import partial
 from ragicl.data.examples import check_query
 from ragicl.errors import TaskError
 from ragicl.index import Index
-from ragicl.index.cached import Learnt
+from ragicl.index.cached import CachedByGeneration
 from ragicl.policy import Policy
 from ragicl.protocols import FloatArray
 from ragicl.records import Example, Neighbor
 from ragicl.retrieval.bm25 import WordIndex
 from ragicl.retrieval.fixed import FixedSets, learn_fixed
 from ragicl.retrieval.nearest import nearest
-from ragicl.retrieval.strategies import STRATEGIES, Asked
+from ragicl.retrieval.strategies import STRATEGIES, SelectionRequest
 from ragicl.timing import Timings, timed
 
-LEARN_FROM = 4000  # examples that anything is learnt from
+LEARN_FROM = 4000  # examples that anything is learnt from, at most
 BATCH = 256  # of the index's own examples, searched for together
 KEYS_FROM = 100  # examples whose metadata an error names
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """What retrieval found for one query.
+class RetrievalResult:
+    """What is retrieved for one query.
 
     :ivar neighbors: the demonstrations, the best first: by default the nearest
     :ivar fixed: demonstrations that its prompt begins with, in prompt order
     :ivar shortlist: the labels to choose from, nearest first; None where all are
     :ivar voters: the nearest examples, nearest first, however demonstrations are chosen: k of them,
         or as many as vote in a blend
-    :ivar vector: the query's own, shape (dim,); None where nothing was searched for
+    :ivar vector: of the query, shape (dim,); None where no search was needed
     :ivar exclude: id of an example that is left out
     :ivar text: the query
     """
@@ -48,7 +48,7 @@ class Found:
 
 
 class Retriever:
-    """Finds what a policy asks for; safe to share between threads.
+    """Retrieves what a policy asks for; safe to share between threads.
 
     :raises TaskError: where the policy selects by labels, and the index holds texts to generate
     """
@@ -65,7 +65,7 @@ class Retriever:
                 f"use one of {others}"
             )
         self._words = WordIndex(index)
-        self._fixed = Learnt(index, self._learn_fixed, self._all_there)
+        self._fixed = CachedByGeneration(index, self._learn_fixed, self._all_there)
 
     def find(
         self,
@@ -74,8 +74,8 @@ class Retriever:
         timings: Timings,
         *,
         demonstrations: bool = True,
-    ) -> list[Found]:
-        """Return what is found for texts, each without the example of the id given.
+    ) -> list[RetrievalResult]:
+        """Return the results for texts, each without the example of the id given.
 
         :param demonstrations: also choose demonstrations; else `neighbors` are the voters
         :raises DataError: where a text is empty
@@ -84,8 +84,8 @@ class Retriever:
         for text in texts:
             check_query(text)
         if not self._needed:
-            return [Found(())] * len(texts)
-        encoder = self._index.encoder  # loading it is no query's time
+            return [RetrievalResult(())] * len(texts)
+        encoder = self._index.encoder  # its loading does not count as a query's time
         with timed(timings, "embed"):
             vectors = encoder.encode(texts)
         with timed(timings, "search"):
@@ -93,8 +93,8 @@ class Retriever:
 
     def find_others(
         self, examples: Sequence[Example], *, demonstrations: bool = True
-    ) -> list[Found]:
-        """Return what is found for the index's own examples, each left out of its own search.
+    ) -> list[RetrievalResult]:
+        """Return the results for the index's own examples, each left out of its own search.
 
         :param demonstrations: also choose demonstrations; else `neighbors` are the voters
         """
@@ -125,7 +125,7 @@ class Retriever:
         excluded: Sequence[str | None],
         *,
         demonstrations: bool,
-    ) -> list[Found]:
+    ) -> list[RetrievalResult]:
         policy = self._policy
         self._check_where()
         sets = self._fixed.get() if policy.retrieval.fixed else None
@@ -137,13 +137,13 @@ class Retriever:
             exclude=excluded,
             labels=policy.decision.labels,
         )
-        asked = Asked(self._index, self._words, policy, texts, vectors, excluded, near)
+        request = SelectionRequest(self._index, self._words, policy, texts, vectors, excluded, near)
         voters = [some[: self._voters] for some in near]
         chosen = voters
         if demonstrations:
-            chosen = self._strategy.choose(asked) if policy.retrieval.k else [()] * len(texts)
+            chosen = self._strategy.choose(request) if policy.retrieval.k else [()] * len(texts)
         return [
-            Found(
+            RetrievalResult(
                 own_chosen,
                 sets.of(vector, own) if sets else (),
                 _labels(some[: policy.decision.shortlist]) if policy.decision.shortlist else None,

@@ -1,4 +1,4 @@
-"""The ways of choosing demonstrations, by name."""
+"""The strategies of choosing demonstrations, by name."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Pick = Callable[[FloatArray, FloatArray, int], list[int]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
-    """Queries, and where their demonstrations come from.
+class SelectionRequest:
+    """Queries to select demonstrations for, and the sources to select from.
 
     :ivar vectors: of the texts, shape (texts, dim)
     :ivar exclude: for each query the id of an example to leave out
@@ -61,71 +61,75 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """One way of choosing demonstrations.
+    """One strategy of choosing demonstrations.
 
     :ivar choose: returns those of each query, the best first
     :ivar pool: nearest examples that it needs, for each demonstration
-    :ivar labels: whether it goes by labels, which an index of texts to generate has not
+    :ivar labels: whether it needs labels, which an index of texts to generate does not have
     """
 
-    choose: Callable[[Asked], list[Chosen]]
+    choose: Callable[[SelectionRequest], list[Chosen]]
     pool: int = 1
     labels: bool = False
 
 
-def _nearest(asked: Asked) -> list[Chosen]:
-    return [near[: asked.k] for near in asked.near]
+def _nearest(request: SelectionRequest) -> list[Chosen]:
+    return [near[: request.k] for near in request.near]
 
 
-def _bm25(asked: Asked) -> list[Chosen]:
+def _bm25(request: SelectionRequest) -> list[Chosen]:
     """Return the best by words; where too few share a word, the nearest follow."""
-    k = asked.k
-    shared = asked.by_words(k)
-    return [distinct((*own, *near), k) for own, near in zip(shared, asked.near, strict=True)]
+    k = request.k
+    shared = request.by_words(k)
+    return [distinct((*own, *near), k) for own, near in zip(shared, request.near, strict=True)]
 
 
-def _hybrid(asked: Asked) -> list[Chosen]:
-    k = asked.k
-    shared = asked.by_words(POOL * k)
-    return [fused((near[: POOL * k], own), k) for near, own in zip(asked.near, shared, strict=True)]
+def _hybrid(request: SelectionRequest) -> list[Chosen]:
+    k = request.k
+    shared = request.by_words(POOL * k)
+    return [
+        fused((near[: POOL * k], own), k) for near, own in zip(request.near, shared, strict=True)
+    ]
 
 
-def _mmr(asked: Asked) -> list[Chosen]:
-    return _picked(asked, mmr)
+def _mmr(request: SelectionRequest) -> list[Chosen]:
+    return _picked(request, mmr)
 
 
-def _dpp(asked: Asked) -> list[Chosen]:
-    return _picked(asked, dpp)
+def _dpp(request: SelectionRequest) -> list[Chosen]:
+    return _picked(request, dpp)
 
 
-def _balanced(asked: Asked) -> list[Chosen]:
-    return [balanced(near, asked.k) for near in asked.near]
+def _balanced(request: SelectionRequest) -> list[Chosen]:
+    return [balanced(near, request.k) for near in request.near]
 
 
-def _coverage(asked: Asked) -> list[Chosen]:
-    return [coverage(near, asked.k, asked.policy.decision.shortlist) for near in asked.near]
+def _coverage(request: SelectionRequest) -> list[Chosen]:
+    return [coverage(near, request.k, request.policy.decision.shortlist) for near in request.near]
 
 
-def _random(asked: Asked) -> list[Chosen]:
+def _random(request: SelectionRequest) -> list[Chosen]:
     """Return random examples, the nearest first; the same for the same text, seed and index."""
-    rows = asked.index.rows(asked.policy.retrieval.where)
+    rows = request.index.rows(request.policy.retrieval.where)
 
     def ranking(some: Sequence[int], n: int) -> list[list[Neighbor]]:
-        seed, size = asked.policy.retrieval.seed, min(n, len(rows))
-        drawn = [_draw(seed, asked.texts[i]).choice(rows, size, replace=False) for i in some]
-        return asked.index.at(drawn, asked.vectors[some])
+        seed, size = request.policy.retrieval.seed, min(n, len(rows))
+        drawn = [_draw(seed, request.texts[i]).choice(rows, size, replace=False) for i in some]
+        return request.index.at(drawn, request.vectors[some])
 
-    found = asked.best(ranking, asked.k)
+    found = request.best(ranking, request.k)
     return [ranked(sorted(own, key=lambda n: -n.similarity)) for own in found]
 
 
-def _picked(asked: Asked, pick: Pick) -> list[Chosen]:
-    """Return what is picked among the nearest, nearest first."""
-    k = asked.k
-    vectors = asked.index.known_vectors([n.example.id for near in asked.near for n in near])
+def _picked(request: SelectionRequest, pick: Pick) -> list[Chosen]:
+    """Return those picked from the nearest, nearest first."""
+    k = request.k
+    vectors = request.index.known_vectors([n.example.id for near in request.near for n in near])
     chosen = []
-    for near in asked.near:
-        there = [n for n in near[: POOL * k] if n.example.id in vectors]  # others: removed just now
+    for near in request.near:
+        there = [
+            n for n in near[: POOL * k] if n.example.id in vectors
+        ]  # the others were just removed
         similarities = np.array([n.similarity for n in there], dtype=np.float32)
         own = [vectors[n.example.id] for n in there]
         places = pick(similarities, np.array(own).reshape(len(there), -1), k) if there else []

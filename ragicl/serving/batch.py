@@ -63,8 +63,8 @@ def prediction_row(
         row["known_label"] = prediction.known_label
     if prediction.label_set:
         row["label_set"] = list(prediction.label_set)
-    if prediction.familiarity is not None:
-        row["familiarity"] = round(prediction.familiarity, 4)
+    if prediction.percentile is not None:
+        row["percentile"] = round(prediction.percentile, 4)
     row |= {name: True for name in MARKS if getattr(prediction, name)}
     row["neighbors"] = [
         {"id": n.example.id, "similarity": n.similarity, "output": n.example.output}

@@ -1,4 +1,4 @@
-"""The ways of prompting that are tried."""
+"""The prompting settings that are tried."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ragicl.prompting.template import named_template
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One way of prompting.
+    """One setting of how to prompt.
 
     :ivar template: ``chat``, or None for the engine's own
     """
@@ -28,23 +28,23 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """What it does, for people; different ones have different names."""
+        """A readable description, different for different candidates."""
         template = f", {self.template}" if self.template else ""
         ensemble = f", {self.ensemble} prompts" if self.ensemble > 1 else ""
         return f"{self.select} {self.k}, {self.order}{ensemble}{template}"
 
     @property
     def read(self) -> int:
-        """Demonstrations that the model reads for a text."""
+        """Number of demonstrations that the model reads for a text."""
         return self.k * self.ensemble
 
     @property
     def fields(self) -> dict[str, object]:
-        """The fields of a policy that it sets."""
+        """The fields of the policy that it sets."""
         return {name: value for name, value in asdict(self).items() if name != "template"}
 
     def prompting(self, engine: Engine) -> Engine:
-        """Return an engine that prompts so, and takes the language model's word alone."""
+        """Return an engine that prompts this way, and decides by the language model alone."""
         template = engine.template
         if self.template is not None:
             said = getattr(template, "instruction", None)  # a template may have none

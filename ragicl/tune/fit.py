@@ -1,4 +1,4 @@
-"""From the best way of prompting to a blend, with what it promises and how it was found."""
+"""From the best candidate to a calibrated blend, and its figures."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from ragicl.calibration.blend import (
+    DEFAULT_WEIGHTS,
+    DEFAULT_WEIGHTS_WITH_FEATURES,
     SOURCES,
-    USUAL,
-    WITH_FEATURES,
     Blend,
     Evidence,
     Fitted,
     batch_offsets,
     fit_blend,
-    mean_surprise,
-    surprises,
+    mean_nll,
+    nll,
 )
 from ragicl.engine import Engine
 from ragicl.errors import BudgetError
@@ -28,17 +28,17 @@ from ragicl.records import Example
 from ragicl.retrieval.retriever import Retriever
 
 EMPTY = ("N/A", "[MASK]")  # texts without content (Zhao et al. 2021)
-QUERIES = 12  # whose demonstrations are followed by such texts
+QUERIES = 12  # whose demonstrations precede such texts
 WORDS = 12  # in a text of random words of the domain (Fei et al. 2023)
 
 
 def content_free(
     engine: Engine, rows: Sequence[Example], labels: Sequence[str], seed: int
 ) -> dict[str, FloatArray]:
-    """Return offsets from what the model says after texts that say nothing.
+    """Return calibration offsets from the model's answers to texts without content.
 
-    :param engine: asks the language model alone
-    :param rows: examples of the index, whose demonstrations they follow
+    :param engine: decides by the language model alone
+    :param rows: examples of the index, whose demonstrations precede the texts
     :return: ``contextual`` and ``domain``, each of shape (labels,), where such texts fit
     """
     draw = np.random.default_rng(seed)
@@ -53,72 +53,72 @@ def content_free(
     for name, own in texts.items():
         try:
             answers = list(engine.predict_with(own, near))
-        except BudgetError:  # where words are not set apart, twelve of them are long
+        except BudgetError:  # in a language without spaces, a word is long
             continue
-        said = [[answer.probs[label] for label in labels] for answer in answers]
-        found[name] = batch_offsets(np.log(np.maximum(said, 1e-9)).astype(np.float32))
+        probs = [[answer.probs[label] for label in labels] for answer in answers]
+        found[name] = batch_offsets(np.log(np.maximum(probs, 1e-9)).astype(np.float32))
     return found
 
 
-def fit_ways(
+def fit_calibrations(
     evidence: Evidence,
     gold: IntArray,
     labels: Sequence[str],
     offsets: Mapping[str, FloatArray],
-    silent: Mapping[str, Fitted],
+    lm_free: Mapping[str, Fitted],
 ) -> dict[str, Fitted]:
-    """Return the blend by each way of calibrating the language model, on the same rows.
+    """Return the blend with each calibration of the language model, on the same rows.
 
-    :param silent: blends without its answers, fitted on these rows and on more
+    :param lm_free: blends without its answers, fitted on these rows and more
     """
     assert evidence.lm is not None
     taken = {"none": None, "batch": batch_offsets(evidence.lm), **offsets}
-    fit = partial(fit_blend, gold=gold, labels=labels, start=usual(silent))
-    ways = {name: fit(evidence, offsets=own) for name, own in taken.items()}
-    ways["vector"] = fit(evidence, vector=True)
-    return ways | {name: _cut(own, gold) for name, own in silent.items()}
+    fit = partial(fit_blend, gold=gold, labels=labels, prior=prior_blend(lm_free))
+    calibrations = {name: fit(evidence, offsets=own) for name, own in taken.items()}
+    calibrations["vector"] = fit(evidence, vector=True)
+    return calibrations | {name: _cut(own, gold) for name, own in lm_free.items()}
 
 
-def fit_silent(evidence: Evidence, gold: IntArray, labels: Sequence[str]) -> dict[str, Fitted]:
-    """Return blends without what the language model says after demonstrations.
+def fit_lm_free(evidence: Evidence, gold: IntArray, labels: Sequence[str]) -> dict[str, Fitted]:
+    """Return blends without the language model's answers.
 
-    ``without`` is asked for no more than its features, ``index`` not even for these.
+    ``without`` uses its features at most, ``index`` not even these.
 
-    :param evidence: of all rows: what the model does not take part in is known of them
+    :param evidence: of all rows, without the language model's answers
     """
-    ways = {"without": fit_blend(evidence, gold, labels)}
+    calibrations = {"without": fit_blend(evidence, gold, labels)}
     if evidence.features is not None:
-        ways["index"] = fit_blend(replace(evidence, features=None), gold, labels)
-    return ways
+        calibrations["index"] = fit_blend(replace(evidence, features=None), gold, labels)
+    return calibrations
 
 
-def usual(silent: Mapping[str, Fitted]) -> Blend:
-    """Return what a blend with the language model's answers is drawn to, given one without."""
-    powers = WITH_FEATURES if "index" in silent else USUAL
-    return replace(silent["without"].blend, lm=powers[0])
+def prior_blend(lm_free: Mapping[str, Fitted]) -> Blend:
+    """Return the prior of a blend with the language model's answers, given those without."""
+    weights = DEFAULT_WEIGHTS_WITH_FEATURES if "index" in lm_free else DEFAULT_WEIGHTS
+    return replace(lm_free["without"].blend, lm=weights[0])
 
 
 def _cut(fitted: Fitted, gold: IntArray) -> Fitted:
-    """Return a blend as it does on the first rows alone, whose labels are given."""
+    """Return a blend with its figures on the first rows alone, whose labels are given."""
     held_out = fitted.held_out[: len(gold)]
-    return Fitted(fitted.blend, held_out, mean_surprise(held_out, gold))
+    return Fitted(fitted.blend, held_out, mean_nll(held_out, gold))
 
 
-def best_way(ways: Mapping[str, Fitted], gold: IntArray) -> str:
-    """Return the way with the least loss; one without demonstrations where it is as good.
+def best_calibration(calibrations: Mapping[str, Fitted], gold: IntArray) -> str:
+    """Return the calibration of the least loss; ``without`` where it is not significantly worse.
 
-    Then a prediction takes a tenth of the time or less, and all examples left out tell what its
-    probabilities are worth, rather than those that there was time to ask about.
+    Then a prediction takes a tenth of the time or less, and its probabilities are calibrated on all
+    held-out examples, not only on those that the language model had time for.
     """
-    losses = {name: surprises(way.held_out, gold) for name, way in ways.items()}
-    best = min(ways, key=lambda name: ways[name].loss)
+    losses = {name: nll(own.held_out, gold) for name, own in calibrations.items()}
+    best = min(calibrations, key=lambda name: calibrations[name].loss)
     return "without" if best != "index" and nearly(losses["without"], losses[best]) else best
 
 
 def nearly(losses: Float64Array, least: Float64Array) -> bool:
-    """Whether losses are as good as the least ones of the same rows, as far as the rows can tell.
+    """Whether losses are within one standard error of the least ones of the same rows.
 
-    That is within one standard error of the difference (Breiman et al. 1984).
+    The standard error is that of the difference (Breiman et al. 1984).
     """
     worse = losses - least
     return bool(worse.mean() <= worse.std() / np.sqrt(len(worse)))
@@ -129,7 +129,7 @@ def figures(probs: Float64Array, gold: IntArray) -> dict[str, float]:
     right = probs.argmax(axis=1) == gold
     return {
         "accuracy": round(float(right.mean()), 4),
-        "loss": round(mean_surprise(probs, gold), 4),
+        "loss": round(mean_nll(probs, gold), 4),
     }
 
 

@@ -1,4 +1,4 @@
-"""What the language model said of examples, kept in the index's folder."""
+"""The language model's log-probabilities of examples, cached in the index's folder."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ FREE = (  # of candidates, or of what follows
 )
 
 
-class Kept:
-    """Log-probabilities by candidate and example; lines of a file that a killed run leaves whole.
+class LogProbCache:
+    """Log-probabilities by candidate and example: a file of lines, so that a killed run loses one.
 
-    What was kept for other examples, labels, models or settings is of no use, and is replaced.
-    One process at a time has it open.
+    A file for other examples, labels, models or settings is replaced. One process at a time has it
+    open.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -37,12 +37,12 @@ class Kept:
         settings = {k: v for k, v in fingerprint(engine.pipeline).items() if k not in FREE}
         settings |= {"index": None, "labels": list(engine.labels)}
         self._head = json.loads(json.dumps(settings))
-        self._said: dict[str, dict[str, list[float]]] = {}
+        self._log_probs: dict[str, dict[str, list[float]]] = {}
         self._spent: dict[str, float] = {}
         self._lock = FileLock(self._file.with_name(f"{NAME}.lock"))
 
     def __enter__(self) -> Self:
-        """Read what is there.
+        """Lock and read the file.
 
         :raises LockedError: where another process is tuning
         :raises StoreError: where the folder cannot be written
@@ -54,7 +54,7 @@ class Kept:
             raise LockedError(f"another process is tuning {folder}; wait for it") from error
         except OSError as error:
             raise StoreError(
-                f"cannot write to {folder}: {first_line(error)}; what tuning finds is kept there"
+                f"cannot write to {folder}: {first_line(error)}; tuning writes its results there"
             ) from error
         try:
             for line in self._lines():
@@ -76,37 +76,37 @@ class Kept:
 
     def __contains__(self, asked: tuple[Candidate, str]) -> bool:
         candidate, identity = asked
-        return identity in self._said.get(candidate.name, {})
+        return identity in self._log_probs.get(candidate.name, {})
 
     def first(self, candidate: Candidate, ids: Sequence[str]) -> int:
-        """Return how many of the first examples are known, in a row."""
-        known = self._said.get(candidate.name, {})
+        """Return the number of the leading examples that are all cached."""
+        known = self._log_probs.get(candidate.name, {})
         return next((place for place, own in enumerate(ids) if own not in known), len(ids))
 
     def of(self, candidate: Candidate, ids: Sequence[str]) -> FloatArray:
-        """Return log P(label | prompt) in nats of the first examples that are known in a row."""
-        known = self._said.get(candidate.name, {})
+        """Return log P(label | prompt) in nats of the leading examples that are all cached."""
+        known = self._log_probs.get(candidate.name, {})
         rows = [known[identity] for identity in ids[: self.first(candidate, ids)]]
         return np.array(rows, dtype=np.float32)
 
     def seconds(self, candidate: Candidate) -> float:
-        """Return the seconds that an example took."""
+        """Return the mean seconds of an example."""
         return self._spent.get(candidate.name, 0.0) / max(
-            len(self._said.get(candidate.name, {})), 1
+            len(self._log_probs.get(candidate.name, {})), 1
         )
 
     def add(
-        self, candidate: Candidate, ids: Sequence[str], said: FloatArray, seconds: float
+        self, candidate: Candidate, ids: Sequence[str], log_probs: FloatArray, seconds: float
     ) -> None:
-        """Keep what was said of some examples.
+        """Append the log-probabilities of some examples.
 
-        :param seconds: that it took, in all
-        :raises StoreError: where the disk does not take it
+        :param seconds: that they took, in all
+        :raises StoreError: where the file cannot be written
         """
         line = {
             "candidate": candidate.name,
             "seconds": round(seconds, 4),
-            "said": dict(zip(ids, np.round(said, 4).tolist(), strict=True)),
+            "said": dict(zip(ids, np.round(log_probs, 4).tolist(), strict=True)),
         }
         try:
             fresh = not self._file.exists()
@@ -116,17 +116,17 @@ class Kept:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
             raise StoreError(
-                f"cannot write {self._file}: {first_line(error)}; mend that, and run it again"
+                f"cannot write {self._file}: {first_line(error)}; fix that, and run it again"
             ) from error
         self._note(line)
 
     def _note(self, line: dict[str, Any]) -> None:
-        self._said.setdefault(line["candidate"], {}).update(line["said"])
+        self._log_probs.setdefault(line["candidate"], {}).update(line["said"])
         spent = self._spent.get(line["candidate"], 0.0)
         self._spent[line["candidate"]] = spent + line["seconds"]
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        """Yield what is of use in the file; where its settings are others, remove it."""
+        """Yield the file's readable lines; where its settings differ, remove it."""
         lines: list[dict[str, Any]] = []
         with suppress(FileNotFoundError), self._file.open("rb+") as file:
             end = 0
@@ -136,7 +136,7 @@ class Kept:
                 try:
                     lines.append(json.loads(line))
                 except ValueError:
-                    break  # damaged: what follows is asked again
+                    break  # damaged: the rest is scored again
                 end += len(line)
             file.truncate(end)
         if lines and lines[0] != self._head:

@@ -1,4 +1,4 @@
-"""Successive halving over ways of prompting."""
+"""Successive halving over prompting candidates."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ragicl.calibration.blend import Blend, Evidence, fit_blend, surprises
-from ragicl.calibration.conformal import Record
+from ragicl.calibration.blend import Blend, Evidence, fit_blend, nll
+from ragicl.calibration.conformal import ConformalRecord
 from ragicl.calibration.distributions import from_votes
 from ragicl.engine import Engine
 from ragicl.errors import TaskError
@@ -20,33 +20,33 @@ from ragicl.inference.tuned_settings import Tuned
 from ragicl.probes.lm_features import features_of
 from ragicl.protocols import Float64Array, FloatArray, IntArray, Progress, no_progress
 from ragicl.records import Example, Prediction
-from ragicl.retrieval.retriever import Found, Retriever
+from ragicl.retrieval.retriever import RetrievalResult, Retriever
 from ragicl.tune.candidates import CANDIDATES, Candidate, possible
 from ragicl.tune.fit import (
-    best_way,
+    best_calibration,
     content_free,
     figures,
-    fit_silent,
-    fit_ways,
+    fit_calibrations,
+    fit_lm_free,
     nearly,
+    prior_blend,
     sources,
-    usual,
 )
-from ragicl.tune.logprob_cache import Kept
+from ragicl.tune.logprob_cache import LogProbCache
 
 FIRST = 24  # examples that every candidate is tried on
 MOST = 1000  # examples that the last one is tried on
 FEWEST = 10  # examples of an index below which nothing can be judged
 VOTERS = (1, 3, 5, 9, 15, 25, 40)  # numbers of voting neighbours tried
-SEARCH_SHARE = 0.6  # of the time; then the best candidate goes on alone
+SEARCH_SHARE = 0.6  # of the time; then the best candidate continues alone
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trial:
-    """How a candidate did.
+    """The result of a candidate on some examples.
 
-    :ivar losses: negative log-likelihood of each by a blend it was not fitted on, in nats
-    :ivar seconds: of the language model, for each
+    :ivar losses: negative log-likelihood of each example in nats, by a blend not fitted on it
+    :ivar seconds: of the language model, for each example
     """
 
     candidate: Candidate
@@ -82,33 +82,41 @@ def tune(
     """
     if engine.generates or engine.lm is None:
         raise TaskError("tuning takes labels to choose from, and a language model to choose")
-    with Kept(engine) as kept:
-        return _Search(engine, engine.lm.description, kept, minutes, seed, progress).run(candidates)
+    with LogProbCache(engine) as cache:
+        return _Search(engine, engine.lm.description, cache, minutes, seed, progress).run(
+            candidates
+        )
 
 
 class _Search:
     """One run."""
 
     def __init__(
-        self, engine: Engine, lm: str, kept: Kept, minutes: float, seed: int, progress: Progress
+        self,
+        engine: Engine,
+        lm: str,
+        cache: LogProbCache,
+        minutes: float,
+        seed: int,
+        progress: Progress,
     ) -> None:
         self._engine = engine
         self._labels = engine.labels
         self._lm = lm
-        self._kept = kept
+        self._cache = cache
         self._start, self._seconds = time.monotonic(), 60 * minutes
         self._seed, self._progress = seed, progress
         self._rows = _drawn(engine, self._labels, seed)
         self._ids = [row.id for row in self._rows]
         places = {label: place for place, label in enumerate(self._labels)}
         self._gold = np.array([places[row.output] for row in self._rows], dtype=np.int64)
-        self._voters, self._index_says = self._without_model()
-        # All examples tell what the other sources are worth; few are shown to the model.
-        self._silent = fit_silent(self._index_says, self._gold, self._labels)
+        self._voters, self._lm_free_evidence = self._without_model()
+        # Fitted on all examples; the language model is only asked about some of them.
+        self._lm_free = fit_lm_free(self._lm_free_evidence, self._gold, self._labels)
         self._trials: list[Trial] = []
 
     def run(self, candidates: Sequence[Candidate]) -> Tuned:
-        """Halve the candidates until one is left, and let it see as much as time allows."""
+        """Halve the candidates until one is left, and try it on as many examples as time allows."""
         alive, size = possible(candidates, self._engine), min(FIRST, len(self._rows))
         while len(alive) > 1:
             trials: list[Trial] = []
@@ -118,7 +126,7 @@ class _Search:
             self._trials += trials
             whole = sorted((t for t in trials if t.rows == size), key=lambda t: t.loss)
             late = self._late(SEARCH_SHARE) or size == len(self._rows)
-            # Those that time did not let finish are not compared on fewer rows.
+            # A trial that ran out of time saw fewer rows, and is not compared with the others.
             best = whole or trials
             number = 1 if late else max(1, len(alive) // 2)
             alive = [t.candidate for t in best[:number]] if number > 1 else [cheapest(best)]
@@ -130,32 +138,34 @@ class _Search:
         return time.monotonic() - self._start > share * self._seconds
 
     def _try(self, candidate: Candidate, size: int, share: float) -> Trial:
-        """Ask about the first rows, as far as this share of the time allows."""
+        """Score the first rows, as far as this share of the time allows."""
         engine = candidate.prompting(self._engine)
-        left = [row for row in self._rows[:size] if (candidate, row.id) not in self._kept]
+        left = [row for row in self._rows[:size] if (candidate, row.id) not in self._cache]
         ids = self._ids[:size]
-        done = self._kept.first(candidate, ids)
+        done = self._cache.first(candidate, ids)
         for start in range(0, len(left), CHUNK):
             if done >= min(FIRST, size) and self._late(share):
                 break
             some = left[start : start + CHUNK]
             begun = time.monotonic()
-            said = _said(engine, some, self._labels)
+            log_probs = _log_probs(engine, some, self._labels)
             asked = [row.id for row in some]
-            self._kept.add(candidate, asked, said, time.monotonic() - begun)
-            done = self._kept.first(candidate, ids)
+            self._cache.add(candidate, asked, log_probs, time.monotonic() - begun)
+            done = self._cache.first(candidate, ids)
             self._progress(f"tuning: {candidate.name}", done, size)
         evidence, gold = self._evidence(candidate, size)
-        held_out = fit_blend(evidence, gold, self._labels, start=usual(self._silent)).held_out
-        return Trial(candidate, surprises(held_out, gold), self._kept.seconds(candidate))
+        held_out = fit_blend(
+            evidence, gold, self._labels, prior=prior_blend(self._lm_free)
+        ).held_out
+        return Trial(candidate, nll(held_out, gold), self._cache.seconds(candidate))
 
     def _evidence(self, candidate: Candidate, size: int) -> tuple[Evidence, IntArray]:
-        """Return what is said of the first rows, as far as they are known, and their labels."""
-        said = self._kept.of(candidate, self._ids[:size])
-        return replace(self._index_says.of(slice(len(said))), lm=said), self._gold[: len(said)]
+        """Return the evidence for the first rows, as far as they are scored, and their labels."""
+        lm = self._cache.of(candidate, self._ids[:size])
+        return replace(self._lm_free_evidence.of(slice(len(lm))), lm=lm), self._gold[: len(lm)]
 
     def _without_model(self) -> tuple[int, Evidence]:
-        """Return how many neighbours should vote, and what is said of each row without prompts."""
+        """Return how many neighbours should vote, and the evidence for each row without prompts."""
         engine = self._engine
         base = engine.policy.replace(decide="blend", voters=max(VOTERS), shortlist=None)
         found = Retriever(engine.index, base).find_others(self._rows, demonstrations=False)
@@ -163,24 +173,24 @@ class _Search:
         blender = Blender(engine.index, base, lambda: self._labels, Blend(), features)
         votes = {number: self._vote(found, number) for number in VOTERS}
         best = max(votes, key=lambda n: float((votes[n].argmax(axis=1) == self._gold).mean()))
-        said = blender.evidence(found, self._labels)
-        return best, replace(said, vote=votes[best])
+        evidence = blender.evidence(found, self._labels)
+        return best, replace(evidence, vote=votes[best])
 
-    def _vote(self, found: Sequence[Found], number: int) -> FloatArray:
+    def _vote(self, found: Sequence[RetrievalResult], number: int) -> FloatArray:
         shares = [list(from_votes(f.voters[:number], self._labels).values()) for f in found]
         return np.array(shares, dtype=np.float32)
 
     def _finished(self, candidate: Candidate) -> Tuned:
-        """Return the candidate with its best calibration; without the model, if better."""
+        """Return the candidate with its best calibration; without the language model, if better."""
         evidence, asked = self._evidence(candidate, len(self._rows))
         gold = asked
         prompting = candidate.prompting(self._engine)
         offsets = content_free(prompting, self._rows, self._labels, self._seed)
-        ways = fit_ways(evidence, gold, self._labels, offsets, self._silent)
-        name = best_way(ways, gold)
-        best = ways[name]
-        if name in self._silent:  # then all rows are known
-            gold, best = self._gold, self._silent[name]
+        calibrations = fit_calibrations(evidence, gold, self._labels, offsets, self._lm_free)
+        name = best_calibration(calibrations, gold)
+        best = calibrations[name]
+        if name in self._lm_free:  # then there is evidence for all rows
+            gold, best = self._gold, self._lm_free[name]
         report: dict[str, Any] = {
             "rows": len(gold),
             "seconds": round(time.monotonic() - self._start, 1),
@@ -188,7 +198,7 @@ class _Search:
             "generation": self._engine.index.generation,
             "blend": figures(best.held_out, gold),
             "alone": sources(evidence, asked),
-            "calibrations": {way: round(own.loss, 4) for way, own in ways.items()},
+            "calibrations": {each: round(own.loss, 4) for each, own in calibrations.items()},
             "trials": [_row(trial) for trial in self._trials],
         }
         return Tuned(
@@ -197,15 +207,15 @@ class _Search:
             self._lm,
             name,
             best.blend,
-            Record.of(best.held_out, gold),
+            ConformalRecord.of(best.held_out, gold),
             report,
         )
 
 
 def cheapest(trials: Sequence[Trial]) -> Candidate:
-    """Return the candidate that reads least of those as good as the best, as far as rows can tell.
+    """Return the candidate that reads least among those not significantly worse than the best.
 
-    What it reads is counted, not timed: a run that goes on makes the same choice.
+    Demonstrations are counted, not timed: so a continued run makes the same choice.
     """
     best = min(trials, key=lambda trial: trial.loss)
     as_good = [
@@ -215,7 +225,7 @@ def cheapest(trials: Sequence[Trial]) -> Candidate:
 
 
 def _drawn(engine: Engine, labels: Collection[str], seed: int) -> list[Example]:
-    """Return examples to ask about, in random order.
+    """Return examples to try candidates on, in random order.
 
     :raises TaskError: where there are too few
     """
@@ -229,16 +239,16 @@ def _drawn(engine: Engine, labels: Collection[str], seed: int) -> list[Example]:
     return [known[i] for i in np.random.default_rng(seed).permutation(len(known))]
 
 
-def _said(engine: Engine, rows: Sequence[Example], labels: Sequence[str]) -> FloatArray:
-    """Return log P(label | prompt) in nats; where a text does not fit, labels are all alike."""
+def _log_probs(engine: Engine, rows: Sequence[Example], labels: Sequence[str]) -> FloatArray:
+    """Return log P(label | prompt) in nats; uniform where a text does not fit."""
     answers = engine.try_all([row.input for row in rows], exclude=[row.id for row in rows])
-    said = [
+    probs = [
         [answer.probs[label] for label in labels]
         if isinstance(answer, Prediction)
         else [1 / len(labels)] * len(labels)
         for answer in answers
     ]
-    return np.log(np.maximum(said, 1e-9)).astype(np.float32)
+    return np.log(np.maximum(probs, 1e-9)).astype(np.float32)
 
 
 def _row(trial: Trial) -> dict[str, Any]:

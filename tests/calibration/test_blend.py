@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ragicl.calibration.blend import Blend, Evidence, batch_offsets, fit_blend, mean_surprise
+from ragicl.calibration.blend import Blend, Evidence, batch_offsets, fit_blend, mean_nll
 
 LABELS = ("a", "b", "c")
 
@@ -69,7 +69,7 @@ def test_temperature_softens_what_is_too_sure():
     sure = 4 * logs
     fitted = fit_blend(Evidence(sure), gold, LABELS)
     assert 0.1 < fitted.blend.lm < 0.5
-    assert fitted.loss < mean_surprise(np.exp(Evidence(sure).logs()[0]), gold) - 0.3
+    assert fitted.loss < mean_nll(np.exp(Evidence(sure).logs()[0]), gold) - 0.3
 
 
 def test_held_out_rows_are_judged_by_blends_fitted_on_others():
@@ -78,7 +78,7 @@ def test_held_out_rows_are_judged_by_blends_fitted_on_others():
     noise = np.log(draw.dirichlet(np.ones(3), 60)).astype(np.float32)
     gold = draw.integers(0, 3, 60)
     fitted = fit_blend(Evidence(noise), gold, LABELS, vector=True)
-    seen = mean_surprise(fitted.blend.probs(Evidence(noise), LABELS), gold)
+    seen = mean_nll(fitted.blend.probs(Evidence(noise), LABELS), gold)
     assert fitted.loss > seen
     assert fitted.loss > np.log(3) - 0.05
 

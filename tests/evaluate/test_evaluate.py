@@ -18,7 +18,7 @@ from ragicl.evaluate.metrics.distances import total_variation
 from ragicl.evaluate.prepare import Limits, suite_tasks
 from ragicl.evaluate.references.registry import answers, chosen, seeds_of, standing
 from ragicl.evaluate.report.serialize import load_report
-from ragicl.evaluate.results import OURS
+from ragicl.evaluate.results import ICL, SYSTEM
 from ragicl.evaluate.run import evaluate
 from ragicl.evaluate.suite import pool_of, read_suite, rows_of
 from ragicl.evaluate.task import Reference, Task
@@ -50,24 +50,27 @@ def task(tmp_path, encoder):
 def test_a_study_measures_every_method(task):
     report = study_labels(task, chosen(["probe"], "classify"), curves=["pool", "k", "budget"])
     names = [method.name for method in report.methods]
-    assert names == [OURS, "blend", "majority", "knn-1", "knn", "random-icl", "probe"]
+    assert names == [SYSTEM, ICL, "majority", "knn-1", "knn", "random-icl", "probe"]
     by_name = {method.name: method for method in report.methods}
     assert by_name["knn"].scores.accuracy.value > by_name["majority"].scores.accuracy.value
-    assert by_name[OURS].against is None
+    assert by_name[SYSTEM].against is None
     assert by_name["knn"].against.difference.value == pytest.approx(
-        by_name["knn"].scores.accuracy.value - by_name[OURS].scores.accuracy.value
+        by_name["knn"].scores.accuracy.value - by_name[SYSTEM].scores.accuracy.value
     )
-    assert by_name[OURS].cost.query_tokens > by_name["knn"].cost.query_tokens == 0
+    assert by_name[SYSTEM].cost.query_tokens > by_name["knn"].cost.query_tokens == 0
     assert report.distances[0].reference == "probe", "it stands for fine-tuning"
     floors = {d.reference: d.floor for d in report.distances}
     assert floors["random-icl"] is not None
     assert floors["probe"] is None
-    blends = {d.reference: d.blend for d in report.distances}
-    assert blends["blend"] is None, "it is at 0 from itself"
-    apart = total_variation(answers(task, "blend").probs, answers(task, "probe").probs)
-    assert blends["probe"].value == pytest.approx(apart.mean(), abs=1e-6)
+    means = {d.reference: d.mean for d in report.distances}
+    alone = {d.reference: d.icl for d in report.distances}
+    assert alone[ICL] is None, "it is at 0 from itself"
+    for name, found in ((SYSTEM, means), (ICL, alone)):
+        apart = total_variation(answers(task, name).probs, answers(task, "probe").probs)
+        assert found["probe"].value == pytest.approx(apart.mean(), abs=1e-6)
+    assert means["probe"] != alone["probe"]
     assert (report.leaked, report.rows, report.pool, report.labels) == (1, 16, 24, 3)
-    assert by_name[OURS].clean is not None
+    assert by_name[SYSTEM].clean is not None
     assert [c.over for c in report.curves] == ["pool", "k", "budget"]
     assert [p.size for p in report.curves[0].points] == [12, 24]
     assert "4" in report.curves[0].note, "too few sizes to fit"
@@ -75,19 +78,19 @@ def test_a_study_measures_every_method(task):
     assert [i.distance for i in report.worst] == sorted(i.distance for i in report.worst)[::-1]
 
 
-def test_the_whole_pool_of_a_curve_is_the_engine_itself(task):
+def test_the_whole_pool_of_a_curve_is_the_language_model_alone(task):
     report = study_labels(task, chosen(["probe"], "classify"), curves=["pool"])
     whole = report.curves[0].points[-1]
     assert whole.size == len(POOL)
-    assert whole.distance.value == pytest.approx(report.distances[0].mean.value)
-    ours = report.methods[0].scores.accuracy.value
-    assert whole.accuracy.value == pytest.approx(ours)
+    assert whole.distance.value == pytest.approx(report.distances[0].icl.value)
+    (icl,) = (m for m in report.methods if m.name == ICL)
+    assert whole.accuracy.value == pytest.approx(icl.scores.accuracy.value)
 
 
 def test_a_reference_against_itself_is_at_no_distance(task):
     from ragicl.evaluate.metrics.distances import total_variation
 
-    for name in (OURS, "knn", "random-icl"):
+    for name in (SYSTEM, ICL, "knn", "random-icl"):
         own = answers(task, name).probs
         assert total_variation(own, answers(task, name).probs).max() == 0
 
@@ -144,16 +147,16 @@ def test_a_killed_evaluation_goes_on_where_it_stopped(task, monkeypatch):
 
 
 def test_other_pools_and_policies_have_answers_of_their_own(task):
-    before = answers(task, OURS).probs
+    before = answers(task, SYSTEM).probs
     engine = Engine(task.engine.index, EchoLM(), plain_template("classify"), Policy(k=1))
-    assert np.abs(answers(replace(task, engine=engine), OURS).probs - before).max() > 0.01
+    assert np.abs(answers(replace(task, engine=engine), SYSTEM).probs - before).max() > 0.01
     task.engine.add([Example("my card is odd", "late", "odd")])
     assert replace(task).identity != task.identity
 
 
 def test_unknown_names_are_refused():
     for kind in ("classify", "generate"):
-        with pytest.raises(TaskError, match="unknown reference 'prob'; known: blend"):
+        with pytest.raises(TaskError, match="unknown reference 'prob'; known: icl"):
             chosen(["prob"], kind)
 
 
@@ -206,7 +209,7 @@ def test_references_learn_from_what_the_filter_lets_through(task, encoder, tmp_p
         assert own.pool == [replace(e, meta={"team": 1}) for e in POOL[1::2]]
         assert np.array_equal(own.vectors, encoder.encode([e.input for e in POOL[1::2]]))
         mine = {method.name for method in study_labels(own, chosen([], "classify")).methods}
-    assert {OURS, "knn", "random-icl"} <= mine
+    assert {SYSTEM, "knn", "random-icl"} <= mine
 
 
 def test_what_a_curve_cannot_measure_is_noted(task):
@@ -221,7 +224,7 @@ def test_what_a_curve_cannot_measure_is_noted(task):
 
 def test_tokens_are_those_of_all_rows_after_a_kill(task, monkeypatch):
     monkeypatch.setattr(kept, "ROWS", 4)
-    whole = answers(task, OURS).cost.query_tokens
+    whole = answers(task, SYSTEM).cost.query_tokens
     again = replace(task, folder=task.folder / "again")
     original, asked = Engine.predict_all, []
 
@@ -234,8 +237,8 @@ def test_tokens_are_those_of_all_rows_after_a_kill(task, monkeypatch):
 
     monkeypatch.setattr(Engine, "predict_all", killed)
     with pytest.raises(KeyboardInterrupt):
-        answers(again, OURS)
-    assert answers(again, OURS).cost.query_tokens == pytest.approx(whole)
+        answers(again, SYSTEM)
+    assert answers(again, SYSTEM).cost.query_tokens == pytest.approx(whole)
 
 
 def test_one_evaluation_at_a_time_in_a_folder(tmp_path):

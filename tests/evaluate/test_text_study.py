@@ -12,7 +12,7 @@ from ragicl.evaluate import text_study as written
 from ragicl.evaluate.metrics.bootstrap import Resampling
 from ragicl.evaluate.metrics.distances import total_variation
 from ragicl.evaluate.metrics.text_scores import text_rows, text_scores
-from ragicl.evaluate.results import OURS
+from ragicl.evaluate.results import SYSTEM
 from ragicl.evaluate.run import evaluate
 from ragicl.evaluate.task import Task
 from ragicl.evaluate.text_study import study_texts
@@ -49,13 +49,13 @@ def test_scores_of_texts_by_hand():
 
 def test_a_study_of_texts(task):
     report = study_texts(task, ["lora"])
-    assert [m.name for m in report.methods] == [OURS, "knn-1", "lora"]
+    assert [m.name for m in report.methods] == [SYSTEM, "knn-1", "lora"]
     assert report.kind == "generate"
     (distance,) = report.distances
     assert 0 < distance.mean.value < distance.maximum.value <= 1
     assert distance.floor is not None
     by_name = {m.name: m for m in report.methods}
-    assert by_name["lora"].cost.query_tokens < by_name[OURS].cost.query_tokens
+    assert by_name["lora"].cost.query_tokens < by_name[SYSTEM].cost.query_tokens
     assert by_name["knn-1"].cost.query_tokens == 0
     assert len(report.worst) == len(TEST)
 

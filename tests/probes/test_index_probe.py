@@ -4,7 +4,7 @@ from conftest import HashEncoder
 
 import ragicl.probes.index_probe
 from ragicl import Example, Index, TaskError
-from ragicl.probes.index_probe import Prior
+from ragicl.probes.index_probe import IndexProbe
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def asked(prior, text, own=None):
 
 
 def test_a_taught_label_counts_at_once(index):
-    prior = Prior(index, labels_of(index))
+    prior = IndexProbe(index, labels_of(index))
     assert asked(prior, "steel saw")["tool"] > 0.7
     index.add([Example(f"blue whale {i}", "animal") for i in range(4)])
     assert asked(prior, "blue whale")["animal"] > 0.5
@@ -36,13 +36,13 @@ def test_a_taught_label_counts_at_once(index):
 
 def test_an_example_is_left_out_of_its_own_evidence(index):
     index.add([Example("odd one", "tool", "odd"), Example("odd two", "fruit")])
-    prior = Prior(index, labels_of(index))
+    prior = IndexProbe(index, labels_of(index))
     assert asked(prior, "odd one")["tool"] > asked(prior, "odd one", "odd")["tool"] + 0.1
 
 
 def test_a_large_index_is_fitted_anew_after_many_changes(index, monkeypatch):
     monkeypatch.setattr(ragicl.probes.index_probe, "SMALL", 0)
-    prior = Prior(index, labels_of(index))
+    prior = IndexProbe(index, labels_of(index))
     fitted = prior.get()
     index.add([Example("one more apple", "fruit")])
     assert prior.get() is fitted
@@ -50,18 +50,18 @@ def test_a_large_index_is_fitted_anew_after_many_changes(index, monkeypatch):
     assert prior.get() is not fitted
 
 
-def test_familiarity_ranks_a_text_among_the_examples(index):
-    fitted = Prior(index, labels_of(index)).get()
+def test_a_percentile_ranks_a_text_among_the_examples(index):
+    fitted = IndexProbe(index, labels_of(index)).get()
     vectors = HashEncoder().encode(["sweet apple 3", "sweet thing", "neutrino flux"])
     others = index.vectors()[1]
     _, values = fitted.answers(vectors, [None] * 3, fitted.labels)
-    shares = fitted.familiarity(values, (vectors @ others.T).max(1))
+    shares = fitted.percentiles(values, (vectors @ others.T).max(1))
     assert shares[0] > 0.5 > shares[1] >= shares[2] == 0
     assert np.all((shares >= 0) & (shares <= 1))
 
 
 def test_another_example_that_is_left_out_does_not_answer_for_the_text(index):
-    prior = Prior(index, labels_of(index))
+    prior = IndexProbe(index, labels_of(index))
     assert asked(prior, "steel saw", "f1") == asked(prior, "steel saw")
 
 
@@ -70,30 +70,30 @@ def test_only_examples_that_are_asked_for_are_learnt_from(index):
     index.add([*wrong, Example("red wine", "drink", meta={"by": "x"})])
     kept = [Example(f"steel saw of {i}", "tool", meta={"by": "y"}) for i in range(4)]
     index.add([*kept, Example("sweet pear", "fruit", meta={"by": "y"})])
-    where = Prior(index, lambda: ("fruit", "tool"), (("by", "y"),))
+    where = IndexProbe(index, lambda: ("fruit", "tool"), (("by", "y"),))
     assert {example.meta["by"] for example in where.get().examples} == {"y"}
     assert asked(where, "steel saw")["tool"] > 0.5
     with pytest.raises(TaskError, match="labels"):
-        Prior(index, lambda: ("drink", "tool"), (("by", "z"),)).get()
+        IndexProbe(index, lambda: ("drink", "tool"), (("by", "z"),)).get()
 
 
 def test_rare_labels_are_found_in_a_large_index(index, monkeypatch):
     index.add([Example("blue whale", "animal"), Example("grey wolf", "animal", "w")])
     monkeypatch.setattr(ragicl.probes.index_probe, "LEARN_FROM", 4)
-    fitted = Prior(index, lambda: ("animal", "tool")).get()
+    fitted = IndexProbe(index, lambda: ("animal", "tool")).get()
     assert sum(example.output == "animal" for example in fitted.examples) >= 1
 
 
 def test_corrected_examples_are_learnt_anew(index, monkeypatch):
     monkeypatch.setattr(ragicl.probes.index_probe, "SMALL", 0)
-    prior = Prior(index, labels_of(index))
+    prior = IndexProbe(index, labels_of(index))
     assert asked(prior, "steel saw 3")["tool"] > 0.7
     index.update([Example(f"steel saw {i}", "fruit", f"t{i}") for i in range(7)])
     assert asked(prior, "steel saw 3")["tool"] < 0.5
 
 
 def test_a_label_taught_since_is_as_likely_as_the_least_likely_one(index):
-    fitted = Prior(index, labels_of(index)).get()
+    fitted = IndexProbe(index, labels_of(index)).get()
     vectors = HashEncoder().encode(["sweet apple"])
     probs = fitted.answers(vectors, [None], ("animal", "fruit", "tool"))[0][0]
     assert probs.sum() == pytest.approx(1)
@@ -102,22 +102,22 @@ def test_a_label_taught_since_is_as_likely_as_the_least_likely_one(index):
 
 def test_a_sample_is_as_familiar_as_the_whole_index_makes_it(index, monkeypatch):
     index.add([Example(f"sweet apple {i}", "fruit") for i in range(8, 60)])
-    whole = Prior(index, labels_of(index)).get()
+    whole = IndexProbe(index, labels_of(index)).get()
     monkeypatch.setattr(ragicl.probes.index_probe, "LEARN_FROM", 20)
-    sampled = Prior(index, labels_of(index)).get()
-    assert len(sampled.known) == len(sampled.examples) == 20
+    sampled = IndexProbe(index, labels_of(index)).get()
+    assert len(sampled.nearness) == len(sampled.examples) == 20
     alone = sampled.vectors @ sampled.vectors.T - 2 * np.eye(20)
-    own = np.sort(alone.max(axis=1) + sampled.classifier.ridge.left_values.max(axis=1))
-    assert sampled.known.mean() > own.mean() + 0.005
-    assert len(whole.known) == 68
+    own = np.sort(alone.max(axis=1) + sampled.classifier.ridge.loo_values.max(axis=1))
+    assert sampled.nearness.mean() > own.mean() + 0.005
+    assert len(whole.nearness) == 68
 
 
 def test_the_classifier_of_a_large_index_is_kept(index, monkeypatch):
     monkeypatch.setattr(ragicl.probes.index_probe, "SMALL", 0)
     heard = []
     progress = lambda what, done, total: heard.append((done, total))  # noqa: E731
-    first = Prior(index, labels_of(index)).get(progress)
+    first = IndexProbe(index, labels_of(index)).get(progress)
     monkeypatch.setattr(ragicl.probes.index_probe, "fit_classifier", None)
-    again = Prior(index, labels_of(index)).get(progress)
+    again = IndexProbe(index, labels_of(index)).get(progress)
     assert heard == [(0, len(index)), (len(index), len(index))], "of what takes a while alone"
-    assert again.classifier.left_out.tolist() == first.classifier.left_out.tolist()
+    assert again.classifier.loo_probs.tolist() == first.classifier.loo_probs.tolist()

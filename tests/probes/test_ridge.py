@@ -6,11 +6,11 @@ from ragicl.probes.ridge import JITTER, fit_ridge, kernel
 
 
 def left_out(ridge):
-    return softmax(ridge.sharpness * ridge.left_values.astype(float), axis=1)
+    return softmax(ridge.inverse_temperature * ridge.loo_values.astype(float), axis=1)
 
 
 def probs_of(ridge, vectors):
-    return softmax(ridge.sharpness * ridge.values(vectors), axis=1)
+    return softmax(ridge.inverse_temperature * ridge.values(vectors), axis=1)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_what_is_left_out_is_what_a_regression_without_it_says(groups):
             own.T @ own + ridge.penalty * np.eye(own.shape[1]), own.T @ wanted
         )
         value = (features[i] - middle) @ weights + base
-        expected = softmax(ridge.sharpness * value[None], axis=1)[0]
+        expected = softmax(ridge.inverse_temperature * value[None], axis=1)[0]
         assert left_out(ridge)[i] == pytest.approx(expected, abs=1e-3)
 
 

@@ -22,8 +22,8 @@ from ragicl.cli.main import main
 from ragicl.inference.blender import default_blend
 from ragicl.inference.tuned_settings import Tuned, tuned_for
 from ragicl.tune import Candidate, tune
-from ragicl.tune.fit import best_way, fit_silent, fit_ways
-from ragicl.tune.logprob_cache import NAME, Kept
+from ragicl.tune.fit import best_calibration, fit_calibrations, fit_lm_free
+from ragicl.tune.logprob_cache import NAME, LogProbCache
 
 FEW = (Candidate(4), Candidate(2), Candidate(4, order="nearest-first"), Candidate(2, ensemble=2))
 KINDS = {"fruit": "apple pear plum sweet ripe", "tool": "hammer saw drill steel sharp"}
@@ -111,12 +111,12 @@ def fitted(right):
 def test_demonstrations_are_read_only_where_that_helps(without, index, chosen):
     draw = np.random.default_rng(0)
     right = draw.uniform(0.4, 0.6, 50)
-    ways = {
+    calibrations = {
         "batch": fitted(right + 0.001),
         "without": fitted(right + without + 0.05 * draw.normal(size=50)),
         "index": fitted(right + index),
     }
-    assert best_way(ways, np.zeros(50, dtype=np.int64)) == chosen
+    assert best_calibration(calibrations, np.zeros(50, dtype=np.int64)) == chosen
 
 
 def test_what_all_rows_tell_is_kept_where_the_model_saw_few():
@@ -125,14 +125,16 @@ def test_what_all_rows_tell_is_kept_where_the_model_saw_few():
     right = np.where(draw.random(400) < 0.9, 0.8, 0.2)
     vectors = np.where(np.eye(2)[gold] == 1, right[:, None], 1 - right[:, None])
     known = Evidence(vectors=vectors.astype(np.float32))
-    silent = fit_silent(known, gold, ("a", "b"))
+    lm_free = fit_lm_free(known, gold, ("a", "b"))
     noise = np.log(draw.dirichlet([1, 1], 20)).astype(np.float32)
     shown = replace(known.of(slice(20)), lm=noise)
-    ways = fit_ways(shown, gold[:20], ("a", "b"), {}, silent)
-    assert ways["without"].blend == silent["without"].blend
-    np.testing.assert_array_equal(ways["without"].held_out, silent["without"].held_out[:20])
-    usual = silent["without"].blend.vectors
-    assert abs(ways["none"].blend.vectors - usual) < 0.1, "20 rows do not outweigh 400"
+    calibrations = fit_calibrations(shown, gold[:20], ("a", "b"), {}, lm_free)
+    assert calibrations["without"].blend == lm_free["without"].blend
+    np.testing.assert_array_equal(
+        calibrations["without"].held_out, lm_free["without"].held_out[:20]
+    )
+    usual = lm_free["without"].blend.vectors
+    assert abs(calibrations["none"].blend.vectors - usual) < 0.1, "20 rows do not outweigh 400"
     alone = fit_blend(shown, gold[:20], ("a", "b")).blend.vectors
     assert abs(alone - usual) > 0.3
 
@@ -145,6 +147,29 @@ def test_an_index_tuned_by_another_version_opens_with_another_model(folder):
         assert tuned_for(engine.index, other) is None
         with pytest.raises(CorruptError, match="--forget"):
             tuned_for(engine.index, engine.lm)
+
+
+def test_what_version_0_1_0_tuned_can_still_be_read():
+    blend = {"lm": 0.1, "vote": 0.05, "vectors": 0.5, "features": 0.6, "offsets": {"a": 0.5}}
+    saved = {
+        "policy": {
+            "k": 8,
+            "select": "nearest",
+            "order": "nearest-last",
+            "ensemble": 1,
+            "voters": 9,
+        },
+        "template": None,
+        "lm": "a model",
+        "calibration": "batch",
+        "blend": blend,
+        "record": {"right": [0.1, 0.9], "likeliest": [0.6, 0.9]},
+        "evidence": {"examples": 2},
+    }
+    tuned = Tuned.from_json(saved)
+    assert tuned.blend.weights == (0.1, 0.05, 0.5, 0.6)
+    assert tuned.record.quantile(0.5) == 0.1
+    assert json.loads(json.dumps(tuned.as_json())) == saved
 
 
 def test_no_example_is_its_own_evidence(folder):
@@ -261,7 +286,7 @@ def test_promises_hold_for_what_was_tuned_alone(folder):
 def test_strange_texts_are_out_of_scope(folder):
     with opened(folder, ood_level=0.05) as engine:
         own, strange = engine.predict_all(["sweet ripe pear", "quantum flux of neutrinos"])
-    assert own.familiarity > 0.3 > 0.05 > strange.familiarity
+    assert own.percentile > 0.3 > 0.05 > strange.percentile
     assert (own.out_of_scope, strange.out_of_scope) == (False, True)
 
 
@@ -284,7 +309,7 @@ def test_command_tunes_shows_and_forgets(folder, monkeypatch):
 
     text = run("tune", folder, "--minutes", 0.001).stdout
     assert "chosen: " in text
-    assert "powers: language model" in text
+    assert "weights: language model" in text
     manifest = json.loads((folder / "manifest.json").read_text())
     assert f"{manifest['tuned']['evidence']['blend']['accuracy']:.3f}" in text
     row = json.loads(run("predict", folder, "sweet apple", "--set-coverage", 0.8).stdout)
@@ -322,7 +347,7 @@ def test_an_early_exit_keeps_what_was_promised(folder):
         own, strange = engine.predict_all([f"{TEXTS[0][0]} 3", "quantum flux of neutrinos"])
     assert own.exited
     assert own.label_set == ("fruit",)
-    assert own.familiarity > 0.05 > strange.familiarity
+    assert own.percentile > 0.05 > strange.percentile
     assert (own.out_of_scope, strange.out_of_scope) == (False, True)
 
 
@@ -373,7 +398,7 @@ def test_a_damaged_line_costs_what_follows_it(folder):
 def test_one_process_tunes_at_a_time(folder):
     with (
         opened(folder) as engine,
-        Kept(engine),
+        LogProbCache(engine),
         pytest.raises(LockedError, match="another process is tuning"),
     ):
         tune(engine, 5, candidates=FEW)

@@ -23,7 +23,7 @@ def label_scores(probs: FloatArray, gold: IntArray, resampling: Resampling) -> L
     return LabelScores(
         accuracy=resampling.mean(correct(probs, gold)),
         macro_f1=resampling.of(_f1_parts(said, gold, probs.shape[1]), _macro_f1),
-        nll=resampling.mean(surprise(probs, gold)),
+        nll=resampling.mean(nll(probs, gold)),
         ece=resampling.of(_calibration_parts(probs, gold), _calibration_error, biased=True),
     )
 
@@ -33,7 +33,7 @@ def correct(probs: FloatArray, gold: IntArray) -> FloatArray:
     return np.asarray(probs.argmax(axis=1) == gold, dtype=np.float32)
 
 
-def surprise(probs: FloatArray, gold: IntArray) -> FloatArray:
+def nll(probs: FloatArray, gold: IntArray) -> FloatArray:
     """Return the negative log-likelihood of each right label in nats, shape (rows,)."""
     own = probs[np.arange(len(gold)), gold] * (gold >= 0)
     return np.asarray(-np.log(np.maximum(own, LEAST)), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""References without fine-tuning: what may win, and must be shown beside the engine."""
+"""What ``ragicl predict`` answers, and references without fine-tuning, which may win."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ragicl.calibration.distributions import from_votes
 from ragicl.engine import Engine
 from ragicl.errors import TaskError
 from ragicl.evaluate.answer_cache import kept_rows
-from ragicl.evaluate.metrics.label_scores import LEAST, surprise
+from ragicl.evaluate.metrics.label_scores import LEAST, nll
 from ragicl.evaluate.task import Reference, Task, digest
 from ragicl.inference.blender import default_blend
 from ragicl.inference.tuned_settings import tuned_for
@@ -26,13 +26,21 @@ from ragicl.retrieval.nearest import nearest
 
 VOTERS = (1, 3, 5, 9, 15, 25)  # numbers of neighbours tried
 LEFT_OUT = 2000  # pool examples tried, each left out, to choose among settings
-BLENDING = 6  # to be raised when the blend's answers change
+ANSWERS = 7  # to be raised when what `ragicl predict` answers changes
 ANCHORS = 1000  # pool examples that kNN-prompting compares with, at most
 
 
-def ours(task: Task, seed: int = 0) -> Reference:
-    """Return the engine itself."""
-    return answering(task, task.engine)
+def icl(task: Task, seed: int) -> Reference:
+    """Return the language model alone, prompted with the nearest demonstrations."""
+    return answering(task, alone(task.engine))
+
+
+def alone(engine: Engine) -> Engine:
+    """Return an engine that asks the language model alone."""
+    if engine.policy.decision.decide == "lm":
+        return engine
+    policy = engine.policy.replace(decide="lm", set_coverage=None, coverage=None, ood_level=None)
+    return Engine(engine.index, engine.lm, engine.template, policy)
 
 
 def answering(task: Task, engine: Engine) -> Reference:
@@ -46,8 +54,8 @@ def answering(task: Task, engine: Engine) -> Reference:
     return Reference(task.labels, probs, lambda text: tokens.get(text, 0))
 
 
-def blend(task: Task, seed: int) -> Reference:
-    """Return what `ragicl predict` answers: the engine blended with what the index says by itself.
+def system(task: Task, seed: int) -> Reference:
+    """Return what `ragicl predict` answers: the model blended with what the index says by itself.
 
     As the index was tuned with this language model, or by the usual weights.
     """
@@ -66,7 +74,7 @@ def blend(task: Task, seed: int) -> Reference:
     return replace(
         made,
         seconds=time.perf_counter() - start,
-        settings=dict(zip(SOURCES, weights.powers, strict=True))
+        settings=dict(zip(SOURCES, weights.weights, strict=True))
         | ({"calibration": tuned.calibration} | dict(tuned.policy) if tuned else {}),
     )
 
@@ -94,17 +102,15 @@ def vote(task: Task, seed: int) -> Reference:
     scored = []
     for k in VOTERS:
         probs = _shares([some[:k] for some in found], task.labels)
-        scored.append(
-            (-float(np.mean(probs.argmax(axis=1) == gold)), surprise(probs, gold).mean(), k)
-        )
+        scored.append((-float(np.mean(probs.argmax(axis=1) == gold)), nll(probs, gold).mean(), k))
     k = min(scored)[2]
     return _vote(task, k, time.perf_counter() - start)
 
 
 def random_icl(task: Task, seed: int) -> Reference:
-    """Return the engine with random demonstrations, as many and within the same budget."""
+    """Return the language model alone with random demonstrations, as many, in the same budget."""
     draw = np.random.default_rng(seed)
-    engine, pool = task.engine, task.pool
+    engine, pool = alone(task.engine), task.pool
     number = min(engine.policy.retrieval.k + engine.policy.retrieval.fixed, len(pool))
     drawn = {
         text: [

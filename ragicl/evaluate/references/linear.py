@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ragicl.evaluate.answer_cache import kept_rows
-from ragicl.evaluate.metrics.label_scores import surprise
+from ragicl.evaluate.metrics.label_scores import nll
 from ragicl.evaluate.task import Reference, Task, digest
 from ragicl.probes.logistic import Trial, choose_strength, fit_regression
 from ragicl.protocols import FloatArray, IntArray
@@ -73,7 +73,7 @@ def _trial(features: FloatArray, gold: IntArray, strength: float, labels: int) -
     for train, held in _folds(len(gold)):
         if len(np.unique(gold[train])) > 1:
             probs = _probs(_model(features[train], gold[train], strength), features[held], labels)
-            losses.append(surprise(probs, gold[held]))
+            losses.append(nll(probs, gold[held]))
     return Trial(strength, float(np.concatenate(losses).mean()) if losses else 0.0, None)
 
 

@@ -1,4 +1,4 @@
-"""The engine and the references by name."""
+"""What ``ragicl predict`` answers and the references, by name."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from ragicl.errors import TaskError
 from ragicl.evaluate.answer_cache import Answers, answers_of
 from ragicl.evaluate.metrics.text_scores import text_rows
 from ragicl.evaluate.references import baselines, fine_tuned, linear
-from ragicl.evaluate.results import OURS
+from ragicl.evaluate.results import ICL, SYSTEM
 from ragicl.evaluate.task import Reference, Task
-from ragicl.policy import DEFAULT
+from ragicl.policy import DEFAULT, Policy
 from ragicl.records import Kind
-
-BLEND = "blend"
 
 
 class Entry(NamedTuple):
@@ -22,7 +20,7 @@ class Entry(NamedTuple):
 
     :ivar fit: from a task and a seed
     :ivar seeded: whether another seed gives another reference
-    :ivar depends: what its answers depend on besides pool, model and template: the engine's policy,
+    :ivar depends: what its answers depend on besides pool, model and template: the policy,
         the time to train, the other sets
     """
 
@@ -31,15 +29,18 @@ class Entry(NamedTuple):
     depends: Callable[[Task], object] = lambda task: None
 
 
-def _policy(task: Task) -> object:
+def _unusual(policy: Policy) -> object:
     """Return what differs from the usual: a field that later versions add changes nothing."""
     usual = DEFAULT.as_dict()
-    policy = task.engine.policy.as_dict()
-    return {name: value for name, value in policy.items() if value != usual[name]}
+    return {name: value for name, value in policy.as_dict().items() if value != usual[name]}
 
 
-def _blend(task: Task) -> object:
-    return baselines.BLENDING, _policy(task), task.engine.index.manifest.tuned
+def _alone(task: Task) -> object:
+    return _unusual(baselines.alone(task.engine).policy)
+
+
+def _system(task: Task) -> object:
+    return baselines.ANSWERS, _unusual(task.engine.policy), task.engine.index.manifest.tuned
 
 
 def _minutes(task: Task) -> tuple[object, ...]:
@@ -51,13 +52,13 @@ def _others(task: Task) -> object:
 
 
 REFERENCES = {
-    OURS: Entry(baselines.ours, depends=_policy),
-    BLEND: Entry(baselines.blend, depends=_blend),
+    SYSTEM: Entry(baselines.system, depends=_system),
+    ICL: Entry(baselines.icl, depends=_alone),
     "majority": Entry(baselines.majority),
     "knn-1": Entry(baselines.nearest_one),
     "knn": Entry(baselines.vote),
-    "random-icl": Entry(baselines.random_icl, seeded=True, depends=_policy),
-    "knn-prompting": Entry(baselines.knn_prompting, seeded=True, depends=_policy),
+    "random-icl": Entry(baselines.random_icl, seeded=True, depends=_alone),
+    "knn-prompting": Entry(baselines.knn_prompting, seeded=True, depends=_alone),
     "probe": Entry(linear.probe),
     "head": Entry(linear.head),
     "partial": Entry(fine_tuned.partial, seeded=True, depends=_minutes),
@@ -67,8 +68,8 @@ REFERENCES = {
     "two-stage": Entry(fine_tuned.two_stage, seeded=True, depends=_others),
     "multi-task": Entry(fine_tuned.multi_task, seeded=True, depends=_others),
 }
-ALWAYS = (BLEND, "majority", "knn-1", "knn", "random-icl")
-"""What `ragicl predict` answers, and baselines that may win; in every table."""
+ALWAYS = (ICL, "majority", "knn-1", "knn", "random-icl")
+"""The language model alone, and baselines that may win; in every table."""
 FOR_TEXTS = ("lora", "full")
 USUAL = ("probe", "lora")
 TRAINED = {"partial": "partial", "prompt-tuning": "prompt-tuning", "lora": "lora", "full": "full",
@@ -125,7 +126,7 @@ def standing(names: Sequence[str]) -> str:
 
 
 def answers(task: Task, name: str, seed: int = 0) -> Answers:
-    """Return the answers of the engine or a reference to a task's test rows, kept or made now."""
+    """Return the answers of a method to a task's test rows, kept or made now."""
     entry = REFERENCES[name]
     return answers_of(
         task, f"{name}-{seed}", lambda: entry.fit(task, seed), depends=entry.depends(task)

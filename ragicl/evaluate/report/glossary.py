@@ -1,15 +1,19 @@
 """What the names and figures of a report mean, for a reader who has met none of them."""
 
 METHODS = {
-    "ragicl": "the engine: a frozen language model reads the nearest examples, then the question",
-    "blend": (
-        "what `ragicl predict` answers: the engine, the neighbours' vote and classifiers on the "
-        "encoder's vectors and on the language model's states together"
+    "ragicl": (
+        "what `ragicl predict` answers. Where labels are chosen: icl, the neighbours' vote and "
+        "classifiers on the encoder's vectors and on the language model's states together. Where "
+        "texts are written: a frozen language model reads the nearest examples, then the question"
+    ),
+    "icl": (
+        "the language model alone (in-context learning): frozen, it reads the nearest examples, "
+        "then the question"
     ),
     "majority": "always the most frequent label",
     "knn-1": "the label of the nearest example; no language model",
     "knn": "the vote of the nearest examples; no language model",
-    "random-icl": "as the engine, with examples drawn at random",
+    "random-icl": "as icl, with examples drawn at random",
     "knn-prompting": "the vote of the examples that the frozen language model answers most alike",
     "probe": "logistic regression on the encoder's vectors; no language model",
     "head": "the language model frozen, with a trained classification layer on its last state",
@@ -49,7 +53,7 @@ FIGURES = {
         "settings chosen for the first. Fine-tuning is that far from itself; no method can be "
         "asked to come nearer."
     ),
-    "mean of the blend": "the same distance from the blend, which `ragicl predict` answers.",
+    "mean of icl": "the same distance from icl, the language model alone, to the reference.",
     "agreement": "the share of rows (for texts, of tokens) with the same likeliest answer.",
     "leaked rows": "test rows whose text also stands in the index, where it can be looked up.",
     "training": "the time of training, the search for its settings included.",

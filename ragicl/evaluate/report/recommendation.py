@@ -1,7 +1,7 @@
 """What to choose, in words. Every sentence rests on figures of the report; without them, none.
 
 A difference counts as real only where the interval of the paired difference leaves out 0. The
-record pairs methods with the engine only; two others are compared as :func:`_keeps_up` says.
+record pairs methods with ragicl only; two others are compared as :func:`_keeps_up` says.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ragicl.evaluate.report.format import (
     storage,
     with_span,
 )
-from ragicl.evaluate.results import OURS, Distance, LabelScores, Method, Paired, SetReport
+from ragicl.evaluate.results import ICL, SYSTEM, Distance, LabelScores, Method, Paired, SetReport
 
 FINE_TUNED = (
     "head", "partial", "full", "lora", "prompt-tuning", "two-stage", "multi-task"
 )  # fmt: skip
-SHARED = (OURS, "prompt-tuning", "head", "lora", "full")  # ways to many tasks on one base model
+SHARED = (SYSTEM, "prompt-tuning", "head", "lora", "full")  # ways to many tasks on one base model
 ANSWERS = 1000  # that the cheapest method is the cheapest for, its training included
 SEEN = 0.0005  # a change of a score that its three decimals can show
 TOLERATED = 0.05  # expected calibration error; a whole interval above it is a warning
@@ -50,8 +50,8 @@ def advise(report: SetReport) -> tuple[str, ...]:
 
 
 def best_of(report: SetReport) -> Method:
-    """Return the method with the highest score; the engine, where it shares it."""
-    return max(report.methods, key=lambda m: (headline(m.scores).value, m.name == OURS))
+    """Return the method with the highest score; ragicl, where it shares it."""
+    return max(report.methods, key=lambda m: (headline(m.scores).value, m.name == SYSTEM))
 
 
 def is_real(paired: Paired) -> bool:
@@ -60,21 +60,21 @@ def is_real(paired: Paired) -> bool:
 
 
 def _most_accurate(report: SetReport) -> str:
-    best, ours = best_of(report), _find(report, OURS)
+    best, system = best_of(report), _find(report, SYSTEM)
     lead = f"Most accurate: {best.name}, {_scored(best)}"
-    if best is ours:
+    if best is system:
         return f"{lead}.{_runner_up(report)}"
-    if ours is None or best.against is None:
+    if system is None or best.against is None:
         return f"{lead}."
     chance = "" if is_real(best.against) else ", which these rows cannot tell from chance"
     return (
-        f"{lead}, against {with_span(headline(ours.scores))} of {OURS}: a difference of "
+        f"{lead}, against {with_span(headline(system.scores))} of {SYSTEM}: a difference of "
         f"{_difference(best.against)}{chance}."
     )
 
 
 def _runner_up(report: SetReport) -> str:
-    """Return how the best of the others compares with the engine."""
+    """Return how the best of the others compares with ragicl."""
     others = [(m, m.against) for m in report.methods if m.against is not None]
     if not others:
         return ""
@@ -84,33 +84,28 @@ def _runner_up(report: SetReport) -> str:
 
 
 def _vote(report: SetReport) -> str:
-    """Return whether the language model is worth asking."""
-    knn, ours = _find(report, "knn"), _find(report, OURS)
-    if knn is None or ours is None or knn.against is None:
+    """Return whether ragicl is worth more than the neighbours' vote, which asks no model."""
+    knn, system = _find(report, "knn"), _find(report, SYSTEM)
+    if knn is None or system is None or knn.against is None:
         return ""
     figures = (
         f"{measure(knn.scores)} {number(headline(knn.scores).value)} of knn against "
-        f"{number(headline(ours.scores).value)} of {OURS}, {_difference(knn.against)}"
+        f"{number(headline(system.scores).value)} of {SYSTEM}, {_difference(knn.against)}"
     )
     if knn.against.difference.high < 0:
-        return f"The language model adds to the neighbours' vote: {figures}."
+        return f"{SYSTEM} adds to the neighbours' vote: {figures}.{_alone(report)}"
     found = "the vote is better" if is_real(knn.against) else "no gain that these rows can show"
     return (
-        f"The language model adds nothing over the neighbours' vote here: {found}, with {figures}; "
-        f"an answer takes {duration(knn.cost.query_seconds)} by the vote and "
-        f"{duration(ours.cost.query_seconds)} by {OURS}.{_blended(report, knn)}"
+        f"{SYSTEM} adds nothing to the neighbours' vote here: {found}, with {figures}; an answer "
+        f"takes {duration(knn.cost.query_seconds)} by the vote and "
+        f"{duration(system.cost.query_seconds)} by {SYSTEM}.{_alone(report)}"
     )
 
 
-def _blended(report: SetReport, knn: Method) -> str:
-    """Return that the model is worth more than its answers are, where it is."""
-    blend = _find(report, "blend")
-    if blend is None or headline(blend.scores).low <= headline(knn.scores).high:
-        return ""
-    return (
-        f" By its answers alone, that is: with what the examples and its own states say, the blend "
-        f"has {with_span(headline(blend.scores))}."
-    )
+def _alone(report: SetReport) -> str:
+    """Return the score of the language model alone."""
+    icl = _find(report, ICL)
+    return "" if icl is None else f" The language model alone ({ICL}) has {_scored(icl)}."
 
 
 def _little_compute(report: SetReport) -> str:
@@ -120,7 +115,7 @@ def _little_compute(report: SetReport) -> str:
     cheapest = min((m for m in report.methods if _keeps_up(m, best)), key=_spent)
     if cheapest is best:
         return f"Little compute: {best.name} as well, {_takes(best)}{_tenth(report, best)}."
-    paired = OURS in (best.name, cheapest.name)
+    paired = SYSTEM in (best.name, cheapest.name)
     judged = "" if paired else f" (its interval reaches the figure of {best.name})"
     return (
         f"Little compute: {cheapest.name} is the cheapest that is not significantly worse{judged}, "
@@ -156,20 +151,20 @@ def _spent(method: Method) -> float:
 def _keeps_up(method: Method, best: Method) -> bool:
     """Return whether a method is not significantly worse than the best.
 
-    Beside the engine, by the paired difference. Two others have no pair in the record: there, the
+    Beside ragicl, by the paired difference. Two others have no pair in the record: there, the
     method's own interval must reach the best's score.
     """
     if method is best:
         return True
-    if best.name == OURS:
+    if best.name == SYSTEM:
         return method.against is not None and method.against.difference.high >= 0
-    if method.name == OURS:
+    if method.name == SYSTEM:
         return best.against is not None and not is_real(best.against)
     return headline(method.scores).high >= headline(best.scores).value
 
 
 def _distance(report: SetReport) -> str:
-    """Return how far the engine is from fine-tuned models, in units of their own floor."""
+    """Return how far ragicl is from fine-tuned models, in units of their own floor."""
     tuned = [distance for distance in report.distances if distance.reference in FINE_TUNED]
     if not tuned:
         return ""
@@ -177,27 +172,27 @@ def _distance(report: SetReport) -> str:
     floor = "; floor: between two trainings of the same, with other seeds"
     explained = floor if any(distance.floor for distance in tuned) else ""
     found = "; ".join(_beside_floor(distance) for distance in tuned)
-    return f"Distance to fine-tuning (total variation{a_token}{explained}): {found}."
+    return f"Distance of {SYSTEM} to fine-tuning (total variation{a_token}{explained}): {found}."
 
 
 def _cut_short(report: SetReport) -> str:
     """Return what had no time to end, a training or its search for settings.
 
-    A weak reference flatters the engine.
+    A weak reference flatters ragicl.
     """
     named = [m.name for m in report.methods if m.settings.get("complete") is False]
     if not named:
         return ""
     return (
         f"Cut short by the time limit, in training or in the search for settings: {listed(named)}; "
-        f"with more of it they may be better, and farther from {OURS} or nearer."
+        f"with more of it they may be better, and farther from {SYSTEM} or nearer."
     )
 
 
 def _beside_floor(distance: Distance) -> str:
     mean, floor = distance.mean, distance.floor
-    blend = f" (of the blend {number(distance.blend.value)})" if distance.blend else ""
-    figures = f"{distance.reference} {with_span(mean)}{blend}"
+    icl = f" ({ICL}: {number(distance.icl.value)})" if distance.icl else ""
+    figures = f"{distance.reference} {with_span(mean)}{icl}"
     if floor is None:
         return f"{figures}, floor not known"
     if distance.above is not None and distance.above.low <= 0:
@@ -215,7 +210,7 @@ def _few_labels(report: SetReport) -> str:
         return sentence
     first, *_, last = sorted(curve.points, key=lambda point: point.size)
     sentence += (
-        f" From {first.size:,} to {last.size:,} of them, {OURS} goes from "
+        f" From {first.size:,} to {last.size:,} of them, {ICL} goes from "
         f"{with_span(first.accuracy)} to {with_span(last.accuracy)} in "
         f"{measure(report.methods[0].scores)}, and from {with_span(first.distance)} to "
         f"{with_span(last.distance)} in distance to {curve.reference}."
@@ -243,27 +238,29 @@ def _many_tasks(report: SetReport) -> str:
 
 
 def _calibration(report: SetReport) -> str:
-    ours, best = _find(report, OURS), best_of(report)
-    if ours is None or not isinstance(ours.scores, LabelScores) or ours.scores.ece.low <= TOLERATED:
+    system, best = _find(report, SYSTEM), best_of(report)
+    if system is None or not isinstance(system.scores, LabelScores):
         return ""
-    excess = sum(found.rows * (found.confidence - found.accuracy) for found in ours.reliability)
+    if system.scores.ece.low <= TOLERATED:
+        return ""
+    excess = sum(found.rows * (found.confidence - found.accuracy) for found in system.reliability)
     lean = ", mostly too sure" if excess > 0 else ", mostly not sure enough" if excess < 0 else ""
     other = ""
-    if best is not ours and isinstance(best.scores, LabelScores):
+    if best is not system and isinstance(best.scores, LabelScores):
         other = f"; those of {best.name} by {number(best.scores.ece.value)}"
     return (
-        f"Probabilities: those of {OURS} are off by {with_span(ours.scores.ece)} on average "
+        f"Probabilities: those of {SYSTEM} are off by {with_span(system.scores.ece)} on average "
         f"(ECE){lean}: do not take them for chances{other}."
     )
 
 
 def _leak(report: SetReport) -> str:
-    """Return what the leaked rows change: for the engine, the best, and where it is most."""
+    """Return what the leaked rows change: for ragicl, the best, and where it is most."""
     judged = [method for method in report.methods if method.clean is not None]
     changed = [method for method in judged if _shift(method) >= SEEN]
     if not changed:
         return ""
-    named = [_find(report, OURS), best_of(report), max(changed, key=_shift)]
+    named = [_find(report, SYSTEM), best_of(report), max(changed, key=_shift)]
     told = list(
         dict.fromkeys(
             _without_leak(method) for method in named if method is not None and method in changed

@@ -42,7 +42,7 @@ from ragicl.evaluate.report.tables import (
     overview_table,
     settings_table,
 )
-from ragicl.evaluate.results import OURS, Curve, Item, Report, SetReport
+from ragicl.evaluate.results import ICL, SYSTEM, Curve, Item, Report, SetReport
 from ragicl.records import Kind
 
 BEGINNING = 80  # characters of a test row in a heading
@@ -74,7 +74,7 @@ def _set(report: SetReport, anchor: str) -> Section:
         ("Reliability of the probabilities", "reliability", _reliability(report, anchor)),
         ("What more examples, demonstrations or tokens change", "curves", _curves(report, anchor)),
         ("Without leaked rows", "leak", _leak(report)),
-        ("Where the two models differ most", "worst", _worst(report)),
+        (f"Where {SYSTEM} and the reference differ most", "worst", _worst(report)),
     )
     filled = ((title, name, tuple(blocks)) for title, name, blocks in parts)
     sections = tuple(Section(t, f"{anchor}-{name}", blocks) for t, name, blocks in filled if blocks)
@@ -91,9 +91,14 @@ def _facts(report: SetReport) -> Facts:
             ("test rows", f"{report.rows:,}{leaked}"),
             ("language model", report.lm),
             ("encoder", report.encoder),
-            (f"settings of {OURS}", settings(report.policy)),
+            (f"settings of {_prompted(report)}", settings(report.policy)),
         )
     )
+
+
+def _prompted(report: SetReport) -> str:
+    """Return the name of the language model alone: where texts are written, it is all there is."""
+    return SYSTEM if report.kind == "generate" else ICL
 
 
 def _advice(report: SetReport) -> Iterator[Block]:
@@ -123,10 +128,10 @@ def _distances(report: SetReport, anchor: str) -> Iterator[Block]:
         return
     over = "over the labels" if report.labels else "for each token of the right text"
     yield Text(
-        f"Total variation compares the two models' whole distributions {over}, not their answers "
+        f"Total variation compares two whole distributions {over}, not the likeliest answers "
         f"alone: 0 is the same, 1 has nothing in common. The floor is the distance between two "
-        f"trainings of the reference with other seeds: near it, {OURS} differs from the reference "
-        f"no more than the reference does from itself."
+        f"trainings of the reference with other seeds: near it, {SYSTEM} differs from the "
+        f"reference no more than the reference does from itself."
     )
     told = [
         f"{d.reference} {number(d.mean.value)}"
@@ -136,7 +141,7 @@ def _distances(report: SetReport, anchor: str) -> Iterator[Block]:
     yield Picture(
         f"{anchor}-distances",
         "Each reference, with its own floor below it.",
-        f"Plot of the distance from {OURS} to {listed(told)}.",
+        f"Plot of the distance from {SYSTEM} to {listed(told)}.",
         plot_distances(report),
     )
     yield distances_table(report)
@@ -162,8 +167,9 @@ def _curves(report: SetReport, anchor: str) -> Iterator[Block]:
             continue
         yield Picture(
             f"{anchor}-{over}",
-            f"By {words}; bars are 95 % intervals. Dashed on the right: the reference's own score.",
-            f"Plot of the distance and of the score by {words}; the table has the figures.",
+            f"{ICL} by {words}; bars are 95 % intervals. Dashed on the right: the reference's own "
+            f"score.",
+            f"Plot of the distance and score of {ICL} by {words}; the table has the figures.",
             plot_curves(report, over),
         )
         for curve in found:
@@ -192,8 +198,8 @@ def _worst(report: SetReport) -> Iterator[Block]:
     if report.worst and report.distances:
         reference = report.distances[0].reference
         yield Text(
-            f"The {len(report.worst)} test rows with the greatest distance between {OURS} and "
-            f"{reference}, with the demonstrations that {OURS} was shown."
+            f"The {len(report.worst)} test rows with the greatest distance between {SYSTEM} and "
+            f"{reference}, with the demonstrations that {_prompted(report)} was shown."
         )
         for place, item in enumerate(report.worst, 1):
             yield _item(place, item, reference, report.kind)
@@ -212,7 +218,7 @@ def _item(place: int, item: Item, reference: str, kind: Kind) -> Folded:
         (
             Quote("test row", item.input),
             Quote("right", item.gold),
-            Quote(f"{OURS}{at}, probability {number(item.ours_probability)}", item.ours),
+            Quote(f"{SYSTEM}{at}, probability {number(item.ours_probability)}", item.ours),
             Quote(f"{reference}{at}, probability {number(item.theirs_probability)}", item.theirs),
             *shown,
         ),

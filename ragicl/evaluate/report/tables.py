@@ -20,7 +20,8 @@ from ragicl.evaluate.report.format import (
 )
 from ragicl.evaluate.report.recommendation import best_of
 from ragicl.evaluate.results import (
-    OURS,
+    ICL,
+    SYSTEM,
     Curve,
     Distance,
     Interval,
@@ -32,15 +33,15 @@ from ragicl.evaluate.results import (
 
 
 def methods_table(report: SetReport) -> Table:
-    """Return every method with its scores, its difference to the engine, and what it takes."""
+    """Return every method with its scores, its difference to ragicl, and what it takes."""
     ranked = _ranked(report.methods)
     costs = ("training", "stored", "time an answer", "tokens an answer")
     rows = tuple((Cell(m.name), *_scores(m.scores), _against(m), *_cost(m)) for m in ranked)
     return Table(
         f"Every method on {report.rows:,} test rows, the best first, with 95 % intervals.",
-        ("method", *_score_columns(ranked), f"difference to {OURS}", *costs),
+        ("method", *_score_columns(ranked), f"difference to {SYSTEM}", *costs),
         rows,
-        OURS,
+        SYSTEM,
     )
 
 
@@ -57,7 +58,7 @@ def clean_table(report: SetReport) -> Table:
         f"Scores on the {kept:,} test rows whose text does not occur in the index.",
         ("method", *_score_columns(ranked), f"{measure(ranked[0].scores)} on all rows"),
         rows,
-        OURS,
+        SYSTEM,
     )
 
 
@@ -73,23 +74,23 @@ def distances_table(report: SetReport) -> Table:
     clean = any(distance.clean for distance in nearest)
     longest = any(distance.maximum for distance in nearest)
     columns = ("reference", "mean", "floor", "above it", "median", "90th percentile", "agreement")
-    blend = any(distance.blend for distance in nearest)
+    icl = any(distance.icl for distance in nearest)
     more = (
         *("mean without leaked rows",) * clean,
         *("greatest at a token",) * longest,
-        *("mean of the blend",) * blend,
+        *(f"mean of {ICL}",) * icl,
     )
     rows = tuple(
         (
             *_distance(d),
             *(_interval(d.clean),) * clean,
             *(_interval(d.maximum),) * longest,
-            *(_interval(d.blend),) * blend,
+            *(_interval(d.icl),) * icl,
         )
         for d in nearest
     )
     return Table(
-        f"Total variation between {OURS} and each reference, the nearest first.",
+        f"Total variation between {SYSTEM} and each reference, the nearest first.",
         (*columns, *more),
         rows,
     )
@@ -103,15 +104,15 @@ def curve_table(curve: Curve, report: SetReport) -> Table:
     )
     what = measure(report.methods[0].scores)
     return Table(
-        f"By {OVER[curve.over]}, with 95 % intervals.",
-        (OVER[curve.over], f"distance to {curve.reference}", f"{what} of {OURS}"),
+        f"{ICL} by {OVER[curve.over]}, with 95 % intervals.",
+        (OVER[curve.over], f"distance to {curve.reference}", f"{what} of {ICL}"),
         rows,
     )
 
 
 def overview_table(sets: Sequence[SetReport]) -> Table:
     """Return the sets side by side."""
-    columns = ("set", "score", OURS, "best method", "knn", "distance", "its floor")
+    columns = ("set", "score", SYSTEM, ICL, "best method", "knn", "distance", "its floor")
     rows = tuple(_overview(report) for report in sets if report.methods)
     return Table("The sets side by side; each has its own part below.", columns, rows)
 
@@ -123,7 +124,8 @@ def _overview(report: SetReport) -> tuple[Cell, ...]:
     return (
         Cell(report.name),
         Cell(measure(best.scores)),
-        _interval(named.get(OURS)),
+        _interval(named.get(SYSTEM)),
+        _interval(named.get(ICL)),
         Cell(number(named[best.name].value), best.name),
         _interval(named.get("knn")),
         Cell(number(first.mean.value), f"to {first.reference}") if first else Cell(ABSENT),

@@ -18,8 +18,8 @@ from ragicl.evaluate.results import Report
 REPORTS = "report.json", "report.md", "report.html"
 TITLE = "Prompting or fine-tuning"
 ABOUT = (
-    "How accurate each way of adapting a model is, how far the prompted model's distribution is "
-    "from that of fine-tuned ones, and what each costs."
+    "How accurate each way of adapting a model is, how far what ragicl answers is "
+    "from what fine-tuned models do, and what each costs."
 )
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from ragicl.evaluate.report.format import OVER, headline, measure
 from ragicl.evaluate.report.plots.style import canvas, heading, look, styled, svg, upright
-from ragicl.evaluate.results import OURS, Curve, Interval, PowerLaw, SetReport
+from ragicl.evaluate.results import ICL, Curve, Interval, PowerLaw, SetReport
 
 _LINE = 0.2  # inches that a line of a legend takes
 _PLOT = 2.1  # inches that the axes take
@@ -26,11 +26,11 @@ def plot_curves(report: SetReport, over: str) -> str:
     left, right = (figure.add_axes((x, 0.55 / height, 0.39, _PLOT / height)) for x in (0.1, 0.59))
     for curve in found:
         _draw(left, curve.reference, [(p.size, p.distance) for p in curve.points], curve.fit)
-    _draw(right, OURS, [(p.size, p.accuracy) for p in found[0].points])
+    _draw(right, ICL, [(p.size, p.accuracy) for p in found[0].points])
     _references(right, report, found)
     what = measure(report.methods[0].scores)
     sizes = sorted({point.size for curve in found for point in curve.points})
-    for axes, title in ((left, f"total variation from {OURS} to:"), (right, f"{what} of:")):
+    for axes, title in ((left, f"total variation from {ICL} to:"), (right, f"{what} of:")):
         _across(axes, f"{OVER[over]} (logarithmic)", sizes)
         axes.set_title(title, size=9, pad=6 + 72 * _LINE * lines)
         corner = (-0.03, 1 + _LINE * lines / _PLOT)

@@ -1,4 +1,4 @@
-"""How far the engine is from each reference."""
+"""How far what ``ragicl predict`` answers is from each reference."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from matplotlib.axes import Axes
 
 from ragicl.evaluate.report.format import number
 from ragicl.evaluate.report.plots.style import PALE, canvas, heading, look, lying, styled, svg
-from ragicl.evaluate.results import OURS, Distance, SetReport
+from ragicl.evaluate.results import SYSTEM, Distance, SetReport
 
 
 @styled
 def plot_distances(report: SetReport) -> str:
-    """Draw the engine's distance to each reference, and the reference's own floor below it."""
+    """Draw the distance to each reference, and the reference's own floor below it."""
     found = sorted(report.distances, key=lambda distance: distance.mean.value)
     height = 1.4 + 0.46 * len(found)
     figure = canvas(height)
@@ -23,7 +23,7 @@ def plot_distances(report: SetReport) -> str:
     axes.grid(visible=False, axis="y")
     axes.set_xlim(left=0)
     axes.set_xlabel("total variation (0: the same distribution), with its 95 % interval")
-    title = f"Distance from {OURS} to each reference"
+    title = f"Distance from {SYSTEM} to each reference"
     note = "filled: to the reference; ◇: its floor, between two trainings of it with other seeds"
     heading(figure, title, note)
     return svg(figure)

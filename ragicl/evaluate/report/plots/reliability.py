@@ -18,17 +18,17 @@ from ragicl.evaluate.report.plots.style import (
     styled,
     svg,
 )
-from ragicl.evaluate.results import OURS, LabelScores, Method, SetReport
+from ragicl.evaluate.results import SYSTEM, LabelScores, Method, SetReport
 
-OTHERS = 3  # diagrams beside the engine's
+OTHERS = 3  # diagrams beside that of ragicl
 
 
 def calibrated(report: SetReport) -> list[Method]:
-    """Return the methods whose reliability is drawn: the engine, and the most accurate others."""
+    """Return the methods whose reliability is drawn: ragicl, and the most accurate others."""
     found = [method for method in report.methods if method.reliability]
     ranked = sorted(found, key=lambda method: -headline(method.scores).value)
-    ours = [method for method in ranked if method.name == OURS]
-    return ours + [method for method in ranked if method.name != OURS][:OTHERS]
+    system = [method for method in ranked if method.name == SYSTEM]
+    return system + [method for method in ranked if method.name != SYSTEM][:OTHERS]
 
 
 @styled

@@ -21,7 +21,7 @@ from ragicl.evaluate.report.plots.style import (
     svg,
     upright,
 )
-from ragicl.evaluate.results import OURS, Method, SetReport
+from ragicl.evaluate.results import SYSTEM, Method, SetReport
 
 MAJORITY = "majority"
 FASTEST = 1e-6  # seconds for an answer; what is faster is drawn there
@@ -92,7 +92,7 @@ def _name_all(axes: Axes, methods: Sequence[Method], line: Sequence[Point]) -> N
     for method in methods:
         at, score, extra = _time(method), headline(method.scores), method.cost.extra_bytes
         name = f"{method.name} +{storage(extra)}" if extra else method.name
-        weight = "bold" if method.name == OURS else "normal"
+        weight = "bold" if method.name == SYSTEM else "normal"
         texts.append(axes.text(0, 0, name, color=look(method.name)[0], weight=weight))
         ends = [(at, score.low), (at, score.value), (at, score.high)]
         (x, low), (_, y), (_, high) = in_pixels(axes, ends)

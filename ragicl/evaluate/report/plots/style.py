@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ragicl.evaluate.report.plots.label_layout import Box, Point, lead, place
-from ragicl.evaluate.results import OURS, Interval
+from ragicl.evaluate.results import ICL, SYSTEM, Interval
 
 INK, PALE, GRID = "#222222", "#767676", "#d9d9d9"
 _LOOKS = {  # colours after Okabe & Ito and Paul Tol, and a marker each where colours are not told
-    OURS: ("#d55e00", "o"),
-    "blend": ("#e69f00", "8"),
+    SYSTEM: ("#d55e00", "o"),
+    ICL: ("#e69f00", "8"),
     "majority": ("#888888", "X"),
     "knn-1": ("#3d94d1", "v"),
     "knn": ("#00558f", "^"),

@@ -87,7 +87,7 @@ def test_bins_without_rows_are_left_out():
 )
 def test_curves_have_their_sizes_and_their_law(over, label, size):
     words = texts(plot_curves(label_set(), over))
-    assert {label, size, "ragicl", "full"} <= set(words)
+    assert {label, size, "icl", "full"} <= set(words)
     assert ("fit: 0.62·n^(−0.22) + 0.05" in words) == (over == "pool")
 
 
