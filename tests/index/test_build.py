@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from ragicl.backends import registry
 from ragicl.backends.fake import FakeEncoder
 from ragicl.data.examples import Columns, DataFile
 from ragicl.errors import DataError, EncoderError, ExampleError, StoreError
