@@ -16,7 +16,7 @@ ROWS = [
     for thing in things
     for word in ["red", "big", "old", "new", "tiny"]
 ]
-LM = ["--lm", "echo:4000"]
+LM = ["--lm", "fake:4000"]
 
 
 def write_rows(path, rows):

@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import EchoLM, HashEncoder
 
 from ragicl import (
     BackendError,
@@ -17,6 +16,7 @@ from ragicl import (
     Policy,
     TaskError,
 )
+from ragicl.backends.fake import FakeEncoder, FakeLM
 from ragicl.protocols import Classifier, Encoder, Scoring
 
 ROWS = [
@@ -39,14 +39,14 @@ def folder(tmp_path, encoder):
 
 
 def opened(folder, **policy):
-    engine = Engine.open(folder, lm=EchoLM(), policy=Policy(**policy))
-    engine.index._encoder = HashEncoder()  # the same encoder, not opened by its spec
+    engine = Engine.open(folder, lm=FakeLM(), policy=Policy(**policy))
+    engine.index._encoder = FakeEncoder()  # the same encoder, not opened by its spec
     return engine
 
 
 def test_stand_ins_satisfy_the_protocols(folder):
-    assert isinstance(EchoLM(), Scoring)
-    assert isinstance(HashEncoder(), Encoder)
+    assert isinstance(FakeLM(), Scoring)
+    assert isinstance(FakeEncoder(), Encoder)
     with opened(folder) as engine:
         assert isinstance(engine, Classifier)
 
@@ -61,13 +61,13 @@ def test_predict_gives_label_probabilities_neighbours_and_prompt(folder):
     assert [n.rank for n in answer.neighbors] == [0, 1, 2]
     assert answer.prompt.shots == tuple(reversed(answer.neighbors))
     assert answer.prompt.text.endswith("Text: lost my card\nLabel:")
-    assert answer.lm == EchoLM.description
+    assert answer.lm == FakeLM.description
     assert set(answer.timings) == {"embed", "search", "compose", "score", "blend"}
 
 
 def test_vote_needs_no_language_model(folder):
     engine = Engine.open(folder, lm="hf:not-there", policy=Policy(k=3, decide="knn"))
-    engine.index._encoder = HashEncoder()
+    engine.index._encoder = FakeEncoder()
     with engine:
         answer = engine.predict("where is the parcel")
         assert (answer.output, answer.prompt, answer.lm) == ("late parcel", None, None)
@@ -200,11 +200,11 @@ def test_generation_follows_the_nearest_demonstration(texts_folder):
 
 def test_generated_label_outside_the_set_is_reported(folder):
     pattern = PlainTemplate("Input: {input}\nOutput: {output}")
-    engine = Engine(Index.open(folder, encoder=HashEncoder()), EchoLM(), pattern,
+    engine = Engine(Index.open(folder, encoder=FakeEncoder()), FakeLM(), pattern,
                     Policy(k=1, generate=True))  # fmt: skip
     with engine:
         assert engine.predict("my card is lost").known_label is True
-    engine = Engine(Index.open(folder, encoder=HashEncoder()), EchoLM(), pattern,
+    engine = Engine(Index.open(folder, encoder=FakeEncoder()), FakeLM(), pattern,
                     Policy(k=0, generate=True))  # fmt: skip
     with engine:
         answer = engine.predict("my card is lost")
@@ -233,8 +233,8 @@ def test_policy_refuses_nonsense(wrong):
 
 
 def test_chat_template_makes_turns(folder):
-    engine = Engine.open(folder, lm=EchoLM(), template="chat", policy=Policy(k=1))
-    engine.index._encoder = HashEncoder()
+    engine = Engine.open(folder, lm=FakeLM(), template="chat", policy=Policy(k=1))
+    engine.index._encoder = FakeEncoder()
     with engine:
         assert engine.prompt("lost my card").text.startswith(
             "<system>Classify each text.</>\n<user>"
@@ -243,9 +243,9 @@ def test_chat_template_makes_turns(folder):
 
 def test_own_pattern_and_unknown_name(folder):
     with pytest.raises(TaskError, match="unknown template 'fancy'"):
-        Engine.open(folder, lm=EchoLM(), template="fancy")
-    engine = Engine.open(folder, lm=EchoLM(), template="Q {input} A {output}", instruction="")
-    engine.index._encoder = HashEncoder()
+        Engine.open(folder, lm=FakeLM(), template="fancy")
+    engine = Engine.open(folder, lm=FakeLM(), template="Q {input} A {output}", instruction="")
+    engine.index._encoder = FakeEncoder()
     with engine:
         assert engine.prompt("why").text.endswith("\nQ why A")
 
@@ -265,7 +265,7 @@ def test_early_exit_answers_where_neighbours_agree(clear_cut):
         sure, unsure = engine.predict_all(["sun beach sand", "sun boss sand mail"])
     assert (sure.output, sure.exited, sure.lm, sure.prompt) == ("holiday", True, None, None)
     if not unsure.exited:
-        assert unsure.lm == EchoLM.description
+        assert unsure.lm == FakeLM.description
     with opened(clear_cut, k=4) as engine:
         assert not engine.predict("sun beach sand").exited
         assert engine.exit_rule is None
@@ -284,7 +284,7 @@ def test_a_shortlist_leaves_the_other_labels_out(folder):
         scored = {label for label, share in answer.probs.items() if share > 0}
         assert {n.example.output for n in answer.neighbors} <= scored < set(engine.labels)
         assert math.isclose(sum(answer.probs.values()), 1.0)
-        assert answer.lm == EchoLM.description
+        assert answer.lm == FakeLM.description
         recall = engine.shortlist_recall
         assert recall.examples == len(ROWS)
         assert 0 < recall.bound < recall.share <= 1
@@ -391,7 +391,7 @@ def test_texts_and_exclusions_must_match(folder):
 
 
 def test_scores_that_are_no_numbers_are_refused(folder, monkeypatch):
-    monkeypatch.setattr(EchoLM, "score", lambda self, p, a, **_: np.full((len(p), len(a)), np.nan))
+    monkeypatch.setattr(FakeLM, "score", lambda self, p, a, **_: np.full((len(p), len(a)), np.nan))
     with opened(folder) as engine, pytest.raises(BackendError, match="not numbers"):
         engine.predict("lost my card")
 
@@ -402,7 +402,7 @@ def test_a_score_of_the_shortlist_that_is_no_number_is_refused(folder, monkeypat
         scores[0, candidate_ids[0][0]] = -1.0  # one is good, the others that were asked for are not
         return scores
 
-    monkeypatch.setattr(EchoLM, "score", spoilt)
+    monkeypatch.setattr(FakeLM, "score", spoilt)
     with (
         opened(folder, k=2, shortlist=8) as engine,
         pytest.raises(BackendError, match="not numbers"),
@@ -425,7 +425,7 @@ def test_sets_and_a_shortlist_promise_different_things():
 
 def test_a_field_that_no_policy_has_is_named(folder):
     with pytest.raises(TaskError, match="no field 'neighbours'; it has budget, clusters"):
-        Engine.open(folder, lm=EchoLM(), neighbours=3)
+        Engine.open(folder, lm=FakeLM(), neighbours=3)
     with pytest.raises(TaskError, match=r"set_coverage is 1\.5"):
         Policy(set_coverage=1.5)
 

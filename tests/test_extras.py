@@ -8,10 +8,11 @@ import tomllib
 
 import pytest
 from cli_runner import ROWS, write_rows
-from conftest import ROOT, HashEncoder
+from conftest import ROOT
 
 from ragicl import Example, Index
 from ragicl.backends.defaults import SMOLLM2
+from ragicl.backends.fake import FakeEncoder
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = {"accelerate", "datasets", "gguf", "matplotlib", "peft", "pyarrow", "rouge_score",
@@ -19,7 +20,7 @@ EXTRAS = {"accelerate", "datasets", "gguf", "matplotlib", "peft", "pyarrow", "ro
 PREPARED = (
     "import sys; sys.path.insert(0, {tests!r})\n"
     "import conftest, ragicl.backends as b\n"
-    "b.ENCODERS['hash:NAME'] = 'conftest:open_hash_encoder'\n"
+    "b.ENCODERS['fake:NAME'] = 'conftest:open_hash_encoder'\n"
     "for name in {blocked!r}: sys.modules[name] = None\n"
 )
 
@@ -39,7 +40,7 @@ def command_without(blocked, cwd, *arguments):
 
 @pytest.fixture
 def work(tmp_path):
-    with Index.create(tmp_path / "index", encoder=HashEncoder()) as index:
+    with Index.create(tmp_path / "index", encoder=FakeEncoder()) as index:
         index.add([Example(row["text"], row["label"]) for row in ROWS])
     write_rows(tmp_path / "things.jsonl", ROWS)
     (tmp_path / "things.parquet").write_bytes(b"")
@@ -50,9 +51,9 @@ def work(tmp_path):
 @pytest.mark.parametrize(
     ("blocked", "arguments", "extra"),
     [
-        ("pyarrow", ["index", "things.parquet", "--encoder", "hash:a"], "parquet"),
-        ("datasets", ["index", "saved", "--encoder", "hash:a"], "hub"),
-        ("datasets", ["index", "org/name", "--encoder", "hash:a"], "hub"),
+        ("pyarrow", ["index", "things.parquet", "--encoder", "fake:a"], "parquet"),
+        ("datasets", ["index", "saved", "--encoder", "fake:a"], "hub"),
+        ("datasets", ["index", "org/name", "--encoder", "fake:a"], "hub"),
         pytest.param("gguf", ["predict", "index", "a", "--decide", "lm"], "gguf",
                      marks=pytest.mark.packaged),
         pytest.param("accelerate", ["predict", "index", "a", "--decide", "lm"], "gguf",
@@ -88,7 +89,7 @@ def test_an_evaluation_names_the_extra(tmp_path, blocked, code):
 
 
 def test_the_vote_and_the_classifiers_need_no_extra(work):
-    indexed = command_without(EXTRAS, work, "index", "things.jsonl", "--encoder", "hash:a")
+    indexed = command_without(EXTRAS, work, "index", "things.jsonl", "--encoder", "fake:a")
     assert indexed.returncode == 0, indexed.stderr
     done = command_without(EXTRAS, work, "predict", "index", "a ripe pear", "--decide", "knn")
     assert done.returncode == 0, done.stderr

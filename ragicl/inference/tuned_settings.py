@@ -84,8 +84,9 @@ class Tuned:
             )
         if examples < (1 - SHRUNK) * self.evidence["examples"]:
             raise TaskError(
-                f"set_coverage and coverage go by what tuning recorded of {self.evidence['examples']} "
-                f"examples, and {examples} are left; run `ragicl tune` again"
+                f"set_coverage and coverage go by what tuning recorded of "
+                f"{self.evidence['examples']} examples, and {examples} are left; run `ragicl tune` "
+                f"again"
             )
         return self.record
 

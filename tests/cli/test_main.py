@@ -12,7 +12,7 @@ from ragicl.cli.main import main
 STAND_INS = (
     "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
     "import conftest, ragicl.backends as b\n"
-    "b.ENCODERS['hash:NAME'] = 'conftest:open_hash_encoder'\n"
+    "b.ENCODERS['fake:NAME'] = 'conftest:open_hash_encoder'\n"
     "from ragicl.cli.main import main\n"
     "main()\n"
 )
@@ -22,7 +22,7 @@ STAND_INS = (
 def index(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "things.jsonl", ROWS)
-    run("index", "things.jsonl", "--encoder", "hash:a")
+    run("index", "things.jsonl", "--encoder", "fake:a")
     return tmp_path / "indexes" / "things"
 
 

@@ -32,7 +32,7 @@ CASES = [(name, form) for name, forms in OFFER.items() for form in sorted(forms)
 def index(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "things.jsonl", ROWS)
-    run("index", "things.jsonl", "--encoder", "hash:a")
+    run("index", "things.jsonl", "--encoder", "fake:a")
     return tmp_path / "indexes" / "things"
 
 
@@ -47,7 +47,7 @@ def command(name, index):
         "bench": ["bench", index, "--queries", 2, "--decide", "knn"],
         "plan": ["plan", index],
         "audit": ["audit", index, "--few", 99],
-        "suggest": ["suggest", "things.jsonl", "--n", 3, "--encoder", "hash:a"],
+        "suggest": ["suggest", "things.jsonl", "--n", 3, "--encoder", "fake:a"],
     }[name]
 
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import HashEncoder
 
 from ragicl import Example, Index, TaskError
+from ragicl.backends.fake import FakeEncoder
 from ragicl.cli.main import main
 from ragicl.curation import near_duplicates
 from ragicl.curation.audit import audit
@@ -28,7 +28,7 @@ def rows_of(topics=TOPICS, words=WORDS):
 
 
 def index_of(path, examples):
-    index = Index.create(path, encoder=HashEncoder())
+    index = Index.create(path, encoder=FakeEncoder())
     index.add(examples)
     return index
 

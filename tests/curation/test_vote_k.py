@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import HashEncoder
 
 from ragicl import Example, Index, TaskError
+from ragicl.backends.fake import FakeEncoder
 from ragicl.cli.main import main
 from ragicl.curation import vote_k as module
 from ragicl.curation.vote_k import Choice, embedded, nearest_rows, neighbors_for, suggest, vote_k
@@ -90,19 +90,19 @@ def test_embedding_reports_what_is_done(monkeypatch):
     monkeypatch.setattr(module, "TOGETHER", 4)
     done = []
     texts = [f"text {n}" for n in range(10)]
-    vectors = embedded(HashEncoder(), texts, lambda *step: done.append(step))
+    vectors = embedded(FakeEncoder(), texts, lambda *step: done.append(step))
     assert done == [("embedding", 4, 10), ("embedding", 8, 10), ("embedding", 10, 10)]
-    assert (vectors == HashEncoder().encode(texts)).all()
+    assert (vectors == FakeEncoder().encode(texts)).all()
 
 
 def test_an_index_brings_its_own_encoder(tmp_path):
-    with Index.create(tmp_path / "index", encoder="hash:b") as index:
+    with Index.create(tmp_path / "index", encoder="fake:b") as index:
         index.add([Example("red apple", "fruit"), Example("green apple", "fruit")])
     pool = [Query("red green apple"), Query("steel saw"), Query("steel hammer saw")]
     choices = suggest(pool, 2, index=tmp_path / "index")
     assert choices[0].row != 0
     with pytest.raises(TaskError, match="has an encoder of its own"):
-        suggest(pool, 2, index=tmp_path / "index", encoder="hash:a")
+        suggest(pool, 2, index=tmp_path / "index", encoder="fake:a")
 
 
 def run(*arguments):
@@ -116,13 +116,13 @@ def test_the_command_writes_rows_to_label(tmp_path):
     rows[3]["id"] = "mine"
     pool = tmp_path / "pool.jsonl"
     pool.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    said = run("suggest", pool, "--encoder", "hash:a", "--n", 4)
+    said = run("suggest", pool, "--encoder", "fake:a", "--n", 4)
     chosen = [json.loads(line) for line in said.stdout.splitlines()]
     assert len(chosen) == 4
     assert {row["text"].split()[0] for row in chosen[:2]} == {"red", "steel"}
     assert all(row["why"].startswith("near ") for row in chosen)
     out = tmp_path / "label.jsonl"
-    run("suggest", pool, "--encoder", "hash:a", "--n", 99, "--out", out)
+    run("suggest", pool, "--encoder", "fake:a", "--n", 99, "--out", out)
     whole = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(whole) == 40
     assert [row.get("id") for row in whole if row["text"] == rows[3]["text"]] == ["mine"]
@@ -132,7 +132,7 @@ def test_the_command_writes_rows_to_label(tmp_path):
 def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
     pool = tmp_path / "pool.jsonl"
     pool.write_text('{"text": "a"}\n{"text": "b"}\n')
-    command = ["suggest", str(pool), "--encoder", "hash:a", "--out", str(pool / "x" / "y.jsonl")]
+    command = ["suggest", str(pool), "--encoder", "fake:a", "--out", str(pool / "x" / "y.jsonl")]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 1
     assert "cannot write" in result.stderr

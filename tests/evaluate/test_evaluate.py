@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import EchoLM, HashEncoder
 
 from ragicl import Engine, Example, Index, Policy
+from ragicl.backends.fake import FakeEncoder, FakeLM
 from ragicl.cli.main import main
 from ragicl.errors import BackendError, BudgetError, DataError, TaskError
 from ragicl.evaluate import answer_cache as kept
@@ -42,7 +42,7 @@ TEST = [
 def task(tmp_path, encoder):
     index = Index.create(tmp_path / "index", encoder=encoder)
     index.add(POOL)
-    engine = Engine(index, EchoLM(), plain_template("classify"), Policy(k=3))
+    engine = Engine(index, FakeLM(), plain_template("classify"), Policy(k=3))
     yield Task("support", engine, tuple(TEST), tmp_path / "kept")
     engine.close()
 
@@ -100,7 +100,7 @@ def test_a_probe_of_shuffled_labels_is_far_away(task, tmp_path, encoder):
     turned = dict(zip(WORDS, [*list(WORDS)[1:], *list(WORDS)[:1]], strict=True))
     with Index.create(tmp_path / "turned", encoder=encoder) as index:
         index.add([Example(e.input, turned[e.output], e.id) for e in POOL])
-        engine = Engine(index, EchoLM(), plain_template("classify"), Policy(k=3))
+        engine = Engine(index, FakeLM(), plain_template("classify"), Policy(k=3))
         other = Task("turned", engine, tuple(TEST), tmp_path / "kept")
         from ragicl.evaluate.metrics.distances import total_variation
 
@@ -115,7 +115,7 @@ def test_leaks_are_found_but_for_case_and_punctuation(task):
 def test_what_was_answered_is_not_asked_again(task, monkeypatch):
     first = study_labels(task, chosen(["probe"], "classify"), curves=["pool"])
     monkeypatch.setattr(Engine, "prompt", _shown(task))
-    for module, name in ((EchoLM, "score"), (HashEncoder, "encode")):
+    for module, name in ((FakeLM, "score"), (FakeEncoder, "encode")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("asked again"))
     assert study_labels(task, chosen(["probe"], "classify"), curves=["pool"]) == first
 
@@ -148,7 +148,7 @@ def test_a_killed_evaluation_goes_on_where_it_stopped(task, monkeypatch):
 
 def test_other_pools_and_policies_have_answers_of_their_own(task):
     before = answers(task, SYSTEM).probs
-    engine = Engine(task.engine.index, EchoLM(), plain_template("classify"), Policy(k=1))
+    engine = Engine(task.engine.index, FakeLM(), plain_template("classify"), Policy(k=1))
     assert np.abs(answers(replace(task, engine=engine), SYSTEM).probs - before).max() > 0.01
     task.engine.add([Example("my card is odd", "late", "odd")])
     assert replace(task).identity != task.identity
@@ -175,7 +175,7 @@ def test_the_reference_that_stands_for_tuning():
 
 
 def test_models_that_cannot_be_tuned_say_so(task):
-    with pytest.raises(BackendError, match="echo: cannot be fine-tuned"):
+    with pytest.raises(BackendError, match="fake:2000 cannot be fine-tuned"):
         answers(task, "lora")
 
 
@@ -195,7 +195,7 @@ def test_a_test_row_that_does_not_fit_is_refused_before_anything_runs(task):
 
 def test_some_labels_alone(task):
     policy = Policy(k=3, labels=("late", "lost"))
-    engine = Engine(task.engine.index, EchoLM(), plain_template("classify"), policy)
+    engine = Engine(task.engine.index, FakeLM(), plain_template("classify"), policy)
     (own,) = evaluate([replace(task, engine=engine)], ["probe"], curves=["pool"]).sets
     assert (own.pool, own.labels) == (16, 2)
 
@@ -204,7 +204,7 @@ def test_references_learn_from_what_the_filter_lets_through(task, encoder, tmp_p
     with Index.create(tmp_path / "teams", encoder=encoder) as teams:
         teams.add([replace(e, meta={"team": n % 2}) for n, e in enumerate(POOL)])
         policy = Policy(k=3, where=(("team", "1"),))
-        engine = Engine(teams, EchoLM(), plain_template("classify"), policy)
+        engine = Engine(teams, FakeLM(), plain_template("classify"), policy)
         own = replace(task, engine=engine, folder=tmp_path / "filtered")
         assert own.pool == [replace(e, meta={"team": 1}) for e in POOL[1::2]]
         assert np.array_equal(own.vectors, encoder.encode([e.input for e in POOL[1::2]]))
@@ -215,7 +215,7 @@ def test_references_learn_from_what_the_filter_lets_through(task, encoder, tmp_p
 def test_what_a_curve_cannot_measure_is_noted(task):
     policy = Policy(k=3, budget=300)
     template = plain_template("classify", "word " * 80)
-    engine = Engine(task.engine.index, EchoLM(), template, policy)
+    engine = Engine(task.engine.index, FakeLM(), template, policy)
     found = study_labels(replace(task, engine=engine), chosen(["probe"], "classify"),
                          curves=["budget"]).curves[0]  # fmt: skip
     assert [p.size for p in found.points] == [128, 256, 512, 1024]
@@ -308,10 +308,10 @@ def run(*arguments):
 
 def test_the_command_writes_a_report_of_an_index(files):
     index, out = files / "index", files / "report"
-    made = run("index", files / "train.jsonl", "--out", index, "--encoder", "hash:a")
+    made = run("index", files / "train.jsonl", "--out", index, "--encoder", "fake:a")
     assert made.exit_code == 0, made.output
     told = run("evaluate", index, "--test", files / "test.jsonl", "--out", out, "--rows", 9,
-               "--reference", "probe", "--lm", "echo:900", "--k", 2)  # fmt: skip
+               "--reference", "probe", "--lm", "fake:900", "--k", 2)  # fmt: skip
     assert told.exit_code == 0, told.output
     assert "Most accurate:" in told.stderr
     report = load_report(out / "report.json")
@@ -325,7 +325,7 @@ references = ["probe"]
 
 [engine]
 k = 2
-lm = "echo:900"
+lm = "fake:900"
 
 [[set]]
 name = "one"
@@ -373,7 +373,7 @@ def test_some_sets_of_a_suite_alone(files, monkeypatch):
         files,
         files / "report",
         lambda path, own: Engine(
-            Index.open(path, encoder=HashEncoder()), EchoLM(), plain_template("classify"), Policy()
+            Index.open(path, encoder=FakeEncoder()), FakeLM(), plain_template("classify"), Policy()
         ),
         Limits(None, None, lambda name, done, of: None),
         only=("two",),
@@ -384,7 +384,7 @@ def test_some_sets_of_a_suite_alone(files, monkeypatch):
 def _with_stand_in(data, path, **options):
     from ragicl.index.build import build
 
-    return build(data, path, encoder="hash:a", **options)
+    return build(data, path, encoder="fake:a", **options)
 
 
 @pytest.mark.parametrize(

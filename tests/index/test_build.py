@@ -1,9 +1,9 @@
 import json
 
 import pytest
-from conftest import HashEncoder
 
-import ragicl.backends as backends
+from ragicl.backends import registry
+from ragicl.backends.fake import FakeEncoder
 from ragicl.data.examples import Columns, DataFile
 from ragicl.errors import DataError, EncoderError, ExampleError, StoreError
 from ragicl.index import Index
@@ -14,7 +14,7 @@ from ragicl.records import Example
 TEN = [{"text": f"text {n}", "label": f"label {n % 2}"} for n in range(10)]
 
 
-class CountingEncoder(HashEncoder):
+class CountingEncoder(FakeEncoder):
     """Remembers every text that it was asked to embed."""
 
     def __init__(self, seen):
@@ -31,7 +31,7 @@ class CountingEncoder(HashEncoder):
 def seen(monkeypatch):
     """Make an encoder available as "counting", and return the texts that it embeds."""
     texts = []
-    monkeypatch.setitem(backends.ENCODERS, "counting", f"{__name__}:open_counting_encoder")
+    monkeypatch.setitem(registry.ENCODERS, "counting", f"{__name__}:open_counting_encoder")
     monkeypatch.setitem(globals(), "open_counting_encoder", lambda: CountingEncoder(texts))
     return texts
 
@@ -46,7 +46,7 @@ def rows(tmp_path):
     return write
 
 
-def run(data, path, encoder="hash:a", progress=no_progress, **options):
+def run(data, path, encoder="fake:a", progress=no_progress, **options):
     index, report = build(
         data, path, encoder=encoder, surveyed=survey(data), progress=progress, **options
     )
@@ -243,7 +243,7 @@ def test_a_folder_with_other_data_is_refused(rows, tmp_path, encoder):
         (rows(*TEN, name="other.jsonl"), {}, data.source),
         (rows(*TEN, columns=Columns(output="label")), {}, data.source),
         (data, {"kind": "generate"}, "begun as classify"),
-        (data, {"encoder": "hash:b"}, "hash:b"),
+        (data, {"encoder": "fake:b"}, "fake:b"),
     ]
     for other, options, word in others:
         with pytest.raises(StoreError) as caught:
@@ -271,7 +271,7 @@ def test_correction_survives_building_again(tmp_path, encoder, monkeypatch):
     def build_it():
         data = DataFile(str(path))
         return build(
-            data, tmp_path / "index", encoder="hash:a", kind="classify", surveyed=survey(data),
+            data, tmp_path / "index", encoder="fake:a", kind="classify", surveyed=survey(data),
             progress=no_progress,
         )  # fmt: skip
 
@@ -289,11 +289,11 @@ def test_correction_survives_building_again(tmp_path, encoder, monkeypatch):
 def test_building_again_with_an_encoder_that_has_changed_is_refused(rows, tmp_path, monkeypatch):
     """Its new vectors would stand beside old ones that they cannot be compared with."""
     data = rows(*TEN)
-    run(data, tmp_path / "index", "hash:a")
-    monkeypatch.setattr(HashEncoder, "encode", lambda *_: pytest.fail("embedded"))
-    other = HashEncoder("b")
-    other.spec = "hash:a"
-    monkeypatch.setitem(backends.ENCODERS, "hash:NAME", f"{__name__}:open_other")
+    run(data, tmp_path / "index", "fake:a")
+    monkeypatch.setattr(FakeEncoder, "encode", lambda *_: pytest.fail("embedded"))
+    other = FakeEncoder("b")
+    other.spec = "fake:a"
+    monkeypatch.setitem(registry.ENCODERS, "fake:NAME", f"{__name__}:open_other")
     monkeypatch.setitem(globals(), "open_other", lambda name: other)
     with pytest.raises(EncoderError, match="build a new index"):
-        run(data, tmp_path / "index", "hash:a")
+        run(data, tmp_path / "index", "fake:a")

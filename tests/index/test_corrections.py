@@ -2,9 +2,9 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from conftest import HashEncoder
 
 from ragicl import DataError, Example, ExampleError, Index
+from ragicl.backends.fake import FakeEncoder
 from ragicl.cli.main import main
 from ragicl.data.examples import DataFile
 from ragicl.index.corrections import Corrected, correct
@@ -19,7 +19,7 @@ STORED = [
 
 @pytest.fixture
 def index(tmp_path):
-    with Index.create(tmp_path / "index", encoder=HashEncoder()) as index:
+    with Index.create(tmp_path / "index", encoder=FakeEncoder()) as index:
         index.add(STORED)
         yield index
 

@@ -6,10 +6,10 @@ import random
 
 import numpy as np
 import pytest
-from conftest import HashEncoder
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragicl.backends.fake import FakeEncoder
 from ragicl.errors import CorruptError
 from ragicl.index import Index
 from ragicl.index import filters as matching
@@ -41,13 +41,13 @@ def index(tmp_path, encoder):
 
 def brute(index, where, k):
     """The nearest by going through all."""
-    everything = index.near(HashEncoder().encode(QUERIES), len(index))
+    everything = index.near(FakeEncoder().encode(QUERIES), len(index))
     kept = [[n for n in found if holds(n.example.meta, where)][:k] for found in everything]
     return [[(n.example.id, n.similarity) for n in found] for found in kept]
 
 
 def filtered(index, where, k):
-    found = index.near(HashEncoder().encode(QUERIES), k, where)
+    found = index.near(FakeEncoder().encode(QUERIES), k, where)
     assert all([n.rank for n in own] == list(range(len(own))) for own in found)
     return [[(n.example.id, n.similarity) for n in own] for own in found]
 

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import EchoLM, HashEncoder
 
 from ragicl import BackendError, Engine, Example, Index, Policy, TaskError
+from ragicl.backends.fake import FakeEncoder, FakeLM
 from ragicl.cli.main import main
 
 ROWS = [
@@ -29,7 +29,7 @@ def folder(tmp_path, encoder):
     return tmp_path / "index"
 
 
-class CountingLM(EchoLM):
+class CountingLM(FakeLM):
     """Keeps how many prompts each call scores, and with which prune_margin."""
 
     def __init__(self):
@@ -43,14 +43,14 @@ class CountingLM(EchoLM):
         )
 
 
-ALONE = ["--decide", "lm", "--lm", "echo:4000"]
+ALONE = ["--decide", "lm", "--lm", "fake:4000"]
 
 
 def opened(folder, lm=None, template="plain", **policy):
     engine = Engine.open(
-        folder, lm=lm or EchoLM(), template=template, policy=Policy(**{"decide": "lm"} | policy)
+        folder, lm=lm or FakeLM(), template=template, policy=Policy(**{"decide": "lm"} | policy)
     )
-    engine.index._encoder = HashEncoder()
+    engine.index._encoder = FakeEncoder()
     return engine
 
 
@@ -73,7 +73,7 @@ def test_influence_is_the_difference_of_two_predictions(folder, template, label)
     assert explanation.label == asked
     assert explanation.output == whole.output
     assert math.isclose(explanation.probability, whole.probs[asked])
-    assert explanation.lm == EchoLM.description
+    assert explanation.lm == FakeLM.description
 
 
 def test_what_holds_the_label_speaks_for_it_and_the_others_against(folder):
@@ -117,13 +117,13 @@ def test_only_what_is_in_the_prompt_is_explained(folder):
 
 def test_fixed_demonstrations_stay_in_every_prompt(folder, monkeypatch):
     asked = []
-    score = EchoLM.score
+    score = FakeLM.score
 
     def record(self, prompts, answers, **options):
         asked.extend(prompts)
         return score(self, prompts, answers, **options)
 
-    monkeypatch.setattr(EchoLM, "score", record)
+    monkeypatch.setattr(FakeLM, "score", record)
     with opened(folder, k=2, fixed=2) as engine:
         explanation = engine.explain(TEXT)
     assert len(explanation.prompt.shots) == 4
@@ -194,7 +194,7 @@ def test_a_label_that_cannot_be_chosen_is_refused(folder):
 
 
 def test_scores_of_an_answer_that_are_no_numbers_are_refused(texts_folder, monkeypatch):
-    monkeypatch.setattr(EchoLM, "score", lambda self, p, a, **_: np.full((len(p), len(a)), np.nan))
+    monkeypatch.setattr(FakeLM, "score", lambda self, p, a, **_: np.full((len(p), len(a)), np.nan))
     with opened(texts_folder) as engine, pytest.raises(BackendError, match="not numbers"):
         engine.explain("say hello")
 
@@ -219,7 +219,7 @@ def test_command_shows_what_the_engine_says(folder):
         "--decide",
         "lm",
         "--lm",
-        "echo:4000",
+        "fake:4000",
     ]
     row = json.loads(run(*asked, "--format", "json"))
     assert (row["label"], row["output"]) == ("login", "lost card")
@@ -238,6 +238,6 @@ def test_command_shows_what_the_engine_says(folder):
 
 def test_command_names_the_label_without_a_demonstration(folder):
     shown = run(
-        "explain", folder, "forgot the password", "--k", 1, "--decide", "lm", "--lm", "echo:4000"
+        "explain", folder, "forgot the password", "--k", 1, "--decide", "lm", "--lm", "fake:4000"
     )
     assert shown.splitlines()[-1].strip() == "without it: late parcel"

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from conftest import EchoLM, HashEncoder
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning, NotFittedError, SkipTestWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -19,6 +18,7 @@ from sklearn.utils.validation import validate_data
 
 import ragicl.integrations.sklearn
 from ragicl import DataError, Engine, NoIndexError, Policy, StoreError, TaskError
+from ragicl.backends.fake import FakeEncoder, FakeLM
 from ragicl.integrations.sklearn import ICLClassifier
 from ragicl.policy import option_fields
 
@@ -44,7 +44,7 @@ NOT_OF_AN_ESTIMATOR = {
 
 
 def classifier(**parameters):
-    return ICLClassifier(**{"encoder": "hash:a", "lm": "echo:4000", "k": 3} | parameters)
+    return ICLClassifier(**{"encoder": "fake:a", "lm": "fake:4000", "k": 3} | parameters)
 
 
 @pytest.fixture(autouse=True)
@@ -213,18 +213,18 @@ def test_cross_validation_and_grid_search(given, monkeypatch):
         )
     made = classifier(decide="lm")
     if given == "objects":
-        made.set_params(encoder=HashEncoder(), lm=EchoLM())
+        made.set_params(encoder=FakeEncoder(), lm=FakeLM())
     assert cross_val_score(made, TEXTS, LABELS, cv=2).mean() == 1.0
     search = GridSearchCV(
         make_pipeline(made), {"iclclassifier__k": [0, 3]}, cv=2, error_score="raise"
     ).fit(TEXTS, LABELS)
     assert search.best_params_ == {"iclclassifier__k": 3}
     assert search.predict(["late parcel"]).tolist() == ["Q"]
-    assert opened == (["hash:a", "echo:4000"] if given == "specs" else [])
+    assert opened == (["fake:a", "fake:4000"] if given == "specs" else [])
 
 
 def test_a_clone_is_unfitted_and_shares_models_given_as_objects():
-    made = classifier(encoder=HashEncoder(), lm=EchoLM()).fit(TEXTS, LABELS)
+    made = classifier(encoder=FakeEncoder(), lm=FakeLM()).fit(TEXTS, LABELS)
     copied = clone(made)
     assert copied.get_params() == made.get_params()
     assert copied.lm is made.lm
@@ -334,7 +334,7 @@ def test_an_index_at_a_path_stays_and_is_not_written_over(tmp_path):
     with pytest.raises(StoreError, match="not empty"):
         clone(made).fit(TEXTS, LABELS)
     del made
-    with Engine.open(tmp_path / "mine", lm=EchoLM(), policy=Policy(k=3)) as engine:
+    with Engine.open(tmp_path / "mine", lm=FakeLM(), policy=Policy(k=3)) as engine:
         assert engine.predict("late parcel").output == "Q"
 
 
@@ -404,8 +404,8 @@ class OfRows(ICLClassifier):
 
 
 OF_ROWS = [
-    OfRows(RowEncoder(), EchoLM(10**6), k=5),
-    OfRows(RowEncoder(), EchoLM(10**6), k=5, decide="knn"),
+    OfRows(RowEncoder(), FakeLM(10**6), k=5),
+    OfRows(RowEncoder(), FakeLM(10**6), k=5, decide="knn"),
 ]
 CHECKS = [pair for made in OF_ROWS for pair in estimator_checks_generator(made)]
 

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
-from conftest import HashEncoder
 
 import ragicl.probes.index_probe
 from ragicl import Example, Index, TaskError
+from ragicl.backends.fake import FakeEncoder
 from ragicl.probes.index_probe import IndexProbe
 
 
 @pytest.fixture
 def index(tmp_path):
-    with Index.create(tmp_path / "index", encoder=HashEncoder()) as index:
+    with Index.create(tmp_path / "index", encoder=FakeEncoder()) as index:
         index.add(
             [Example(f"sweet apple {i}", "fruit", f"f{i}") for i in range(8)]
             + [Example(f"steel saw {i}", "tool", f"t{i}") for i in range(8)]
@@ -23,7 +23,7 @@ def labels_of(index):
 
 def asked(prior, text, own=None):
     fitted = prior.get()
-    probs, _ = fitted.answers(HashEncoder().encode([text]), [own], fitted.labels)
+    probs, _ = fitted.answers(FakeEncoder().encode([text]), [own], fitted.labels)
     return dict(zip(fitted.labels, probs[0], strict=True))
 
 
@@ -52,7 +52,7 @@ def test_a_large_index_is_fitted_anew_after_many_changes(index, monkeypatch):
 
 def test_a_percentile_ranks_a_text_among_the_examples(index):
     fitted = IndexProbe(index, labels_of(index)).get()
-    vectors = HashEncoder().encode(["sweet apple 3", "sweet thing", "neutrino flux"])
+    vectors = FakeEncoder().encode(["sweet apple 3", "sweet thing", "neutrino flux"])
     others = index.vectors()[1]
     _, values = fitted.answers(vectors, [None] * 3, fitted.labels)
     shares = fitted.percentiles(values, (vectors @ others.T).max(1))
@@ -94,7 +94,7 @@ def test_corrected_examples_are_learnt_anew(index, monkeypatch):
 
 def test_a_label_taught_since_is_as_likely_as_the_least_likely_one(index):
     fitted = IndexProbe(index, labels_of(index)).get()
-    vectors = HashEncoder().encode(["sweet apple"])
+    vectors = FakeEncoder().encode(["sweet apple"])
     probs = fitted.answers(vectors, [None], ("animal", "fruit", "tool"))[0][0]
     assert probs.sum() == pytest.approx(1)
     assert probs[1] > 2 * probs[0]

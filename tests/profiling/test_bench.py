@@ -2,9 +2,9 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from conftest import EchoLM, HashEncoder
 
 from ragicl import Engine, Example, Index, PlainTemplate, Policy, TaskError
+from ragicl.backends.fake import FakeEncoder, FakeLM
 from ragicl.cli.main import main
 from ragicl.profiling.bench import bench, table
 
@@ -17,7 +17,7 @@ def folder(tmp_path, encoder):
 
 
 def engine_of(folder, lm, **policy):
-    index = Index.open(folder, encoder=HashEncoder())
+    index = Index.open(folder, encoder=FakeEncoder())
     return Engine(index, lm, PlainTemplate("T: {input}\nL: {output}"), Policy(k=2, **policy))
 
 
@@ -55,12 +55,12 @@ def test_a_vote_and_a_strange_model_are_measured_too(folder):
     with engine_of(folder, None, decide="knn") as engine:
         measured = bench(engine, 4)
     assert (measured.lm, measured.prefill, measured.tokens) == (None, None, 0)
-    with engine_of(folder, EchoLM()) as engine:
+    with engine_of(folder, FakeLM()) as engine:
         assert bench(engine, 4).used is None
 
 
 def test_command_writes_json(folder):
-    arguments = ["bench", str(folder), "--lm", "echo:2000", "--queries", "3"]
+    arguments = ["bench", str(folder), "--lm", "fake:2000", "--queries", "3"]
     result = CliRunner().invoke(main, [*arguments, "--format", "json"])
     assert json.loads(result.stdout)["queries"] == 3
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import get_args
 
 import pytest
-from conftest import EchoLM, HashEncoder
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ragicl import Engine, Example, Index, Policy, TaskError
+from ragicl.backends.fake import FakeEncoder, FakeLM
 from ragicl.policy import Selection
 from ragicl.prompting.template import plain_template
 from ragicl.records import Neighbor
@@ -48,7 +48,7 @@ def index(tmp_path, encoder):
 
 
 def engine_of(index, **policy):
-    return Engine(index, EchoLM(), plain_template(index.kind), Policy(**policy))
+    return Engine(index, FakeLM(), plain_template(index.kind), Policy(**policy))
 
 
 def found(index, texts=TEXTS, exclude=None, **policy):
@@ -77,7 +77,7 @@ def test_every_name_has_a_strategy():
 @pytest.mark.parametrize("select", list(STRATEGIES))
 def test_choices_are_k_distinct_ranked_and_carry_their_similarity(index, select):
     index.add([Example(f" {text.upper()} ", label) for text, label in ROWS])  # duplicates
-    vectors = HashEncoder().encode(TEXTS)
+    vectors = FakeEncoder().encode(TEXTS)
     for vector, own in zip(vectors, found(index, select=select, k=6), strict=True):
         contents = {(" ".join(n.example.input.lower().split()), n.example.output) for n in own}
         assert len(own) == len(contents) == 6
@@ -201,10 +201,10 @@ def test_bm25_scores_are_those_of_its_formula(index):
     query = "my card number"
     scores = [score(query, document) for document in documents]
     expected = sorted((i for i, s in enumerate(scores) if s > 0), key=lambda i: (-scores[i], i))
-    (ranked,) = WordIndex(index).ranked([query], HashEncoder().encode([query]), 100)
+    (ranked,) = WordIndex(index).ranked([query], FakeEncoder().encode([query]), 100)
     assert len(ranked) == len(expected)
     assert [scores[int(i)] for i in ids(ranked)] == pytest.approx([scores[i] for i in expected])
-    (first,) = WordIndex(index).ranked([query], HashEncoder().encode([query]), 3)
+    (first,) = WordIndex(index).ranked([query], FakeEncoder().encode([query]), 3)
     assert first == ranked[:3]
 
 
@@ -225,7 +225,7 @@ def test_word_index_is_built_once_for_one_state(index, monkeypatch):
         return usual(self, generation)
 
     monkeypatch.setattr(WordIndex, "_built", counted)
-    vectors, gate = HashEncoder().encode(["my card"]), threading.Barrier(8)
+    vectors, gate = FakeEncoder().encode(["my card"]), threading.Barrier(8)
 
     def ask(_):
         gate.wait()
@@ -353,7 +353,7 @@ def test_order_of_the_prompt(index):
         assert shots == tuple(expected)
     policy = Policy(k=8, order="shuffled")
     shuffled = [
-        Engine(index, EchoLM(), plain_template("classify"), replace(policy, seed=seed))
+        Engine(index, FakeLM(), plain_template("classify"), replace(policy, seed=seed))
         .prompt("my card")
         .shots
         for seed in (0, 0, 1)

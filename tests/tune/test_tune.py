@@ -4,7 +4,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import EchoLM, HashEncoder
 
 import ragicl.tune.search as search
 from ragicl import (
@@ -17,6 +16,7 @@ from ragicl import (
     Policy,
     TaskError,
 )
+from ragicl.backends.fake import FakeEncoder, FakeLM
 from ragicl.calibration.blend import Blend, Evidence, Fitted, fit_blend
 from ragicl.cli.main import main
 from ragicl.inference.blender import default_blend
@@ -34,7 +34,7 @@ TEXTS = [
 ]
 
 
-class Counting(EchoLM):
+class Counting(FakeLM):
     """Notes how many prompts it was asked about."""
 
     def __init__(self):
@@ -48,7 +48,7 @@ class Counting(EchoLM):
 
 @pytest.fixture
 def folder(tmp_path):
-    with Index.create(tmp_path / "index", encoder=HashEncoder()) as index:
+    with Index.create(tmp_path / "index", encoder=FakeEncoder()) as index:
         index.add([Example(text, label) for text, label in TEXTS])
     return tmp_path / "index"
 
@@ -60,7 +60,7 @@ def small(monkeypatch):
 
 def opened(folder, lm=None, **chosen):
     engine = Engine.open(folder, lm=lm or Counting(), **chosen)
-    engine.index._encoder = HashEncoder()
+    engine.index._encoder = FakeEncoder()
     return engine
 
 
@@ -142,7 +142,7 @@ def test_what_all_rows_tell_is_kept_where_the_model_saw_few():
 def test_an_index_tuned_by_another_version_opens_with_another_model(folder):
     with opened(folder) as engine:
         engine.index.keep_tuned({"lm": engine.lm.description, "blend": {"ridge": 1.0}})
-        other = EchoLM()
+        other = FakeLM()
         other.description = "another model"
         assert tuned_for(engine.index, other) is None
         with pytest.raises(CorruptError, match="--forget"):
@@ -235,7 +235,7 @@ def test_what_was_tuned_is_used_from_then_on(folder):
         )
     with opened(folder, policy=Policy()) as engine:
         assert engine.policy == Policy()
-    other = EchoLM()
+    other = FakeLM()
     other.description = "another model"
     with opened(folder, other) as engine:
         assert (engine.tuned, engine.policy) == (None, Policy())
@@ -295,7 +295,7 @@ def test_too_few_examples_and_texts_to_write_are_refused(folder, tmp_path):
         engine.remove([example.id for example in list(engine.index)[5:-4]])
         with pytest.raises(TaskError, match="9 examples are too few"):
             tune(engine, 1)
-    with Index.create(tmp_path / "texts", encoder=HashEncoder(), kind="generate") as index:
+    with Index.create(tmp_path / "texts", encoder=FakeEncoder(), kind="generate") as index:
         index.add([Example("say hello", "hello you"), Example("say bye", "good bye")])
     with opened(tmp_path / "texts") as engine, pytest.raises(TaskError, match="labels"):
         tune(engine, 1)
@@ -303,7 +303,7 @@ def test_too_few_examples_and_texts_to_write_are_refused(folder, tmp_path):
 
 def test_command_tunes_shows_and_forgets(folder, monkeypatch):
     def run(*arguments):
-        result = CliRunner().invoke(main, [str(a) for a in (*arguments, "--lm", "echo:2000")])
+        result = CliRunner().invoke(main, [str(a) for a in (*arguments, "--lm", "fake:2000")])
         assert result.exit_code == 0, result.output
         return result
 
@@ -327,7 +327,7 @@ def test_as_many_vote_as_were_found_best(folder):
 
 
 def test_labels_may_be_taught_while_a_text_is_scored(folder):
-    class Taught(EchoLM):
+    class Taught(FakeLM):
         def score(self, *arguments, **options):
             self.engine.add([Example("blue whale", "animal")])
             return super().score(*arguments, **options)
@@ -415,7 +415,7 @@ def test_another_seed_goes_on_from_what_is_known(folder):
 
 
 def test_a_model_without_a_chat_format_is_tuned_without(folder):
-    class Plain(EchoLM):
+    class Plain(FakeLM):
         def chat(self, messages):
             raise BackendError("no chat format")
 
@@ -437,7 +437,7 @@ def test_texts_that_do_not_fit_do_not_end_it(folder):
 
 def test_the_template_that_was_asked_for_is_kept(folder):
     pattern = "Text: {input}\nKind: {output}"
-    command = ["tune", str(folder), "--lm", "echo:2000", "--minutes", "0.0001"]
+    command = ["tune", str(folder), "--lm", "fake:2000", "--minutes", "0.0001"]
     result = CliRunner().invoke(main, [*command, "--template", pattern])
     assert result.exit_code == 0, result.output
     with opened(folder) as engine:

@@ -6,10 +6,10 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from cli_runner import LM, fails, run
-from conftest import HashEncoder
 from power_laws import SIZES, law_of, rows_of
 
 from ragicl import Example, Index
+from ragicl.backends.fake import FakeEncoder
 from ragicl.evaluate.metrics.power_law import examples_needed, fit_power_law
 from ragicl.evaluate.planning.bounds import (
     bounded_generation,
@@ -24,14 +24,14 @@ SURE = {"epsilon": 0.1, "delta": 0.05}
 
 @pytest.fixture
 def labelled(tmp_path):
-    with Index.create(tmp_path / "things", encoder=HashEncoder()) as index:
+    with Index.create(tmp_path / "things", encoder=FakeEncoder()) as index:
         index.add([Example(f"text {n}", f"label {n % 3}") for n in range(30)])
     return tmp_path / "things"
 
 
 @pytest.fixture
 def texts(tmp_path):
-    with Index.create(tmp_path / "texts", encoder=HashEncoder(), kind="generate") as index:
+    with Index.create(tmp_path / "texts", encoder=FakeEncoder(), kind="generate") as index:
         index.add([Example(f"say {n}", "word " * n) for n in range(1, 8)])
     return tmp_path / "texts"
 
@@ -89,7 +89,7 @@ def test_without_an_index_figures_are_options():
 
 
 def test_an_index_that_is_empty_lacks_labels(tmp_path):
-    Index.create(tmp_path / "empty", encoder=HashEncoder()).close()
+    Index.create(tmp_path / "empty", encoder=FakeEncoder()).close()
     plan = planned(tmp_path / "empty")
     assert plan["has"] == 0
     assert asked(plan)[3] is None

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from conftest import HashEncoder
 
+from ragicl.backends.fake import FakeEncoder
 from ragicl.errors import BackendError, StoreError
 from ragicl.index import Index
 from ragicl.index.store.sqlite import Store
@@ -351,7 +351,7 @@ def test_a_file_of_the_wrong_size_is_not_used(tmp_path, size):
 
 
 def test_a_folder_that_cannot_be_written_to_is_searched(path, monkeypatch):
-    with Index.create(path, encoder=HashEncoder()) as index:
+    with Index.create(path, encoder=FakeEncoder()) as index:
         index.add([Example(f"text {n}", f"label {n % 2}", str(n)) for n in range(20)])
     connect = sqlite3.connect
 
@@ -365,7 +365,7 @@ def test_a_folder_that_cannot_be_written_to_is_searched(path, monkeypatch):
 
     monkeypatch.setattr(sqlite3, "connect", read_only)
     monkeypatch.setattr("filelock.FileLock.acquire", refused)
-    with Index.open(path, encoder=HashEncoder()) as index:
+    with Index.open(path, encoder=FakeEncoder()) as index:
         assert index.search(["text 7"], 1)[0][0].example.id == "7"
         index.save_vectors()
         for change in (lambda: index.add([Example("a", "b")]), lambda: index.remove(["7"])):

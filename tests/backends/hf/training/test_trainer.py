@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import EchoLM
 from tiny_models import METHODS
 from transformers import TrainerControl, TrainerState
 
+from ragicl.backends.fake import FakeLM
 from ragicl.backends.hf.training import batches, callbacks
 from ragicl.backends.hf.training import trainer as tuning
 from ragicl.backends.hf.training.api import answer_log_probs, hidden, tune
@@ -438,7 +438,7 @@ def test_what_cannot_be_tuned_is_refused(tiny, tmp_path):
     with pytest.raises(TaskError, match="too few"):
         tune(tiny("llama").lm, "lora", PAIRS[:4], tmp_path)
     with pytest.raises(BackendError, match="cannot be fine-tuned"):
-        tune(EchoLM(), "lora", PAIRS, tmp_path)
+        tune(FakeLM(), "lora", PAIRS, tmp_path)
     with pytest.raises(BackendError, match="soft prompt"):
         tune(tiny("mistral").lm, "prompt-tuning", PAIRS, tmp_path)
 
