@@ -1,7 +1,7 @@
-"""Runs ``ragicl …`` and ``python -c …`` as forks of one process, which has imported torch already.
+"""Runs ``ragicl …`` and ``python -c …`` as forks of one process, which has loaded the models.
 
 A client, installed by :func:`install` under both names, hands over its arguments, its folder and
-its files; what runs is what the real commands run, without some seconds of importing for each.
+its files; what runs is what the real commands run, without some seconds of loading for each.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+
+from ragicl.backends import open_encoder, open_lm
+from ragicl.protocols import LM, Encoder
 
 CLIENT = """#!{python} -SE
 import json, os, socket, sys
@@ -38,7 +42,9 @@ def install(folder: Path) -> None:
 def serving(folder: Path) -> Iterator[None]:
     """Serve the clients in a folder."""
     command = [sys.executable, __file__, str(folder / "socket")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+    # A process that has used several threads cannot be forked.
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as server:
         try:
             assert server.stdout is not None
             assert server.stdout.readline() == b"ready\n"
@@ -50,12 +56,13 @@ def serving(folder: Path) -> Iterator[None]:
 def serve(address: str) -> None:
     """Answer clients until the process ends."""
     import faiss  # noqa: F401
-    import sentence_transformers  # noqa: F401
-    import torch  # noqa: F401
-    import transformers  # noqa: F401
 
     import ragicl.cli.main  # noqa: F401
+    from ragicl.backends.registry import ENCODERS, LMS
 
+    shared_encoder().encode(["a text"])
+    shared_lm(dtype="auto").load()
+    ENCODERS["minilm"], LMS["smollm2"] = "__main__:shared_encoder", "__main__:shared_lm"
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         listening.listen()
@@ -67,8 +74,21 @@ def serve(address: str) -> None:
                 listening.close()
                 _answer(client)
             client.close()
-            while os.waitpid(-1, os.WNOHANG) != (0, 0):
-                pass
+            with suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                    pass
+
+
+@cache
+def shared_encoder() -> Encoder:
+    """Return the default encoder, the same for every command."""
+    return open_encoder("minilm")
+
+
+@cache
+def shared_lm(dtype: str = "auto") -> LM:
+    """Return the default language model, the same for every command."""
+    return open_lm("smollm2", dtype=dtype)
 
 
 def _answer(client: socket.socket) -> None:
