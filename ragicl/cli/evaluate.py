@@ -138,7 +138,7 @@ def evaluate_command(
         click.echo(out / name)
     for own in report.sets:
         click.echo(f"\n{own.name}", err=True)
-        for sentence in own.advice:
+        for sentence in own.recommendation:
             click.echo(f"- {sentence}", err=True)
 
 

@@ -120,9 +120,9 @@ class Distance:
     :ivar clean: the mean without the test rows whose text occurs in the index
     :ivar agreement: share of rows (for texts, of tokens) with the same likeliest answer
     :ivar maximum: for texts, the mean over rows of the greatest distance at a token
-    :ivar floor: mean distance between references trained with different seeds, by the settings
-        that were chosen for the first; None for one without randomness, or with one seed
-    :ivar above: by how much the mean is above the floor, on the same rows
+    :ivar noise_floor: mean distance between references trained with different seeds, by the
+        settings that were chosen for the first; None for one without randomness, or with one seed
+    :ivar above: by how much the mean is above the noise floor, on the same rows
     :ivar icl: for labels, the mean distance between the distributions of `ICL` and the reference's;
         None for `ICL` itself
     """
@@ -134,7 +134,7 @@ class Distance:
     agreement: Interval
     clean: Interval | None = None
     maximum: Interval | None = None
-    floor: Interval | None = None
+    noise_floor: Interval | None = None
     above: Interval | None = None
     icl: Interval | None = None
 
@@ -194,18 +194,18 @@ class Shown:
 class Item:
     """A test row on which `SYSTEM` and a reference differ much.
 
-    :ivar ours: the likeliest label of `SYSTEM`, or what it writes; as `theirs`
-    :ivar ours_probability: of that label; for texts, the geometric mean of the probabilities of the
-        right output's tokens
+    :ivar system: the likeliest label of `SYSTEM`, or what it writes; as `reference`
+    :ivar system_probability: of that label; for texts, the geometric mean of the probabilities of
+        the right output's tokens
     :ivar demonstrations: in the prompt of the language model alone, in its order
     """
 
     input: str
     gold: str
-    ours: str
-    ours_probability: float
-    theirs: str
-    theirs_probability: float
+    system: str
+    system_probability: float
+    reference: str
+    reference_probability: float
     distance: float
     demonstrations: tuple[Shown, ...]
 
@@ -221,7 +221,7 @@ class SetReport:
     :ivar lm: weights and precision
     :ivar policy: of the language model alone, as ``Policy`` has it
     :ivar worst: the rows with the greatest distance to the first reference of `distances`
-    :ivar advice: the recommendation, a sentence each
+    :ivar recommendation: the recommendation, a sentence each
     """
 
     name: str
@@ -237,7 +237,7 @@ class SetReport:
     distances: tuple[Distance, ...]
     curves: tuple[Curve, ...] = ()
     worst: tuple[Item, ...] = ()
-    advice: tuple[str, ...] = ()
+    recommendation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

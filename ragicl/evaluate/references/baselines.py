@@ -14,7 +14,7 @@ from ragicl.calibration.distributions import from_votes
 from ragicl.engine import Engine, tuned_for
 from ragicl.errors import TaskError
 from ragicl.evaluate.answer_cache import kept_rows
-from ragicl.evaluate.metrics.label_scores import LEAST, Ints, surprise
+from ragicl.evaluate.metrics.label_scores import LEAST, Ints, nll
 from ragicl.evaluate.task import Reference, Task, digest
 from ragicl.inference.blender import untuned
 from ragicl.prompting.template import named_template
@@ -99,9 +99,7 @@ def vote(task: Task, seed: int) -> Reference:
     scored = []
     for k in VOTERS:
         probs = _shares([some[:k] for some in found], task.labels)
-        scored.append(
-            (-float(np.mean(probs.argmax(axis=1) == gold)), surprise(probs, gold).mean(), k)
-        )
+        scored.append((-float(np.mean(probs.argmax(axis=1) == gold)), nll(probs, gold).mean(), k))
     k = min(scored)[2]
     return _vote(task, k, time.perf_counter() - start)
 

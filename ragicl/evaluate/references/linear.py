@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ragicl.evaluate.answer_cache import kept_rows
-from ragicl.evaluate.metrics.label_scores import Ints, surprise
+from ragicl.evaluate.metrics.label_scores import Ints, nll
 from ragicl.evaluate.task import Reference, Task, digest
 from ragicl.protocols import FloatArray
 
@@ -75,7 +75,7 @@ def _loss(features: FloatArray, gold: Ints, strength: float, labels: int) -> flo
     for train, held in _folds(len(gold)):
         if len(np.unique(gold[train])) > 1:
             probs = _probs(_model(features[train], gold[train], strength), features[held], labels)
-            losses.append(surprise(probs, gold[held]))
+            losses.append(nll(probs, gold[held]))
     return float(np.concatenate(losses).mean()) if losses else 0.0
 
 

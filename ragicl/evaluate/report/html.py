@@ -43,9 +43,9 @@ p, li { max-width: 46rem; }
 a { color: var(--accent); }
 nav ul { padding-left: 1.2rem; margin: .2rem 0; }
 nav > ul > li { margin: .3rem 0; }
-.advice { background: var(--shade); border-left: 4px solid var(--accent); margin: 0;
+.recommendation { background: var(--shade); border-left: 4px solid var(--accent); margin: 0;
   padding: .8rem 1rem .8rem 2rem; max-width: 50rem; }
-.advice li { margin: .35rem 0; }
+.recommendation li { margin: .35rem 0; }
 dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .3rem 1.2rem;
   margin: 0; }
 dt { color: var(--soft); }
@@ -177,9 +177,8 @@ def _(block: Picture) -> str:
 
 @_block.register
 def _(block: Quote) -> str:
-    return (
-        f"<blockquote><footer>{escape(block.said)}</footer><p>{escape(block.text)}</p></blockquote>"
-    )
+    footer = f"<footer>{escape(block.label)}</footer>"
+    return f"<blockquote>{footer}<p>{escape(block.text)}</p></blockquote>"
 
 
 @_block.register

@@ -88,7 +88,7 @@ def _(block: Quote) -> str:
     text = " ".join(block.text.split())
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]} … ({len(text) - LONGEST:,} characters more in report.json)"
-    return f"- {_escaped(block.said)}: {_escaped(text)}"
+    return f"- {_escaped(block.label)}: {_escaped(text)}"
 
 
 @_block.register

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from ragicl.errors import TaskError
 from ragicl.evaluate.metrics.bootstrap import Resampling
 from ragicl.evaluate.metrics.distances import total_variation
-from ragicl.evaluate.metrics.label_scores import correct, label_scores, reliability, surprise
+from ragicl.evaluate.metrics.label_scores import correct, label_scores, nll, reliability
 
 weights = arrays(np.float64, (3, 5, 4), elements=st.floats(0.001, 1))
 
@@ -136,7 +136,7 @@ def test_the_interval_of_the_calibration_error_holds_the_error():
 
 def test_a_label_that_the_pool_lacks_is_never_right():
     assert correct(PROBS, GOLD).tolist() == [1, 0, 1, 0]
-    assert surprise(PROBS, GOLD)[3] == pytest.approx(-np.log(1e-6))
+    assert nll(PROBS, GOLD)[3] == pytest.approx(-np.log(1e-6))
 
 
 def test_bins_hold_every_row_and_the_surest_last():

@@ -11,7 +11,7 @@ from made_reports import item, label_set, report, text_set
 import ragicl.evaluate.report.write as writing
 from ragicl.errors import DataError
 from ragicl.evaluate.report.format import duration, listed, number, span, storage
-from ragicl.evaluate.report.recommendation import advise
+from ragicl.evaluate.report.recommendation import recommend
 from ragicl.evaluate.report.serialize import load_report, to_json
 from ragicl.evaluate.report.write import write_report
 from ragicl.evaluate.results import Interval
@@ -57,7 +57,7 @@ class Page(HTMLParser):
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("found")
     made = report()
-    made = replace(made, sets=tuple(replace(s, advice=advise(s)) for s in made.sets))
+    made = replace(made, sets=tuple(replace(s, recommendation=recommend(s)) for s in made.sets))
     paths = write_report(made, folder)
     return made, paths
 
@@ -84,7 +84,7 @@ def figures(found):
             yield from scores_of(method.clean)
     for distance in found.distances:
         yield from (distance.reference, number(distance.median), number(distance.p90))
-        kept = (distance.mean, distance.agreement, distance.floor, distance.maximum)
+        kept = (distance.mean, distance.agreement, distance.noise_floor, distance.maximum)
         yield from (span(value) for value in kept if value is not None)
     for point in [point for curve in found.curves for point in curve.points]:
         yield from (f"{point.size:,}", span(point.distance), span(point.accuracy))
@@ -111,13 +111,13 @@ def test_advice_and_explanations_are_there(written):
     _, markdown, html = files(written)
     words = " ".join(Page(html).words)
     for found in written[0].sets:
-        for said in found.advice:
+        for said in found.recommendation:
             assert said in words
             assert said.replace("<", "&lt;") in markdown
         heading = markdown.index(f"\n## {found.name}\n")
-        advice = markdown.index(found.advice[0][:30], heading)
+        advice = markdown.index(found.recommendation[0][:30], heading)
         assert heading < advice < markdown.index("### Scores and costs", heading)
-    for name in ("total variation", "floor", "ECE", "prompt-tuning", "leaked rows"):
+    for name in ("total variation", "noise floor", "ECE", "prompt-tuning", "leaked rows"):
         assert name in words
     assert "two-stage" not in words  # no set has it
 
@@ -208,12 +208,12 @@ def test_files_that_are_none_are_refused(tmp_path):
 
 def test_texts_of_the_data_are_shown_and_not_acted_on(tmp_path):
     shown = made_reports.Shown(BAD, BAD, 0.5)
-    worst = replace(item(made_reports.random.Random(0), BAD), gold=BAD, ours=BAD)
+    worst = replace(item(made_reports.random.Random(0), BAD), gold=BAD, system=BAD)
     worst = replace(worst, demonstrations=(shown,))
     named = replace(label_set().methods[0], name=BAD, settings={BAD: BAD})
     gap = replace(label_set().distances[0], reference=BAD)
     bad = label_set(
-        name=BAD, lm=BAD, encoder=BAD, policy={BAD: BAD}, advice=(BAD,), worst=(worst,),
+        name=BAD, lm=BAD, encoder=BAD, policy={BAD: BAD}, recommendation=(BAD,), worst=(worst,),
         methods=(named, *label_set().methods), distances=(gap,), curves=(),
     )  # fmt: skip
     made = replace(report(bad), command=BAD, machine=BAD, versions={BAD: BAD})

@@ -55,7 +55,7 @@ def test_distances_stand_beside_their_floors():
     words = texts(plot_distances(label_set()))
     for found in label_set().distances:
         assert found.reference in words
-    assert "0.268, floor 0.071" in words
+    assert "0.268, noise floor 0.071" in words
     assert "0.302" in words  # probe: no floor
 
 
