@@ -1,7 +1,8 @@
 """Reports with made-up figures, the same in each run: nothing here was measured."""
 
 import random
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ragicl.evaluate.results import (
     Bin,

@@ -199,13 +199,17 @@ def plan_command(
     ragicl plan indexes/support --report runs/support
     ragicl plan --contexts 100 --vocabulary 32000 --length 40 --json
     """
-    from dataclasses import asdict
+    import msgspec
 
     from ragicl.evaluate.planning.bounds import Figures
     from ragicl.evaluate.planning.plan import plan, table
 
     found = plan(Figures(**figures), index=index, report=report, lm=lm)
-    click.echo(json.dumps(asdict(found), indent=2) if as_json else table(found))
+    click.echo(
+        json.dumps(msgspec.to_builtins(found, enc_hook=float), indent=2)
+        if as_json
+        else table(found)
+    )
 
 
 def _sets(target: Path, only: str | None) -> Sequence[str]:

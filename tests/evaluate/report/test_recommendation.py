@@ -1,7 +1,6 @@
-from dataclasses import replace
-
 import pytest
 from made_reports import distance, interval, label_set, paired, text_set
+from msgspec.structs import replace
 
 from ragicl.evaluate.report.recommendation import best_of, is_real, recommend
 

@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from dataclasses import replace
 from itertools import combinations, pairwise
 from xml.etree import ElementTree
 
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_reports import LABEL_METHODS, curve, label_set, text_set
+from msgspec.structs import replace
 
 from ragicl.evaluate.report.plots import (
     calibrated,
