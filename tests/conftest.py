@@ -17,7 +17,7 @@ import ragicl.backends as backends
 from ragicl import Example, Index
 from ragicl.protocols import FloatArray, Message, Parts
 
-pytest_plugins = ["tiny_models"]
+pytest_plugins = ["cli_runner", "tiny_models"]
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
