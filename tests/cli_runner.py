@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from click.testing import CliRunner
 
 from ragicl.cli.main import main
@@ -17,6 +18,21 @@ ROWS = [
     for word in ["red", "big", "old", "new", "tiny"]
 ]
 LM = ["--lm", "fake:4000"]
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """The folder that commands run in, with ROWS in things.jsonl."""
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "things.jsonl", ROWS)
+    return tmp_path
+
+
+@pytest.fixture
+def things(work):
+    """The index of things.jsonl."""
+    run("index", "things.jsonl", "--encoder", "fake:a")
+    return work / "indexes" / "things"
 
 
 def write_rows(path, rows):

@@ -12,7 +12,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before any test imports a library that rea
 from ragicl import Example, Index
 from ragicl.backends.fake import FakeEncoder
 
-pytest_plugins = ["tiny_models"]
+pytest_plugins = ["cli_runner", "tiny_models"]
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"

@@ -1,7 +1,8 @@
 """Reports with made-up figures, the same in each run: nothing here was measured."""
 
 import random
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ragicl.evaluate.results import (
     Bin,
@@ -100,7 +101,7 @@ def distance(name, mean, floor):
         min(mean * 2.3, 1.0),
         interval(1 - mean, 0.03),
         interval(mean + 0.003, 0.02),
-        floor=interval(floor, 0.012) if floor is not None else None,
+        noise_floor=interval(floor, 0.012) if floor is not None else None,
         above=None
         if floor is None
         else Interval(mean - floor, mean - floor - 0.02, mean - floor + 0.02),

@@ -15,10 +15,11 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from common import ROOT
 
@@ -91,7 +92,8 @@ def measured(task: Task, minutes: float) -> dict[str, Any]:
     for name in COLUMNS:
         start = time.perf_counter()
         probs = answers(task, name).probs
-        scores[name] = asdict(label_scores(probs, task.gold, resampling))
+        found = msgspec.structs.asdict(label_scores(probs, task.gold, resampling))
+        scores[name] = msgspec.to_builtins(found)
         seconds[name] = round(time.perf_counter() - start, 1)
         print(task.name, name, round(scores[name]["accuracy"]["value"], 3), flush=True)
     return {

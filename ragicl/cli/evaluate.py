@@ -137,7 +137,7 @@ def evaluate_command(
         click.echo(out / name)
     for own in report.sets:
         click.echo(f"\n{own.name}", err=True)
-        for sentence in own.advice:
+        for sentence in own.recommendation:
             click.echo(f"- {sentence}", err=True)
 
 
@@ -197,13 +197,15 @@ def plan_command(
     ragicl plan indexes/support --report runs/support
     ragicl plan --contexts 100 --vocabulary 32000 --length 40 --format json
     """
-    from dataclasses import asdict
+    import msgspec
 
     from ragicl.evaluate.planning.bounds import Figures
     from ragicl.evaluate.planning.plan import plan, table
 
     found = plan(Figures(**figures), index=index, report=report, lm=lm)
-    output.write(record_text(output.form, asdict(found), lambda: table(found)))
+    output.write(
+        record_text(output.form, msgspec.to_builtins(found, enc_hook=float), lambda: table(found))
+    )
 
 
 def _sets(target: Path, only: str | None) -> Sequence[str]:

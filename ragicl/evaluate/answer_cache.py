@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from ragicl.atomic import write_npz, write_whole
@@ -60,7 +61,7 @@ def answers_of(
         rows = kept_rows(task, name, task.texts, reference.probs, folder, reference.read)
         number = len(task.texts)
         cost = Cost(reference.seconds, reference.bytes, rows.seconds / number, rows.tokens / number)
-        facts = {"cost": asdict(cost), "settings": dict(reference.settings)}
+        facts = {"cost": msgspec.to_builtins(cost), "settings": dict(reference.settings)}
         write_whole(folder / FACTS, json.dumps(facts, indent=2).encode())
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     chunks = [_load(folder, start) for start in range(0, len(task.texts), ROWS)]

@@ -18,7 +18,7 @@ from ragicl.evaluate.task import Task
 from ragicl.protocols import FloatArray
 
 Booleans = NDArray[np.bool_]
-Said = Callable[[int], tuple[str, float]]
+RowAnswer = Callable[[int], tuple[str, float]]
 """A test row's answer, and how likely the model that gives it finds it."""
 
 WORST = 10  # rows shown on which engine and reference differ most
@@ -52,7 +52,7 @@ class Sample:
         name: str,
         rows: FloatArray,
         same: FloatArray,
-        floor: FloatArray | None,
+        noise_floor: FloatArray | None,
         maximum: FloatArray | None = None,
         icl: FloatArray | None = None,
     ) -> Distance:
@@ -60,7 +60,7 @@ class Sample:
 
         :param rows: of each test row, as are the others
         :param same: share of answers that are the same
-        :param floor: distance between trainings of the reference; None where there is one alone
+        :param noise_floor: distance between trainings of the reference; None where it has one
         :param icl: distance between the language model alone and the reference; None for texts, and
             for the language model alone
         """
@@ -77,15 +77,17 @@ class Sample:
             mean(same),
             clean=clean,
             maximum=None if maximum is None else mean(maximum),
-            floor=None if floor is None else mean(floor),
-            above=None if floor is None else mean(rows - floor),
+            noise_floor=None if noise_floor is None else mean(noise_floor),
+            above=None if noise_floor is None else mean(rows - noise_floor),
             icl=None if icl is None else mean(icl),
         )
 
-    def worst(self, distances: FloatArray, ours: Said, theirs: Said) -> tuple[Item, ...]:
+    def worst(
+        self, distances: FloatArray, system: RowAnswer, reference: RowAnswer
+    ) -> tuple[Item, ...]:
         """Return the rows on which the two differ most, with their demonstrations."""
         rows = np.argsort(-distances, kind="stable")[:WORST].tolist()
-        return tuple(self._item(row, float(distances[row]), ours, theirs) for row in rows)
+        return tuple(self._item(row, float(distances[row]), system, reference) for row in rows)
 
     def report(
         self,
@@ -112,14 +114,14 @@ class Sample:
             worst=tuple(worst),
         )
 
-    def _item(self, row: int, distance: float, ours: Said, theirs: Said) -> Item:
+    def _item(self, row: int, distance: float, system: RowAnswer, reference: RowAnswer) -> Item:
         text = self.task.texts[row]
         shots = alone(self.task.engine).prompt(text).shots
         return Item(
             text,
             self.task.golds[row],
-            *ours(row),
-            *theirs(row),
+            *system(row),
+            *reference(row),
             distance,
             tuple(Shown(s.example.input, s.example.output, s.similarity) for s in shots),
         )

@@ -29,12 +29,12 @@ BUDGETS = (64, 128, 256, 512, 1024)
 
 
 def curve(
-    task: Task, over: str, reference: str, theirs: FloatArray, resampling: Resampling
+    task: Task, over: str, reference: str, fixed: FloatArray, resampling: Resampling
 ) -> Curve:
     """Measure the language model alone with one setting changed, against a reference that does not.
 
     :param over: ``pool``, ``k`` or ``budget``
-    :param theirs: the reference's probabilities, shape (rows, labels)
+    :param fixed: the reference's probabilities, shape (rows, labels)
     """
     if over not in OVER:
         raise TaskError(f"unknown curve {over!r}; known: {', '.join(OVER)}")
@@ -45,7 +45,7 @@ def curve(
         except RagiclError as error:  # too small a part may have one label, or fit no text
             notes.append(f"{size}: {error}")
             continue
-        rows.append(total_variation(probs, theirs))
+        rows.append(total_variation(probs, fixed))
         right = resampling.mean(correct(probs, task.gold))
         points.append(Point(size, resampling.mean(rows[-1]), right))
     fit = None

@@ -9,7 +9,7 @@ import numpy as np
 
 from ragicl.errors import TaskError
 from ragicl.evaluate.answer_cache import Answers
-from ragicl.evaluate.comparison import Said, Sample, best_first
+from ragicl.evaluate.comparison import RowAnswer, Sample, best_first
 from ragicl.evaluate.curves import curve
 from ragicl.evaluate.metrics.distances import total_variation
 from ragicl.evaluate.metrics.label_scores import correct, label_scores, reliability
@@ -25,37 +25,37 @@ def study_labels(
     """Measure what ``ragicl predict`` answers and the references named on a classification task.
 
     :param names: as :func:`ragicl.evaluate.references.registry.chosen` gives them
-    :param seeds: of references with randomness; the distance between these is their floor
+    :param seeds: of references with randomness; the distance between these is their noise floor
     :param curves: ``pool``, ``k`` or ``budget``
     :raises TaskError: where no test row has a label of the index
     """
     if not any(query.gold in task.labels for query in task.test):
         raise TaskError(f"no test row of {task.name} has a label that the index knows")
     sample = Sample(task)
-    ours = answers(task, SYSTEM)
-    theirs = {name: [answers(task, name, n) for n in seeds_of(name, seeds)] for name in names}
+    system = answers(task, SYSTEM)
+    found = {name: [answers(task, name, n) for n in seeds_of(name, seeds)] for name in names}
     order = best_first(names)
-    main = theirs[order[0]][0]
-    methods = [_method(sample, SYSTEM, ours, ours)]
-    methods += [_method(sample, name, theirs[name][0], ours) for name in names]
+    reference = found[order[0]][0]
+    methods = [_method(sample, SYSTEM, system, system)]
+    methods += [_method(sample, name, found[name][0], system) for name in names]
     return sample.report(
         methods,
-        [_distance(sample, name, ours, theirs[name], theirs[ICL][0]) for name in order],
+        [_distance(sample, name, system, found[name], found[ICL][0]) for name in order],
         sample.worst(
-            total_variation(ours.probs, main.probs),
-            _said(task, ours.probs),
-            _said(task, main.probs),
+            total_variation(system.probs, reference.probs),
+            _answer(task, system.probs),
+            _answer(task, reference.probs),
         ),
-        [curve(task, over, order[0], main.probs, sample.every) for over in curves],
+        [curve(task, over, order[0], reference.probs, sample.every) for over in curves],
     )
 
 
-def _method(sample: Sample, name: str, own: Answers, ours: Answers) -> Method:
+def _method(sample: Sample, name: str, own: Answers, system: Answers) -> Method:
     gold, some = sample.task.gold, None
     if sample.clean is not None:
         rows, resampling = sample.clean
         some = label_scores(own.probs[rows], gold[rows], resampling)
-    right, our_right = correct(own.probs, gold), correct(ours.probs, gold)
+    right, system_right = correct(own.probs, gold), correct(system.probs, gold)
     return Method(
         name,
         label_scores(own.probs, gold, sample.every),
@@ -63,25 +63,25 @@ def _method(sample: Sample, name: str, own: Answers, ours: Answers) -> Method:
         own.cost,
         own.settings,
         reliability(own.probs, gold),
-        None if name == SYSTEM else sample.every.paired(right, our_right),
+        None if name == SYSTEM else sample.every.paired(right, system_right),
     )
 
 
 def _distance(
-    sample: Sample, name: str, ours: Answers, theirs: Sequence[Answers], icl: Answers
+    sample: Sample, name: str, system: Answers, trained: Sequence[Answers], icl: Answers
 ) -> Distance:
-    first = theirs[0].probs
-    same = ours.probs.argmax(axis=1) == first.argmax(axis=1)
-    trainings = [total_variation(a.probs, b.probs) for a, b in combinations(theirs, 2)]
-    floor = np.mean(trainings, axis=0) if trainings else None
-    rows = total_variation(ours.probs, first)
+    first = trained[0].probs
+    same = system.probs.argmax(axis=1) == first.argmax(axis=1)
+    trainings = [total_variation(a.probs, b.probs) for a, b in combinations(trained, 2)]
+    noise_floor = np.mean(trainings, axis=0) if trainings else None
+    rows = total_variation(system.probs, first)
     alone = None if name == ICL else total_variation(icl.probs, first)
-    return sample.distance(name, rows, same.astype(np.float32), floor, icl=alone)
+    return sample.distance(name, rows, same.astype(np.float32), noise_floor, icl=alone)
 
 
-def _said(task: Task, probs: FloatArray) -> Said:
-    def said(row: int) -> tuple[str, float]:
+def _answer(task: Task, probs: FloatArray) -> RowAnswer:
+    def answer(row: int) -> tuple[str, float]:
         best = int(probs[row].argmax())
         return task.labels[best], float(probs[row, best])
 
-    return said
+    return answer

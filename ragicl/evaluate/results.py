@@ -1,10 +1,14 @@
-"""What an evaluation finds: frozen records, written to ``report.json`` as they are."""
+"""What an evaluation finds: frozen records, written to ``report.json`` field by field.
+
+The two kinds of scores are tagged structs: where one of them is read, the tag says which.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from ragicl.records import NOTHING, Kind
 
@@ -14,17 +18,27 @@ ICL = "icl"
 """The language model alone, prompted. Where texts are written, that is what `SYSTEM` names."""
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+if TYPE_CHECKING:
+    Number = float
+else:
+
+    class Number(float):
+        """A float that may be NaN: JSON has null for it."""
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What all records share: they do not change, and are read with their own fields alone."""
+
+
+class Interval(Record, frozen=True):
     """A measured value and its 95 % confidence interval."""
 
-    value: float
-    low: float
-    high: float
+    value: Number
+    low: Number
+    high: Number
 
 
-@dataclass(frozen=True, slots=True)
-class LabelScores:
+class LabelScores(Record, frozen=True, tag="labels", tag_field="of"):
     """How good a method's distributions over labels are.
 
     :ivar nll: mean negative log-likelihood of the right label, in nats; probabilities below one in
@@ -38,8 +52,7 @@ class LabelScores:
     ece: Interval
 
 
-@dataclass(frozen=True, slots=True)
-class TextScores:
+class TextScores(Record, frozen=True, tag="texts", tag_field="of"):
     """How near a method's texts are to the right ones; all in [0, 1]."""
 
     exact_match: Interval
@@ -47,8 +60,7 @@ class TextScores:
     chrf: Interval
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(Record, frozen=True):
     """What a method takes.
 
     :ivar train_seconds: with the search for its settings
@@ -57,14 +69,13 @@ class Cost:
     :ivar query_tokens: that the language model reads, a test row; 0 where none is asked
     """
 
-    train_seconds: float
+    train_seconds: Number
     extra_bytes: int
-    query_seconds: float
-    query_tokens: float
+    query_seconds: Number
+    query_tokens: Number
 
 
-@dataclass(frozen=True, slots=True)
-class Bin:
+class Bin(Record, frozen=True):
     """Test rows on which a method was about as sure.
 
     :ivar confidence: mean probability of the likeliest label
@@ -72,12 +83,11 @@ class Bin:
     """
 
     rows: int
-    confidence: float
-    accuracy: float
+    confidence: Number
+    accuracy: Number
 
 
-@dataclass(frozen=True, slots=True)
-class Paired:
+class Paired(Record, frozen=True):
     """A method against `SYSTEM` on the same rows.
 
     :ivar difference: the method's mean score (accuracy, or ROUGE-L) minus that of `SYSTEM`
@@ -85,11 +95,10 @@ class Paired:
     """
 
     difference: Interval
-    p_value: float
+    p_value: Number
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(Record, frozen=True):
     """One way to answer, measured.
 
     :ivar name: `SYSTEM`, or a reference's name
@@ -104,13 +113,12 @@ class Method:
     scores: LabelScores | TextScores
     clean: LabelScores | TextScores | None
     cost: Cost
-    settings: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    settings: Mapping[str, Any] = msgspec.field(default_factory=lambda: NOTHING)
     reliability: tuple[Bin, ...] = ()
     against: Paired | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Distance:
+class Distance(Record, frozen=True):
     """Total variation between the distributions of `SYSTEM` and a reference's.
 
     For labels, of a row's two distributions over the labels. For texts, of the two distributions
@@ -120,27 +128,26 @@ class Distance:
     :ivar clean: the mean without the test rows whose text occurs in the index
     :ivar agreement: share of rows (for texts, of tokens) with the same likeliest answer
     :ivar maximum: for texts, the mean over rows of the greatest distance at a token
-    :ivar floor: mean distance between references trained with different seeds, by the settings
-        that were chosen for the first; None for one without randomness, or with one seed
-    :ivar above: by how much the mean is above the floor, on the same rows
+    :ivar noise_floor: mean distance between references trained with different seeds, by the
+        settings that were chosen for the first; None for one without randomness, or with one seed
+    :ivar above: by how much the mean is above the noise floor, on the same rows
     :ivar icl: for labels, the mean distance between the distributions of `ICL` and the reference's;
         None for `ICL` itself
     """
 
     reference: str
     mean: Interval
-    median: float
-    p90: float
+    median: Number
+    p90: Number
     agreement: Interval
     clean: Interval | None = None
     maximum: Interval | None = None
-    floor: Interval | None = None
+    noise_floor: Interval | None = None
     above: Interval | None = None
     icl: Interval | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(Record, frozen=True):
     """One setting of a curve.
 
     :ivar size: examples in the pool, demonstrations asked for, or tokens of the budget
@@ -152,8 +159,7 @@ class Point:
     accuracy: Interval
 
 
-@dataclass(frozen=True, slots=True)
-class PowerLaw:
+class PowerLaw(Record, frozen=True):
     """A fit of ε(n) = a·n^(-b) + c to a curve.
 
     :ivar draws: (a, b, c) of each resample of the rows: the three vary together, so that the
@@ -163,11 +169,10 @@ class PowerLaw:
     a: Interval
     b: Interval
     c: Interval
-    draws: tuple[tuple[float, float, float], ...] = ()
+    draws: tuple[tuple[Number, Number, Number], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
+class Curve(Record, frozen=True):
     """Distance and accuracy of the language model alone (`ICL`) against one setting.
 
     :ivar fit: of the distance over the pool's size; None where it was not asked for or not found
@@ -181,37 +186,34 @@ class Curve:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Record, frozen=True):
     """A demonstration, as shown in the report."""
 
     input: str
     output: str
-    similarity: float
+    similarity: Number
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Record, frozen=True):
     """A test row on which `SYSTEM` and a reference differ much.
 
-    :ivar ours: the likeliest label of `SYSTEM`, or what it writes; as `theirs`
-    :ivar ours_probability: of that label; for texts, the geometric mean of the probabilities of the
-        right output's tokens
+    :ivar system: the likeliest label of `SYSTEM`, or what it writes; as `reference`
+    :ivar system_probability: of that label; for texts, the geometric mean of the probabilities of
+        the right output's tokens
     :ivar demonstrations: in the prompt of the language model alone, in its order
     """
 
     input: str
     gold: str
-    ours: str
-    ours_probability: float
-    theirs: str
-    theirs_probability: float
-    distance: float
+    system: str
+    system_probability: Number
+    reference: str
+    reference_probability: Number
+    distance: Number
     demonstrations: tuple[Shown, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SetReport:
+class SetReport(Record, frozen=True):
     """The evaluation of one data set.
 
     :ivar pool: examples in the index
@@ -221,7 +223,7 @@ class SetReport:
     :ivar lm: weights and precision
     :ivar policy: of the language model alone, as ``Policy`` has it
     :ivar worst: the rows with the greatest distance to the first reference of `distances`
-    :ivar advice: the recommendation, a sentence each
+    :ivar recommendation: the recommendation, a sentence each
     """
 
     name: str
@@ -237,11 +239,10 @@ class SetReport:
     distances: tuple[Distance, ...]
     curves: tuple[Curve, ...] = ()
     worst: tuple[Item, ...] = ()
-    advice: tuple[str, ...] = ()
+    recommendation: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Record, frozen=True):
     """A whole evaluation.
 
     :ivar command: that makes it again

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from ragicl.errors import TaskError
 from ragicl.evaluate.curves import OVER
 from ragicl.evaluate.label_study import study_labels
 from ragicl.evaluate.references.registry import check, chosen
-from ragicl.evaluate.report.recommendation import advise
+from ragicl.evaluate.report.recommendation import recommend
 from ragicl.evaluate.results import Report, SetReport
 from ragicl.evaluate.task import Task
 from ragicl.evaluate.text_study import study_texts
@@ -38,7 +39,7 @@ def evaluate(
     nothing that was done.
 
     :param references: by name; None takes the usual ones
-    :param seeds: of references with randomness; two or more give each its floor
+    :param seeds: of references with randomness; two or more give each its noise floor
     :param curves: ``pool``, ``k`` or ``budget``, of labels alone
     :param so_far: is given the report after each set
     :raises TaskError: for an unknown reference or curve
@@ -53,7 +54,9 @@ def evaluate(
     report = Report((), command, _now(), _machine(), _versions())
     for task, names in zip(tasks, named, strict=True):
         own = _study(task, names, seeds, curves)
-        report = replace(report, sets=(*report.sets, replace(own, advice=advise(own))), date=_now())
+        report = replace(
+            report, sets=(*report.sets, replace(own, recommendation=recommend(own))), date=_now()
+        )
         if so_far is not None:
             so_far(report)
     return report

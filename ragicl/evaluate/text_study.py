@@ -18,7 +18,7 @@ import numpy as np
 
 from ragicl.atomic import write_whole
 from ragicl.errors import TaskError
-from ragicl.evaluate.comparison import Said, Sample, best_first
+from ragicl.evaluate.comparison import RowAnswer, Sample, best_first
 from ragicl.evaluate.metrics.distances import total_variation
 from ragicl.evaluate.metrics.text_scores import text_rows, text_scores
 from ragicl.evaluate.references.baselines import copied
@@ -55,19 +55,19 @@ def study_texts(task: Task, names: Sequence[str], seeds: int = 2) -> SetReport:
     """Measure what ``ragicl predict`` writes and the references named on a generation task.
 
     :param names: of ``lora`` and ``full``
-    :param seeds: of each; the distance between these is the reference's floor
+    :param seeds: of each; the distance between these is the reference's noise floor
     """
     sample = Sample(task)
-    ours = _ours(task)
+    system = _system(task)
     tuned = {name: [_tuned(task, name, seed) for seed in range(seeds)] for name in names}
     writers = [
-        ours,
+        system,
         Writer(COPIED, lambda texts: copied(task, texts)),
         *(own[0] for own in tuned.values()),
     ]
     texts = {writer.name: _texts(task, writer) for writer in writers}
     rows = text_rows(texts[SYSTEM][0], task.golds)
-    pairs = [(ours, own[0]) for own in tuned.values()]
+    pairs = [(system, own[0]) for own in tuned.values()]
     pairs += [pair for own in tuned.values() for pair in combinations(own, 2)]
     found = _compared(task, pairs)
     order = best_first(names)
@@ -78,7 +78,7 @@ def study_texts(task: Task, names: Sequence[str], seeds: int = 2) -> SetReport:
     )
 
 
-def _ours(task: Task) -> Writer:
+def _system(task: Task) -> Writer:
     engine = task.engine
 
     def write(texts: Sequence[str]) -> list[str]:
@@ -187,7 +187,7 @@ def _distributions(task: Task, writer: Writer, row: int) -> tuple[FloatArray, Se
 
 
 def _method(
-    sample: Sample, writer: Writer, written: tuple[list[str], float], ours: FloatArray
+    sample: Sample, writer: Writer, written: tuple[list[str], float], system: FloatArray
 ) -> Method:
     task, rows = sample.task, text_rows(written[0], sample.task.golds)
     read, some = 0.0, None
@@ -202,7 +202,7 @@ def _method(
         some,
         Cost(writer.seconds, writer.bytes, written[1], read),
         writer.settings or {},
-        against=None if writer.name == SYSTEM else sample.every.paired(rows[:, 1], ours[:, 1]),
+        against=None if writer.name == SYSTEM else sample.every.paired(rows[:, 1], system[:, 1]),
     )
 
 
@@ -211,8 +211,8 @@ def _distance(
 ) -> Distance:
     rows = found[SYSTEM, name]
     trainings = [found[a.name, b.name][:, 0] for a, b in combinations(tuned, 2)]
-    floor = np.mean(trainings, axis=0) if trainings else None
-    return sample.distance(name, rows[:, 0], rows[:, 2], floor, maximum=rows[:, 1])
+    noise_floor = np.mean(trainings, axis=0) if trainings else None
+    return sample.distance(name, rows[:, 0], rows[:, 2], noise_floor, maximum=rows[:, 1])
 
 
 def _worst(
@@ -223,10 +223,10 @@ def _worst(
 ) -> tuple[Item, ...]:
     rows = found[SYSTEM, name]
 
-    def said(writer: str, column: int) -> Said:
+    def answer(writer: str, column: int) -> RowAnswer:
         return lambda row: (texts[writer][0][row], float(np.exp(rows[row, column])))
 
-    return sample.worst(rows[:, 0], said(SYSTEM, 3), said(name, 4))
+    return sample.worst(rows[:, 0], answer(SYSTEM, 3), answer(name, 4))
 
 
 def _chunks(task: Task) -> Iterator[tuple[int, list[str]]]:

@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from cli_runner import LM, ROWS, fails, lines, misused, run, write_rows
+from cli_runner import LM, fails, lines, misused, run
 
 from ragicl.cli.main import main
 from ragicl.cli.output import csv_text, rows_text
@@ -28,25 +28,17 @@ FILES = {"table": ["out.txt", "out.md"], "jsonl": ["out.jsonl"], "json": ["out.j
 CASES = [(name, form) for name, forms in OFFER.items() for form in sorted(forms)]
 
 
-@pytest.fixture
-def index(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_rows(tmp_path / "things.jsonl", ROWS)
-    run("index", "things.jsonl", "--encoder", "fake:a")
-    return tmp_path / "indexes" / "things"
-
-
-def command(name, index):
+def command(name, things):
     lm = [*LM, "--k", 2]
     return {
-        "info": ["info", index],
-        "predict": ["predict", index, "a sweet apple", "the steel saw", "--decide", "knn"],
-        "prompt": ["prompt", index, "a sweet apple", *lm],
-        "explain": ["explain", index, "a sweet apple", *lm],
-        "tune": ["tune", index, "--minutes", 0.0001, *LM],
-        "bench": ["bench", index, "--queries", 2, "--decide", "knn"],
-        "plan": ["plan", index],
-        "audit": ["audit", index, "--few", 99],
+        "info": ["info", things],
+        "predict": ["predict", things, "a sweet apple", "the steel saw", "--decide", "knn"],
+        "prompt": ["prompt", things, "a sweet apple", *lm],
+        "explain": ["explain", things, "a sweet apple", *lm],
+        "tune": ["tune", things, "--minutes", 0.0001, *LM],
+        "bench": ["bench", things, "--queries", 2, "--decide", "knn"],
+        "plan": ["plan", things],
+        "audit": ["audit", things, "--few", 99],
         "suggest": ["suggest", "things.jsonl", "--n", 3, "--encoder", "fake:a"],
     }[name]
 
@@ -81,23 +73,23 @@ def test_every_command_that_prints_results_offers_both(name):
 
 
 @pytest.mark.parametrize(("name", "form"), CASES)
-def test_a_format_on_stdout(index, name, form):
-    shown = run(*command(name, index), "--format", form).stdout
+def test_a_format_on_stdout(things, name, form):
+    shown = run(*command(name, things), "--format", form).stdout
     assert shown.endswith("\n")
     found = read(form, shown)
     assert found
     if form == DEFAULTS_TO_JSON.get(name, "table") and name not in ("tune", "bench"):
-        default = read(form, run(*command(name, index)).stdout)
+        default = read(form, run(*command(name, things)).stdout)
         assert without_times(default) == without_times(found)
 
 
 @pytest.mark.parametrize(
     ("name", "form"), [c for c in CASES if c[0] not in ("tune", "bench", "predict")]
 )
-def test_a_file_holds_what_stdout_shows(index, tmp_path, name, form):
-    shown = run(*command(name, index), "--format", form).stdout
+def test_a_file_holds_what_stdout_shows(things, tmp_path, name, form):
+    shown = run(*command(name, things), "--format", form).stdout
     for file in FILES[form]:
-        result = run(*command(name, index), "--out", tmp_path / "new" / file)
+        result = run(*command(name, things), "--out", tmp_path / "new" / file)
         assert result.stdout == ""
         written = (tmp_path / "new" / file).read_bytes()
         assert written.startswith(b"\xef\xbb\xbf") == (form == "csv")
@@ -107,16 +99,16 @@ def test_a_file_holds_what_stdout_shows(index, tmp_path, name, form):
         )  # the runner reads stdout with universal newlines
 
 
-def test_files_of_measurements(index, tmp_path):
+def test_files_of_measurements(things, tmp_path):
     for name in ("tune", "bench"):
-        assert run(*command(name, index), "--out", tmp_path / f"{name}.json").stdout == ""
+        assert run(*command(name, things), "--out", tmp_path / f"{name}.json").stdout == ""
         assert json.loads((tmp_path / f"{name}.json").read_text())
-        run(*command(name, index), "--out", tmp_path / f"{name}.md")
+        run(*command(name, things), "--out", tmp_path / f"{name}.md")
         assert (tmp_path / f"{name}.md").read_text().count("\n") > 1
 
 
-def test_predictions_are_the_same_in_every_format(index, tmp_path):
-    asked = [*command("predict", index), "--probs"]
+def test_predictions_are_the_same_in_every_format(things, tmp_path):
+    asked = [*command("predict", things), "--probs"]
     rows = without_times(lines(run(*asked)))
     assert without_times(json.loads(run(*asked, "--format", "json").stdout)) == rows
     table = list(csv.DictReader(io.StringIO(run(*asked, "--format", "csv").stdout)))
@@ -128,9 +120,9 @@ def test_predictions_are_the_same_in_every_format(index, tmp_path):
     assert without_times(written) == rows
 
 
-def test_predictions_go_to_json_lines_only(index):
+def test_predictions_go_to_json_lines_only(things):
     for name in ("out.csv", "out.json", "out.txt", "out"):
-        misused(*command("predict", index), "--out", name, match="supported: .jsonl")
+        misused(*command("predict", things), "--out", name, match="supported: .jsonl")
 
 
 @pytest.mark.parametrize("name", OFFER)
@@ -143,27 +135,27 @@ def test_bad_outputs_are_refused_before_any_work(name):
     misused(*asked, "--format", "table", "--out", f"out{first}", match=match)
 
 
-def test_the_supported_suffixes_are_listed(index):
+def test_the_supported_suffixes_are_listed(things):
     match = "supported: .jsonl, .json, .csv, .txt, .md"
-    misused(*command("suggest", index), "--out", "x.doc", match=match)
-    misused(*command("info", index), "--out", "x.csv", match="supported: .json, .txt, .md")
+    misused(*command("suggest", things), "--out", "x.doc", match=match)
+    misused(*command("info", things), "--out", "x.csv", match="supported: .json, .txt, .md")
 
 
-def test_a_file_that_cannot_be_written(index, tmp_path):
+def test_a_file_that_cannot_be_written(things, tmp_path):
     out = tmp_path / "things.jsonl" / "x.json"
-    fails(*command("info", index), "--out", out, match="choose another --out")
+    fails(*command("info", things), "--out", out, match="choose another --out")
 
 
 @pytest.mark.parametrize("name", WITH_JSON_FLAG)
-def test_the_old_flag_works_with_a_warning(index, name):
-    old = run(*command(name, index), "--json")
+def test_the_old_flag_works_with_a_warning(things, name):
+    old = run(*command(name, things), "--json")
     assert old.stderr.count("Warning: --json is deprecated; use --format json") == 1
-    new = run(*command(name, index), "--format", "json")
+    new = run(*command(name, things), "--format", "json")
     assert "deprecated" not in new.stderr
     assert json.loads(old.stdout).keys() == json.loads(new.stdout).keys()
     assert "--json" not in run(name, "--help").stdout
     out = ["--json", "--out", "x.txt"]
-    misused(*command(name, index), *out, match="--format json contradicts --out x.txt")
+    misused(*command(name, things), *out, match="--format json contradicts --out x.txt")
 
 
 def test_rows_with_different_columns_share_a_csv_table():

@@ -59,7 +59,7 @@ def test_a_study_measures_every_method(task):
     )
     assert by_name[SYSTEM].cost.query_tokens > by_name["knn"].cost.query_tokens == 0
     assert report.distances[0].reference == "probe", "it stands for fine-tuning"
-    floors = {d.reference: d.floor for d in report.distances}
+    floors = {d.reference: d.noise_floor for d in report.distances}
     assert floors["random-icl"] is not None
     assert floors["probe"] is None
     means = {d.reference: d.mean for d in report.distances}
@@ -280,7 +280,7 @@ def test_evaluate_reports_all_sets(task):
     report = evaluate([task, task], ["probe"], command="ragicl evaluate …", so_far=seen.append)
     assert [len(some.sets) for some in seen] == [1, 2]
     own = report.sets[0]
-    assert own.advice
+    assert own.recommendation
     assert report.versions["torch"]
     for wrong in ({"seeds": 0}, {"curves": ["rows"]}):
         with pytest.raises(TaskError):

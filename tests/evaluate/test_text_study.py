@@ -53,7 +53,7 @@ def test_a_study_of_texts(task):
     assert report.kind == "generate"
     (distance,) = report.distances
     assert 0 < distance.mean.value < distance.maximum.value <= 1
-    assert distance.floor is not None
+    assert distance.noise_floor is not None
     by_name = {m.name: m for m in report.methods}
     assert by_name["lora"].cost.query_tokens < by_name[SYSTEM].cost.query_tokens
     assert by_name["knn-1"].cost.query_tokens == 0

@@ -68,9 +68,9 @@ class Resampling:
             low, high = max(2 * own[0] - high, 0), 2 * own[0] - low
         return Interval(float(own[0]), float(low), float(max(high, own[0])))
 
-    def paired(self, theirs: FloatArray, ours: FloatArray) -> Paired:
-        """Return the mean difference of two methods' scores on the same rows, and a test of it."""
-        difference: FloatArray = theirs.astype(np.float32) - ours
+    def paired(self, reference: FloatArray, system: FloatArray) -> Paired:
+        """Return how much a reference scores above the system on the same rows, with a test."""
+        difference: FloatArray = reference.astype(np.float32) - system
         draw = np.random.default_rng(self._seed + 1)
         batches = range(0, SWAPS, BATCH)
         swapped = np.concatenate(

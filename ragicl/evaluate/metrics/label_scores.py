@@ -19,10 +19,10 @@ def label_scores(probs: FloatArray, gold: IntArray, resampling: Resampling) -> L
     :param probs: shape (rows, labels)
     :param gold: each row's right label by its column; -1 for one that has none
     """
-    said = probs.argmax(axis=1)
+    predicted = probs.argmax(axis=1)
     return LabelScores(
         accuracy=resampling.mean(correct(probs, gold)),
-        macro_f1=resampling.of(_f1_parts(said, gold, probs.shape[1]), _macro_f1),
+        macro_f1=resampling.of(_f1_parts(predicted, gold, probs.shape[1]), _macro_f1),
         nll=resampling.mean(nll(probs, gold)),
         ece=resampling.of(_calibration_parts(probs, gold), _calibration_error, biased=True),
     )
@@ -53,15 +53,15 @@ def _bin(sure: FloatArray, number: int) -> IntArray:
     return np.minimum((sure * number).astype(np.int64), number - 1)
 
 
-def _f1_parts(said: IntArray, gold: IntArray, labels: int) -> FloatArray:
+def _f1_parts(predicted: IntArray, gold: IntArray, labels: int) -> FloatArray:
     """Return, for each row, which label it hits, says and is: shape (rows, 3 * labels)."""
     columns = np.arange(labels)
-    says, owns = said[:, None] == columns, gold[:, None] == columns
+    says, owns = predicted[:, None] == columns, gold[:, None] == columns
     return np.concatenate([says & owns, says, owns], axis=1).astype(np.float32)
 
 
 def _macro_f1(means: FloatArray) -> FloatArray:
-    """Return the mean F1 of the labels that occur, said or right."""
+    """Return the mean F1 of the labels that occur, predicted or right."""
     hits, says, owns = np.split(means, 3, axis=1)
     occurs = (says + owns) > 0
     f1 = 2 * hits / np.where(occurs, says + owns, 1)

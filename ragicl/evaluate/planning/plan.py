@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
+
 from ragicl.backends import open_lm
 from ragicl.errors import TaskError
 from ragicl.evaluate.metrics.power_law import REACH, examples_needed
@@ -115,7 +117,7 @@ def _measured(name: str, curve: Curve, epsilon: float) -> Measured:
     found = Measured(name, curve.reference, largest)
     if curve.fit is None:
         return replace(found, note=curve.note or "the curve was not fitted")
-    found = replace(found, law=replace(curve.fit, draws=()))
+    found = replace(found, law=msgspec.structs.replace(curve.fit, draws=()))
     try:
         return replace(found, examples=examples_needed(curve.fit, epsilon, largest))
     except TaskError as error:

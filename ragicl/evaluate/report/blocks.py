@@ -75,10 +75,10 @@ class Picture:
 class Quote:
     """A text of the data, as it is.
 
-    :ivar said: what it is
+    :ivar label: what it is
     """
 
-    said: str
+    label: str
     text: str
 
 

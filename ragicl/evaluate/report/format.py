@@ -1,4 +1,4 @@
-"""How a report writes its figures: the same in advice, tables and plots."""
+"""How a report writes its figures: the same in recommendations, tables and plots."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def headline(scores: LabelScores | TextScores) -> Interval:
     return scores.accuracy if isinstance(scores, LabelScores) else scores.rouge_l
 
 
-def measure(scores: LabelScores | TextScores) -> str:
+def metric(scores: LabelScores | TextScores) -> str:
     """Return the name of that score."""
     return "accuracy" if isinstance(scores, LabelScores) else "ROUGE-L"
 

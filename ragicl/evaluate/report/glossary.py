@@ -48,7 +48,7 @@ FIGURES = {
         "how far two distributions over answers are apart: 0 is the same, 1 has nothing in common. "
         "At 0.2, a fifth of the probability lies on other answers."
     ),
-    "floor": (
+    "noise floor": (
         "the total variation between two trainings of the same reference with other seeds, by the "
         "settings chosen for the first. Fine-tuning is that far from itself; no method can be "
         "asked to come nearer."

@@ -12,7 +12,7 @@ from ragicl.evaluate.report.format import (
     duration,
     headline,
     listed,
-    measure,
+    metric,
     number,
     p_value,
     plural,
@@ -31,7 +31,7 @@ SEEN = 0.0005  # a change of a score that its three decimals can show
 TOLERATED = 0.05  # expected calibration error; a whole interval above it is a warning
 
 
-def advise(report: SetReport) -> tuple[str, ...]:
+def recommend(report: SetReport) -> tuple[str, ...]:
     """Return the recommendation: a few sentences for each situation that the figures speak of."""
     if not report.methods:
         return ()
@@ -89,7 +89,7 @@ def _vote(report: SetReport) -> str:
     if knn is None or system is None or knn.against is None:
         return ""
     figures = (
-        f"{measure(knn.scores)} {number(headline(knn.scores).value)} of knn against "
+        f"{metric(knn.scores)} {number(headline(knn.scores).value)} of knn against "
         f"{number(headline(system.scores).value)} of {SYSTEM}, {_difference(knn.against)}"
     )
     if knn.against.difference.high < 0:
@@ -141,7 +141,7 @@ def _tenth(report: SetReport, best: Method) -> str:
 
 
 def _scored(method: Method) -> str:
-    return f"{measure(method.scores)} {with_span(headline(method.scores))}"
+    return f"{metric(method.scores)} {with_span(headline(method.scores))}"
 
 
 def _spent(method: Method) -> float:
@@ -164,13 +164,13 @@ def _keeps_up(method: Method, best: Method) -> bool:
 
 
 def _distance(report: SetReport) -> str:
-    """Return how far ragicl is from fine-tuned models, in units of their own floor."""
+    """Return how far ragicl is from fine-tuned models, in units of their own noise floor."""
     tuned = [distance for distance in report.distances if distance.reference in FINE_TUNED]
     if not tuned:
         return ""
     a_token = " a token" if report.kind == "generate" else ""
-    floor = "; floor: between two trainings of the same, with other seeds"
-    explained = floor if any(distance.floor for distance in tuned) else ""
+    floor = "; noise floor: between two trainings of the same, with other seeds"
+    explained = floor if any(distance.noise_floor for distance in tuned) else ""
     found = "; ".join(_beside_floor(distance) for distance in tuned)
     return f"Distance of {SYSTEM} to fine-tuning (total variation{a_token}{explained}): {found}."
 
@@ -190,15 +190,15 @@ def _cut_short(report: SetReport) -> str:
 
 
 def _beside_floor(distance: Distance) -> str:
-    mean, floor = distance.mean, distance.floor
+    mean, floor = distance.mean, distance.noise_floor
     icl = f" ({ICL}: {number(distance.icl.value)})" if distance.icl else ""
     figures = f"{distance.reference} {with_span(mean)}{icl}"
     if floor is None:
-        return f"{figures}, floor not known"
+        return f"{figures}, noise floor not known"
     if distance.above is not None and distance.above.low <= 0:
-        return f"{figures}, not clearly above its floor of {with_span(floor)}"
+        return f"{figures}, not clearly above its noise floor of {with_span(floor)}"
     times = f"{mean.value / floor.value:.1f} times" if floor.value > 0 else "above"
-    return f"{figures}, {times} its floor of {number(floor.value)}"
+    return f"{figures}, {times} its noise floor of {number(floor.value)}"
 
 
 def _few_labels(report: SetReport) -> str:
@@ -212,7 +212,7 @@ def _few_labels(report: SetReport) -> str:
     sentence += (
         f" From {first.size:,} to {last.size:,} of them, {ICL} goes from "
         f"{with_span(first.accuracy)} to {with_span(last.accuracy)} in "
-        f"{measure(report.methods[0].scores)}, and from {with_span(first.distance)} to "
+        f"{metric(report.methods[0].scores)}, and from {with_span(first.distance)} to "
         f"{with_span(last.distance)} in distance to {curve.reference}."
     )
     if curve.fit is not None:
@@ -228,7 +228,7 @@ def _many_tasks(report: SetReport) -> str:
         return ""
     each = [
         f"{storage(m.cost.extra_bytes)} with {m.name} "
-        f"({measure(m.scores)} {number(headline(m.scores).value)})"
+        f"({metric(m.scores)} {number(headline(m.scores).value)})"
         for m in sorted(ways, key=lambda m: m.cost.extra_bytes)
     ]
     return (
@@ -268,7 +268,7 @@ def _leak(report: SetReport) -> str:
     )
     return (
         f"Leak: the text of {report.leaked:,} of {plural(report.rows, 'test row')} occurs in the "
-        f"index; without them, {measure(report.methods[0].scores)} is {listed(told)}."
+        f"index; without them, {metric(report.methods[0].scores)} is {listed(told)}."
     )
 
 

@@ -20,7 +20,7 @@ from ragicl.evaluate.report.format import (
     OVER,
     headline,
     listed,
-    measure,
+    metric,
     number,
     settings,
     with_span,
@@ -68,7 +68,7 @@ def _anchors(names: list[str]) -> list[str]:
 
 def _set(report: SetReport, anchor: str) -> Section:
     parts = (
-        ("Recommendation", "advice", _advice(report)),
+        ("Recommendation", "recommendation", _recommendation(report)),
         ("Scores and costs", "methods", _methods(report, anchor)),
         ("Distance to fine-tuning", "distances", _distances(report, anchor)),
         ("Reliability of the probabilities", "reliability", _reliability(report, anchor)),
@@ -101,15 +101,15 @@ def _prompted(report: SetReport) -> str:
     return SYSTEM if report.kind == "generate" else ICL
 
 
-def _advice(report: SetReport) -> Iterator[Block]:
-    if report.advice:
-        yield Points(report.advice)
+def _recommendation(report: SetReport) -> Iterator[Block]:
+    if report.recommendation:
+        yield Points(report.recommendation)
 
 
 def _methods(report: SetReport, anchor: str) -> Iterator[Block]:
     if not report.methods:
         return
-    best, what = best_of(report), measure(report.methods[0].scores)
+    best, what = best_of(report), metric(report.methods[0].scores)
     yield Picture(
         f"{anchor}-scores",
         "Up is better, left is faster. A method to the right of and below another has no use here, "
@@ -129,18 +129,18 @@ def _distances(report: SetReport, anchor: str) -> Iterator[Block]:
     over = "over the labels" if report.labels else "for each token of the right text"
     yield Text(
         f"Total variation compares two whole distributions {over}, not the likeliest answers "
-        f"alone: 0 is the same, 1 has nothing in common. The floor is the distance between two "
-        f"trainings of the reference with other seeds: near it, {SYSTEM} differs from the "
+        f"alone: 0 is the same, 1 has nothing in common. The noise floor is the distance between "
+        f"two trainings of the reference with other seeds: near it, {SYSTEM} differs from the "
         f"reference no more than the reference does from itself."
     )
     told = [
         f"{d.reference} {number(d.mean.value)}"
-        + (f" (floor {number(d.floor.value)})" if d.floor else "")
+        + (f" (noise floor {number(d.noise_floor.value)})" if d.noise_floor else "")
         for d in report.distances
     ]
     yield Picture(
         f"{anchor}-distances",
-        "Each reference, with its own floor below it.",
+        "Each reference, with its own noise floor below it.",
         f"Plot of the distance from {SYSTEM} to {listed(told)}.",
         plot_distances(report),
     )
@@ -218,8 +218,10 @@ def _item(place: int, item: Item, reference: str, kind: Kind) -> Folded:
         (
             Quote("test row", item.input),
             Quote("right", item.gold),
-            Quote(f"{SYSTEM}{at}, probability {number(item.ours_probability)}", item.ours),
-            Quote(f"{reference}{at}, probability {number(item.theirs_probability)}", item.theirs),
+            Quote(f"{SYSTEM}{at}, probability {number(item.system_probability)}", item.system),
+            Quote(
+                f"{reference}{at}, probability {number(item.reference_probability)}", item.reference
+            ),
             *shown,
         ),
     )

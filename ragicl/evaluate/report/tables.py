@@ -10,7 +10,7 @@ from ragicl.evaluate.report.format import (
     OVER,
     duration,
     headline,
-    measure,
+    metric,
     number,
     p_value,
     settings,
@@ -56,7 +56,7 @@ def clean_table(report: SetReport) -> Table:
     kept = report.rows - report.leaked
     return Table(
         f"Scores on the {kept:,} test rows whose text does not occur in the index.",
-        ("method", *_score_columns(ranked), f"{measure(ranked[0].scores)} on all rows"),
+        ("method", *_score_columns(ranked), f"{metric(ranked[0].scores)} on all rows"),
         rows,
         SYSTEM,
     )
@@ -69,11 +69,19 @@ def settings_table(report: SetReport) -> Table:
 
 
 def distances_table(report: SetReport) -> Table:
-    """Return the distance to every reference, its floor beside it."""
+    """Return the distance to every reference, its noise floor beside it."""
     nearest = sorted(report.distances, key=lambda distance: distance.mean.value)
     clean = any(distance.clean for distance in nearest)
     longest = any(distance.maximum for distance in nearest)
-    columns = ("reference", "mean", "floor", "above it", "median", "90th percentile", "agreement")
+    columns = (
+        "reference",
+        "mean",
+        "noise floor",
+        "above it",
+        "median",
+        "90th percentile",
+        "agreement",
+    )
     icl = any(distance.icl for distance in nearest)
     more = (
         *("mean without leaked rows",) * clean,
@@ -102,7 +110,7 @@ def curve_table(curve: Curve, report: SetReport) -> Table:
         (Cell(f"{point.size:,}"), _interval(point.distance), _interval(point.accuracy))
         for point in curve.points
     )
-    what = measure(report.methods[0].scores)
+    what = metric(report.methods[0].scores)
     return Table(
         f"{ICL} by {OVER[curve.over]}, with 95 % intervals.",
         (OVER[curve.over], f"distance to {curve.reference}", f"{what} of {ICL}"),
@@ -112,7 +120,7 @@ def curve_table(curve: Curve, report: SetReport) -> Table:
 
 def overview_table(sets: Sequence[SetReport]) -> Table:
     """Return the sets side by side."""
-    columns = ("set", "score", SYSTEM, ICL, "best method", "knn", "distance", "its floor")
+    columns = ("set", "score", SYSTEM, ICL, "best method", "knn", "distance", "its noise floor")
     rows = tuple(_overview(report) for report in sets if report.methods)
     return Table("The sets side by side; each has its own part below.", columns, rows)
 
@@ -123,13 +131,13 @@ def _overview(report: SetReport) -> tuple[Cell, ...]:
     first = report.distances[0] if report.distances else None
     return (
         Cell(report.name),
-        Cell(measure(best.scores)),
+        Cell(metric(best.scores)),
         _interval(named.get(SYSTEM)),
         _interval(named.get(ICL)),
         Cell(number(named[best.name].value), best.name),
         _interval(named.get("knn")),
         Cell(number(first.mean.value), f"to {first.reference}") if first else Cell(ABSENT),
-        _interval(first.floor if first else None),
+        _interval(first.noise_floor if first else None),
     )
 
 
@@ -174,7 +182,7 @@ def _distance(distance: Distance) -> tuple[Cell, ...]:
     return (
         Cell(distance.reference),
         _interval(distance.mean),
-        _interval(distance.floor),
+        _interval(distance.noise_floor),
         _interval(distance.above),
         Cell(number(distance.median)),
         Cell(number(distance.p90)),

@@ -1,8 +1,8 @@
 """`ragicl plan`: the bounds beside the index, and what a report's curves say."""
 
 import json
-from dataclasses import asdict
 
+import msgspec
 import numpy as np
 import pytest
 from cli_runner import LM, fails, run
@@ -17,6 +17,7 @@ from ragicl.evaluate.planning.bounds import (
     generation,
     linear_classification,
 )
+from ragicl.evaluate.report.serialize import to_json
 from ragicl.evaluate.results import Curve, Interval, Point, Report, SetReport
 
 SURE = {"epsilon": 0.1, "delta": 0.05}
@@ -119,7 +120,7 @@ def write_report(folder, *curves):
     )  # fmt: skip
     folder.mkdir()
     report = Report((found,), "ragicl evaluate", "today", "here", {})
-    (folder / "report.json").write_text(json.dumps(asdict(report)))
+    (folder / "report.json").write_text(to_json(report))
     return folder
 
 
@@ -129,8 +130,8 @@ def test_a_measured_curve_is_read_off(tmp_path):
     plan = planned("--report", folder, "--epsilon", 0.15)
     (found,) = plan["measured"]
     law = fit_power_law(SIZES, falling)
-    assert found["examples"] == asdict(examples_needed(law, 0.15, 512))
-    assert found["law"]["b"] == asdict(law.b)
+    assert found["examples"] == msgspec.structs.asdict(examples_needed(law, 0.15, 512))
+    assert found["law"]["b"] == msgspec.structs.asdict(law.b)
     assert plan == planned("--report", folder / "report.json", "--epsilon", 0.15)
     shown = run("plan", "--report", folder, "--epsilon", 0.15).stdout
     assert f"trec6, probe: {law.a.value:.3g}·n^(-{law.b.value:.2f}) + {law.c.value:.3f}" in shown

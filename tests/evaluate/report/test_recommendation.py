@@ -1,9 +1,8 @@
-from dataclasses import replace
-
 import pytest
 from made_reports import distance, interval, label_set, paired, text_set
+from msgspec.structs import replace
 
-from ragicl.evaluate.report.recommendation import advise, best_of, is_real
+from ragicl.evaluate.report.recommendation import best_of, is_real, recommend
 
 
 def only(report, *names):
@@ -16,13 +15,13 @@ def changed(report, name, **changes):
 
 
 def sentence(report, beginning):
-    found = [said for said in advise(report) if said.startswith(beginning)]
-    assert len(found) == 1, advise(report)
+    found = [said for said in recommend(report) if said.startswith(beginning)]
+    assert len(found) == 1, recommend(report)
     return found[0]
 
 
 def silent(report, beginning):
-    return not any(said.startswith(beginning) for said in advise(report))
+    return not any(said.startswith(beginning) for said in recommend(report))
 
 
 def test_the_best_and_how_much_it_is_better():
@@ -116,20 +115,20 @@ def test_where_nothing_cheaper_will_do_the_best_for_a_tenth():
 
 
 def test_distances_stand_beside_their_floors():
-    said = sentence(label_set(), "Distance of ragicl to fine-tuning (total variation; floor")
-    assert "full 0.268 (0.248 to 0.288) (icl: 0.536), 3.8 times its floor of 0.071" in said
+    said = sentence(label_set(), "Distance of ragicl to fine-tuning (total variation; noise floor")
+    assert "full 0.268 (0.248 to 0.288) (icl: 0.536), 3.8 times its noise floor of 0.071" in said
     assert "prompt-tuning 0.221 (0.201 to 0.241) (icl: 0.442), not clearly above" in said
-    assert "above its floor of 0.215" in said
+    assert "above its noise floor of 0.215" in said
     assert "probe" not in said  # it was not fine-tuned
 
 
 def test_a_floor_that_is_not_known_or_nothing():
     report = label_set(distances=(distance("full", 0.2, None),))
-    assert "full 0.200 (0.180 to 0.220) (icl: 0.400), floor not known." in sentence(
+    assert "full 0.200 (0.180 to 0.220) (icl: 0.400), noise floor not known." in sentence(
         report, "Distance"
     )
-    still = replace(distance("head", 0.2, None), floor=interval(0.0, 0.0))
-    assert "above its floor of 0.000." in sentence(label_set(distances=(still,)), "Distance")
+    still = replace(distance("head", 0.2, None), noise_floor=interval(0.0, 0.0))
+    assert "above its noise floor of 0.000." in sentence(label_set(distances=(still,)), "Distance")
 
 
 def test_labels_there_were_and_what_more_of_them_did():
@@ -164,9 +163,9 @@ def test_leaks_are_told_where_they_change_a_score():
 
 
 def test_no_figures_no_sentences():
-    assert advise(label_set(methods=(), distances=(), curves=())) == ()
+    assert recommend(label_set(methods=(), distances=(), curves=())) == ()
     alone = only(label_set(distances=(), curves=()), "ragicl")
-    said = [words.split(":")[0] for words in advise(alone)]
+    said = [words.split(":")[0] for words in recommend(alone)]
     assert said == ["Most accurate", "Few labels", "Probabilities", "Leak"]
 
 

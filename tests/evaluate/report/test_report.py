@@ -1,17 +1,17 @@
 import json
 import math
 import re
-from dataclasses import fields, replace
 from html.parser import HTMLParser
 
 import made_reports
 import pytest
 from made_reports import item, label_set, report, text_set
+from msgspec.structs import fields, replace
 
 import ragicl.evaluate.report.write as writing
 from ragicl.errors import DataError
 from ragicl.evaluate.report.format import duration, listed, number, span, storage
-from ragicl.evaluate.report.recommendation import advise
+from ragicl.evaluate.report.recommendation import recommend
 from ragicl.evaluate.report.serialize import load_report, to_json
 from ragicl.evaluate.report.write import write_report
 from ragicl.evaluate.results import Interval
@@ -57,7 +57,7 @@ class Page(HTMLParser):
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("found")
     made = report()
-    made = replace(made, sets=tuple(replace(s, advice=advise(s)) for s in made.sets))
+    made = replace(made, sets=tuple(replace(s, recommendation=recommend(s)) for s in made.sets))
     paths = write_report(made, folder)
     return made, paths
 
@@ -84,7 +84,7 @@ def figures(found):
             yield from scores_of(method.clean)
     for distance in found.distances:
         yield from (distance.reference, number(distance.median), number(distance.p90))
-        kept = (distance.mean, distance.agreement, distance.floor, distance.maximum)
+        kept = (distance.mean, distance.agreement, distance.noise_floor, distance.maximum)
         yield from (span(value) for value in kept if value is not None)
     for point in [point for curve in found.curves for point in curve.points]:
         yield from (f"{point.size:,}", span(point.distance), span(point.accuracy))
@@ -111,13 +111,13 @@ def test_advice_and_explanations_are_there(written):
     _, markdown, html = files(written)
     words = " ".join(Page(html).words)
     for found in written[0].sets:
-        for said in found.advice:
+        for said in found.recommendation:
             assert said in words
             assert said.replace("<", "&lt;") in markdown
         heading = markdown.index(f"\n## {found.name}\n")
-        advice = markdown.index(found.advice[0][:30], heading)
+        advice = markdown.index(found.recommendation[0][:30], heading)
         assert heading < advice < markdown.index("### Scores and costs", heading)
-    for name in ("total variation", "floor", "ECE", "prompt-tuning", "leaked rows"):
+    for name in ("total variation", "noise floor", "ECE", "prompt-tuning", "leaked rows"):
         assert name in words
     assert "two-stage" not in words  # no set has it
 
@@ -163,7 +163,9 @@ def test_what_json_lacks_becomes_null_and_comes_back_as_nan(tmp_path):
         label_set().curves[0],
         points=(made_reports.Point(1, Interval(math.nan, -math.inf, math.inf), Interval(1, 1, 1)),),
     )
-    text = to_json(report(label_set(curves=(curve,), policy={"odd": {1, 2}, "k": math.nan})))
+    text = to_json(
+        report(label_set(curves=(curve,), policy={"odd": 1j, "set": {1, 2}, "k": math.nan}))
+    )
     json.loads(text, parse_constant=pytest.fail)
     (tmp_path / "report.json").write_text(text, encoding="utf-8")
     back = load_report(tmp_path / "report.json").sets[0]
@@ -171,21 +173,33 @@ def test_what_json_lacks_becomes_null_and_comes_back_as_nan(tmp_path):
     assert [math.isnan(value) for value in (distance.value, distance.low, distance.high)] == [
         True
     ] * 3
-    assert back.policy == {"odd": "{1, 2}", "k": None}
+    assert back.policy == {"odd": "1j", "set": [1, 2], "k": None}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.pop("date"), "report lacks, or should not have, date"),
+        (lambda d: d.pop("date"), "missing required field `date`"),
         (
             lambda d: d["sets"][0].update(more=1),
-            r"report.sets\[0\] lacks, or should not have, more",
+            r"unknown field `more` - at `\$.sets\[0\]`",
         ),
-        (lambda d: d["sets"][0].update(rows="many"), r"report.sets\[0\].rows is str"),
-        (lambda d: d["sets"][0].update(kind="sing"), r"report.sets\[0\].kind is str"),
-        (lambda d: d["sets"][0]["methods"][0].update(scores={"f": 1}), "scores is dict"),
-        (lambda d: d["sets"][0]["methods"][0].update(scores=None), "scores is NoneType"),
+        (
+            lambda d: d["sets"][0].update(rows="many"),
+            r"Expected `int`, got `str` - at `\$.sets\[0\].rows`",
+        ),
+        (
+            lambda d: d["sets"][0].update(kind="sing"),
+            r"Invalid enum value 'sing' - at `\$.sets\[0\].kind`",
+        ),
+        (lambda d: d["sets"][0]["methods"][0].update(scores={"f": 1}), r"methods\[0\].scores`"),
+        (lambda d: d["sets"][0]["methods"][0].update(scores=None), r"methods\[0\].scores`"),
+        (
+            lambda d: d["sets"][0]["distances"][0].update(p90="far"),
+            r"Expected a number, got `str` - at `\$.sets\[0\].distances\[0\].p90`",
+        ),
+        (lambda d: d.pop("format"), "before 0.2.0, calls `ragicl` what is now `icl`"),
+        (lambda d: d.update(format=3), "its format is 3, and 2 is read"),
     ],
 )
 def test_other_files_are_refused_in_one_line(tmp_path, change, message):
@@ -208,12 +222,12 @@ def test_files_that_are_none_are_refused(tmp_path):
 
 def test_texts_of_the_data_are_shown_and_not_acted_on(tmp_path):
     shown = made_reports.Shown(BAD, BAD, 0.5)
-    worst = replace(item(made_reports.random.Random(0), BAD), gold=BAD, ours=BAD)
+    worst = replace(item(made_reports.random.Random(0), BAD), gold=BAD, system=BAD)
     worst = replace(worst, demonstrations=(shown,))
     named = replace(label_set().methods[0], name=BAD, settings={BAD: BAD})
     gap = replace(label_set().distances[0], reference=BAD)
     bad = label_set(
-        name=BAD, lm=BAD, encoder=BAD, policy={BAD: BAD}, advice=(BAD,), worst=(worst,),
+        name=BAD, lm=BAD, encoder=BAD, policy={BAD: BAD}, recommendation=(BAD,), worst=(worst,),
         methods=(named, *label_set().methods), distances=(gap,), curves=(),
     )  # fmt: skip
     made = replace(report(bad), command=BAD, machine=BAD, versions={BAD: BAD})

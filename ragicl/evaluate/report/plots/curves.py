@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from ragicl.evaluate.report.format import OVER, headline, measure
+from ragicl.evaluate.report.format import OVER, headline, metric
 from ragicl.evaluate.report.plots.style import canvas, heading, look, styled, svg, upright
 from ragicl.evaluate.results import ICL, Curve, Interval, PowerLaw, SetReport
 
@@ -28,7 +28,7 @@ def plot_curves(report: SetReport, over: str) -> str:
         _draw(left, curve.reference, [(p.size, p.distance) for p in curve.points], curve.fit)
     _draw(right, ICL, [(p.size, p.accuracy) for p in found[0].points])
     _references(right, report, found)
-    what = measure(report.methods[0].scores)
+    what = metric(report.methods[0].scores)
     sizes = sorted({point.size for curve in found for point in curve.points})
     for axes, title in ((left, f"total variation from {ICL} to:"), (right, f"{what} of:")):
         _across(axes, f"{OVER[over]} (logarithmic)", sizes)

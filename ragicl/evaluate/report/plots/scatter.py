@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ragicl.evaluate.report.format import capital, duration, headline, measure, number, storage
+from ragicl.evaluate.report.format import capital, duration, headline, metric, number, storage
 from ragicl.evaluate.report.plots.label_layout import Point, along
 from ragicl.evaluate.report.plots.style import (
     PALE,
@@ -33,7 +33,7 @@ def plot_scores(report: SetReport) -> str:
     methods = [method for method in report.methods if not _far_below(method, report.methods)]
     figure = canvas(4.9)
     axes = figure.add_axes((0.09, 0.21, 0.88, 0.72))
-    what = measure(report.methods[0].scores)
+    what = metric(report.methods[0].scores)
     axes.set_title(f"{capital(what)} against time for an answer, {report.rows:,} test rows")
     axes.set_ylabel(f"{what}, with its 95 % interval")
     axes.set_xlabel("time for an answer (logarithmic)")

@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from dataclasses import replace
 from itertools import combinations, pairwise
 from xml.etree import ElementTree
 
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_reports import LABEL_METHODS, curve, label_set, text_set
+from msgspec.structs import replace
 
 from ragicl.evaluate.report.plots import (
     calibrated,
@@ -55,7 +55,7 @@ def test_distances_stand_beside_their_floors():
     words = texts(plot_distances(label_set()))
     for found in label_set().distances:
         assert found.reference in words
-    assert "0.268, floor 0.071" in words
+    assert "0.268, noise floor 0.071" in words
     assert "0.302" in words  # probe: no floor
 
 
