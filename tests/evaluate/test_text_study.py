@@ -26,7 +26,7 @@ TEST = tuple(Query(f"the weather of day {n}", f"t{n}", f"rain {n}") for n in ran
 @pytest.fixture
 def task(tmp_path, encoder, tiny, monkeypatch):
     monkeypatch.setattr(tuning, "RATES", {"lora": (3e-2,)})
-    monkeypatch.setattr(tuning, "PASSES", (2, 2))
+    monkeypatch.setattr(tuning, "EPOCHS", (2, 2))
     index = Index.create(tmp_path / "index", encoder=encoder, kind="generate")
     index.add(POOL)
     policy = Policy(k=2, max_tokens=4)
