@@ -202,7 +202,7 @@ class _Search:
             "trials": [_row(trial) for trial in self._trials],
         }
         return Tuned(
-            {**candidate.fields, "voters": self._voters},
+            {**prompting.policy.tunable(), "voters": self._voters},
             candidate.template,
             self._lm,
             name,
