@@ -153,5 +153,5 @@ def test_pools_are_drawn_by_seed_and_by_class(files):
 
 def test_an_evaluation_without_test_rows_is_refused(files):
     told = run("evaluate", files / "index", "--out", files / "report")
-    assert told.exit_code == 1
+    assert told.exit_code == 2
     assert "--test FILE" in told.output
