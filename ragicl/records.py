@@ -135,8 +135,8 @@ class Prediction:
     :ivar percentile: in-distribution percentile: share of the index's examples that are less near
         to the others than this text is; None where none was computed
     :ivar out_of_scope: whether that is less than was asked for
-    :ivar known_label: for text generated over a labelled index, whether it is one of the labels;
-        otherwise None
+    :ivar known_label: of a language model without likelihoods, and of text generated over a
+        labelled index, whether the output is one of the labels to choose from; otherwise None
     :ivar decided_by: what the output came from
     """
 
