@@ -73,7 +73,7 @@ def test_the_distance_is_that_of_the_two_models_tokens(task):
         )
         expected.append(total_variation(left, right).mean())
     assert report.distances[0].mean.value == pytest.approx(np.mean(expected), abs=1e-4)
-    assert report.distances[0].floor is None
+    assert report.distances[0].noise_floor is None
 
 
 def test_what_was_written_is_not_written_again(task, monkeypatch):

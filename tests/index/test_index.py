@@ -396,7 +396,7 @@ def test_vectors_that_are_replaced_while_they_are_read(filled, encoder, monkeypa
 
 
 def test_a_long_catching_up_is_saved_while_searching(filled, encoder, monkeypatch):
-    monkeypatch.setattr("ragicl.index.index.BACKLOG", 10)
+    monkeypatch.setattr("ragicl.index.vectors.searcher.BACKLOG", 10)
     with Index.open(filled, encoder=encoder) as index:
         index.add(many(20, start=50))
         before = (filled / "vectors.faiss").stat().st_size
@@ -688,7 +688,9 @@ def test_a_closed_index_says_so(filled, encoder):
 
 
 def test_threads_add_and_search_at_once(filled, encoder, monkeypatch):
-    monkeypatch.setattr("ragicl.index.index.BACKLOG", 5)  # vectors are saved time and again
+    monkeypatch.setattr(
+        "ragicl.index.vectors.searcher.BACKLOG", 5
+    )  # vectors are saved time and again
     added = Counter()
 
     def add(index, start):
