@@ -1,7 +1,9 @@
 """The layers hold: a module imports from its own layer or from those to its left."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -38,6 +40,9 @@ HOMES = {
     "click": {"cli"},
     "matplotlib": {"evaluate/report/plots"},
 }
+LONGEST_MODULE = 350  # lines
+LONGEST_FUNCTION = 50
+MEDIAN_BODY = 8
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -78,3 +83,30 @@ def test_heavy_imports_stay_at_home(path):
 
 def test_every_module_has_a_layer():
     assert {part(path) for path in MODULES} == set().union(*LAYERS)
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield str(path.relative_to(PACKAGE)), node
+
+
+def lines(first: ast.stmt, last: ast.stmt) -> int:
+    assert last.end_lineno is not None
+    return last.end_lineno - first.lineno + 1
+
+
+def test_functions_are_small():
+    long = [
+        f"{place}: {own.name} has {size} lines"
+        for place, own in functions()
+        if (size := lines(own, own)) > LONGEST_FUNCTION
+    ]
+    assert not long
+    assert median(lines(own.body[0], own.body[-1]) for _, own in functions()) < MEDIAN_BODY
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_modules_are_small(path):
+    assert len(path.read_text().splitlines()) <= LONGEST_MODULE

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ragicl.engine import Engine
+    from ragicl.evaluate.prepare import Limits, Opener
     from ragicl.evaluate.results import Report
+    from ragicl.evaluate.task import Task
 
 
 @click.command("evaluate")
@@ -100,45 +102,28 @@ def evaluate_command(
     ragicl evaluate eval/suites/questions.toml --data data --out reports/questions
     ragicl evaluate eval/suites/tables.toml --only sst2 --data data --out reports/sst2
     """
-    from ragicl.evaluate.prepare import Limits, held, suite_tasks, task_of
-    from ragicl.evaluate.report.write import REPORTS, write_report
+    from ragicl.evaluate.prepare import Limits, held, suite_tasks
+    from ragicl.evaluate.report.write import write_report
     from ragicl.evaluate.run import evaluate
-    from ragicl.evaluate.suite import Suite, read_suite, rows_of
+    from ragicl.evaluate.suite import Suite, read_suite
 
     some = _sets(target, only)
-
-    def written(report: Report) -> None:
-        write_report(report, out)
-
-    def opened(path: Path, own: Mapping[str, Any]) -> Engine:
-        return stack.enter_context(open_engine(path, options | {"decide": "lm"} | dict(own)))
-
     with held(out), ExitStack() as stack, steps() as progress:
-        limits = Limits(rows, minutes, progress)
+        opened, limits = _opener(stack, options), Limits(rows, minutes, progress)
         if target.suffix == ".toml":
             suite = read_suite(target)
             measured = suite_tasks(suite, data, out, opened, limits, only=some)
-        elif test is None:
-            raise click.UsageError("Give the test rows: --test FILE.")
         else:
-            suite, engine = Suite(), opened(target, {})
-            queries = rows_of(data_file(test, options).queries(), rows)
-            others = {name: list(data_file(name, options).examples()) for name in tasks}
-            measured = [task_of(target.name, engine, queries, out, others, limits)]
+            suite, measured = Suite(), [_task(target, test, tasks, out, opened, limits, options)]
         report = evaluate(
             measured,
             suite.references if references is None else listed_names(references),
             seeds=seeds,
             curves=suite.curves if curves is None else listed_names(curves),
             command=command_line(),
-            so_far=written,
+            so_far=lambda report: write_report(report, out),
         )
-    for name in REPORTS:
-        click.echo(out / name)
-    for own in report.sets:
-        click.echo(f"\n{own.name}", err=True)
-        for sentence in own.recommendation:
-            click.echo(f"- {sentence}", err=True)
+    _shown(report, out)
 
 
 @click.command("bench")
@@ -206,6 +191,48 @@ def plan_command(
     output.write(
         record_text(output.form, msgspec.to_builtins(found, enc_hook=float), lambda: table(found))
     )
+
+
+def _opener(stack: ExitStack, options: dict[str, Any]) -> Opener:
+    """Return what opens engines until the stack closes."""
+
+    def opened(path: Path, own: Mapping[str, Any]) -> Engine:
+        return stack.enter_context(open_engine(path, options | {"decide": "lm"} | dict(own)))
+
+    return opened
+
+
+def _task(
+    index: Path,
+    test: str | None,
+    others: Sequence[str],
+    out: Path,
+    opened: Opener,
+    limits: Limits,
+    options: dict[str, Any],
+) -> Task:
+    """Return the task of one index, with the rows of the files named."""
+    from ragicl.evaluate.prepare import task_of
+    from ragicl.evaluate.suite import rows_of
+
+    if test is None:
+        raise click.UsageError("Give the test rows: --test FILE.")
+    engine = opened(index, {})
+    queries = rows_of(data_file(test, options).queries(), limits.rows)
+    pools = {other: list(data_file(other, options).examples()) for other in others}
+    return task_of(index.name, engine, queries, out, pools, limits)
+
+
+def _shown(report: Report, out: Path) -> None:
+    """Name the report's files, and repeat what it recommends."""
+    from ragicl.evaluate.report.write import REPORTS
+
+    for name in REPORTS:
+        click.echo(out / name)
+    for own in report.sets:
+        click.echo(f"\n{own.name}", err=True)
+        for sentence in own.recommendation:
+            click.echo(f"- {sentence}", err=True)
 
 
 def _sets(target: Path, only: str | None) -> Sequence[str]:

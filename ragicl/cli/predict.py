@@ -77,8 +77,7 @@ def predict(
         rows = [_essentials(row) for row in target.rows] if target else []
         kept: list[Row] = []
         if total is None or len(rows) < total:  # else there is nothing to predict
-            with steps() as shown:
-                engine.load(shown)
+            _load(engine)
         write = target.write if target else _writer(output.form, kept, engine)
         done = stack.enter_context(progress(total, "predicting", len(rows)))
         for row in predict_rows(
@@ -162,6 +161,11 @@ def _target(stack: ExitStack, output: Output, engine: Engine) -> ResumableFile |
     if output.path is None:
         return None
     return stack.enter_context(ResumableFile(output.path, fingerprint(engine.pipeline)))
+
+
+def _load(engine: Engine) -> None:
+    with steps() as shown:
+        engine.load(shown)
 
 
 def _notes(engine: Engine) -> Iterator[str]:

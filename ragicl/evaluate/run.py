@@ -31,7 +31,7 @@ def evaluate(
     seeds: int = 2,
     curves: Sequence[str] = (),
     command: str = "",
-    so_far: Callable[[Report], None] | None = None,
+    so_far: Callable[[Report], object] | None = None,
 ) -> Report:
     """Measure what ``ragicl predict`` answers to each task beside the references named.
 
