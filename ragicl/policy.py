@@ -177,11 +177,6 @@ class AbstentionPolicy:
     def __post_init__(self) -> None:
         check(self)
 
-    @property
-    def asked(self) -> bool:
-        """Whether anything of it is asked for."""
-        return not self.set_coverage is self.coverage is self.ood_level is None
-
 
 @dataclass(frozen=True, slots=True)
 class GenerationPolicy:
@@ -297,8 +292,13 @@ def _check_together(policy: Policy) -> None:
             "an ensemble is of distributions over labels; write text with one prompt",
         ),
         (
-            decision.decide != "blend" and abstention.asked,
-            "set_coverage, coverage and ood_level go by the blend; use decide blend",
+            decision.decide != "blend"
+            and not abstention.set_coverage is abstention.coverage is None,
+            "set_coverage and coverage go by the blend; use decide blend",
+        ),
+        (
+            decision.decide not in ("blend", "probe") and abstention.ood_level is not None,
+            "ood_level goes by the classifier on vectors; use decide blend or probe",
         ),
         (
             abstention.set_coverage is not None and decision.shortlist is not None,

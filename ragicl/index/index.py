@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
 from typing import Any, Self
 
 from filelock import FileLock
+from msgspec.structs import replace
 
 from ragicl.backends import open_encoder
 from ragicl.data.examples import check_examples

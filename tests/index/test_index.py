@@ -556,6 +556,23 @@ def test_a_damaged_manifest_is_a_corrupt_error(filled, encoder, content):
     assert_one_line(caught, filled / "manifest.json")
 
 
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"complete": "yes"}, "Expected `bool`, got `str` - at `$.complete`"),
+        ({"kind": "regress"}, "Invalid enum value 'regress' - at `$.kind`"),
+        ({"encoder": {"spec": "fake:a"}}, "missing required field `description` - at `$.encoder`"),
+        ({"tuned": 3}, "Expected `object | null`, got `int` - at `$.tuned`"),
+        ({"later": 1}, "unknown field `later`"),
+    ],
+)
+def test_what_is_wrong_in_a_manifest_is_named(filled, encoder, changes, wrong):
+    change_manifest(filled, **changes)
+    with pytest.raises(CorruptError) as caught:
+        Index.open(filled, encoder=encoder)
+    assert_one_line(caught, filled / "manifest.json", wrong, "restore it", "build the index again")
+
+
 def test_an_unreadable_manifest_is_a_store_error(filled, encoder):
     (filled / "manifest.json").unlink()
     (filled / "manifest.json").mkdir()
