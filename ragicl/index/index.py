@@ -206,7 +206,7 @@ class Index:
             return self._matched(where).rows
 
     def inputs(self) -> Iterator[tuple[int, str]]:
-        """Yield each example's row number and input, as it is when it is reached."""
+        """Yield each example's row number and input, in its state when it is reached."""
         last = 0
         while True:
             with self._lock:
@@ -278,12 +278,12 @@ class Index:
         :raises ExampleError: where an id is not there, or is given twice
         """
         check_examples(examples)
-        gone = [*(e.id for e in examples), *remove]
+        replaced = [*(e.id for e in examples), *remove]
         with self.writing():
-            self._check_present(gone)
+            self._check_present(replaced)
             vectors = self._encoded(examples)
             with self._lock, self._store.writing():
-                self._store.delete(gone)
+                self._store.delete(replaced)
                 self._store.insert(examples, vectors)
 
     def remove(self, ids: Sequence[str]) -> None:
@@ -436,7 +436,7 @@ class Index:
         return vectors
 
     def _advanced(self, vectors: Vectors) -> tuple[Vectors, int]:
-        """Return the vectors brought up to date, or built anew, and how many rows that took."""
+        """Return the vectors brought up to date, or rebuilt, and how many rows that took."""
         count = self._store.count()
         if vectors.fixed or vectors.outgrown(count):  # another process may have built them already
             vectors = self._loaded(Vectors.read)
@@ -472,7 +472,7 @@ class Index:
 def _opened_store(path: Path) -> Store:
     """Open examples.db; remove a vectors.faiss that is newer: examples.db is an older copy, then.
 
-    Later on, when it has caught up in number, nobody could tell.
+    Later on, when it has caught up in number, the two could not be told apart.
     """
     saved = saved_footer(path)  # before the store is read, which only moves on
     store = Store(path)
