@@ -9,45 +9,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self
 
 from ragicl.errors import TaskError
+from ragicl.options import OptionField, check, fields_of, option
 from ragicl.prompting.ordering import Ordering
 from ragicl.records import Where
 
 Selection = Literal["nearest", "bm25", "hybrid", "mmr", "balanced", "coverage", "dpp", "random"]
 Decision = Literal["blend", "probe", "lm", "knn"]
-
-
-@dataclass(frozen=True, slots=True)
-class OptionSpec:
-    """What a policy's field is, beside its type and its default.
-
-    :ivar help: what it does, for people
-    :ivar tunable: whether ``ragicl tune`` chooses it
-    :ivar metavar: what stands for its value in help
-    :ivar default_text: what its default means, where the value does not tell
-    :ivar least: the smallest number allowed
-    :ivar share: whether it must lie between 0 and 1, both excluded
-    :ivar estimator: whether the scikit-learn estimator has it as a parameter
-    :ivar formerly: its deprecated name, taken for one release with a warning
-    """
-
-    help: str
-    tunable: bool = False
-    metavar: str | None = None
-    default_text: str | None = None
-    least: float | None = None
-    share: bool = False
-    estimator: bool = True
-    formerly: str | None = None
-
-
-def option(default: Any, help: str, **more: Any) -> Any:  # noqa: A002 - the field's own word
-    """Return a field of a policy; see :class:`OptionSpec` for `more`."""
-    return field(default=default, metadata={"option": OptionSpec(help, **more)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +55,7 @@ class RetrievalPolicy:
     seed: int = option(0, "For random selection or order, and for sampling.")
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
         if self.clusters > 1 and self.fixed == 0:
             raise TaskError("clusters are of fixed demonstrations; say how many with fixed")
 
@@ -108,7 +80,7 @@ class PromptPolicy:
     truncate: bool = option(False, "Cut a text that does not fit the budget.")
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +127,7 @@ class DecisionPolicy:
     exact: bool = option(False, "Score even the unlikeliest labels to their end.")
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
 
     @property
     def lm_free(self) -> bool:
@@ -203,12 +175,7 @@ class AbstentionPolicy:
     )
 
     def __post_init__(self) -> None:
-        _check(self)
-
-    @property
-    def asked(self) -> bool:
-        """Whether anything of it is asked for."""
-        return not self.set_coverage is self.coverage is self.ood_level is None
+        check(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +201,7 @@ class GenerationPolicy:
     temperature: float = option(0.0, "Above 0: sample, with --seed.", least=0, estimator=False)
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -301,73 +268,10 @@ PARTS: Mapping[str, Callable[..., Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class OptionField:
-    """A field of a policy, as commands and documents need it.
-
-    :ivar part: the name of the value class that has it
-    :ivar type: of a value: int, float, bool, str, or tuple
-    :ivar choices: where only these are allowed
-    """
-
-    name: str
-    part: str
-    type: type
-    default: Any
-    choices: tuple[str, ...]
-    spec: OptionSpec
-
-    @property
-    def flag(self) -> str:
-        """The command line's option."""
-        return f"--{self.name.replace('_', '-')}"
-
-    @property
-    def default_text(self) -> str:
-        """The default, for people."""
-        text = self.spec.default_text
-        if text is None:
-            text = "off" if self.default is False else str(self.default)
-        return f"tuned, or {text}" if self.spec.tunable else text
-
-
 @cache
 def option_fields() -> Mapping[str, OptionField]:
     """Return every field of every part, by name, in order."""
-    return {
-        own.name: _option_field(part, own, hints[own.name])
-        for part, kind in PARTS.items()
-        for hints in (get_type_hints(kind),)
-        for own in fields(kind)  # type: ignore[arg-type]  # the values are dataclasses
-    }
-
-
-def _option_field(part: str, own: Field[Any], hint: Any) -> OptionField:
-    assert own.default is not MISSING
-    given = [kind for kind in get_args(hint) if kind is not type(None)]
-    if get_origin(hint) is Literal:
-        return OptionField(own.name, part, str, own.default, get_args(hint), own.metadata["option"])
-    if get_origin(hint) is not tuple and given:  # a type or None
-        hint = given[0]
-    kind = get_origin(hint) or hint
-    return OptionField(own.name, part, kind, own.default, (), own.metadata["option"])
-
-
-def _check(part: Any) -> None:
-    """Refuse values that no field of this kind may have.
-
-    :raises TaskError: naming the field
-    """
-    for own in (o for o in option_fields().values() if hasattr(part, o.name)):
-        value, spec = getattr(part, own.name), own.spec
-        if own.choices and value not in own.choices:
-            raise TaskError(f"{own.name} is {value!r}; use one of {', '.join(own.choices)}")
-        if value is None:
-            continue
-        if spec.least is not None and not value >= spec.least:
-            raise TaskError(f"{own.name} is {value}; it must be {spec.least} or more")
-        if spec.share and not 0 < value < 1:
-            raise TaskError(f"{own.name} is {value}; it must be between 0 and 1")
+    return {own.name: own for name, kind in PARTS.items() for own in fields_of(kind, name)}
 
 
 def _check_together(policy: Policy) -> None:
@@ -388,8 +292,13 @@ def _check_together(policy: Policy) -> None:
             "an ensemble is of distributions over labels; write text with one prompt",
         ),
         (
-            decision.decide != "blend" and abstention.asked,
-            "set_coverage, coverage and ood_level go by the blend; use decide blend",
+            decision.decide != "blend"
+            and not abstention.set_coverage is abstention.coverage is None,
+            "set_coverage and coverage go by the blend; use decide blend",
+        ),
+        (
+            decision.decide not in ("blend", "probe") and abstention.ood_level is not None,
+            "ood_level goes by the classifier on vectors; use decide blend or probe",
         ),
         (
             abstention.set_coverage is not None and decision.shortlist is not None,

@@ -73,7 +73,8 @@ class LM(Protocol):
     """A frozen causal language model: what every model can do, local or remote.
 
     What only some can do is in protocols of its own, each asked for before it is used:
-    :class:`Scoring`, :class:`Featuring`, :class:`ChatFormatting`, :class:`Profiled`.
+    :class:`Scoring`, :class:`Choosing`, :class:`Featuring`, :class:`ChatFormatting`,
+    :class:`Profiled`.
     """
 
     @property

@@ -89,6 +89,7 @@ class Prompt:
     :ivar tokens: length of the whole prompt by the language model's own tokenizer
     :ivar dropped: demonstrations left out because the budget was full
     :ivar truncated: whether the query itself was cut to fit
+    :ivar messages: the same prompt as chat messages (``role`` and ``content``), for chat APIs
     """
 
     parts: tuple[str, ...]
@@ -96,6 +97,7 @@ class Prompt:
     tokens: int
     dropped: int = 0
     truncated: bool = False
+    messages: tuple[Mapping[str, str], ...] = field(default=(), hash=False)
 
     @property
     def text(self) -> str:
@@ -135,8 +137,8 @@ class Prediction:
     :ivar percentile: in-distribution percentile: share of the index's examples that are less near
         to the others than this text is; None where none was computed
     :ivar out_of_scope: whether that is less than was asked for
-    :ivar known_label: for text generated over a labelled index, whether it is one of the labels;
-        otherwise None
+    :ivar known_label: of a language model without likelihoods, and of text generated over a
+        labelled index, whether the output is one of the labels to choose from; otherwise None
     :ivar decided_by: what the output came from
     """
 

@@ -81,7 +81,9 @@ def test_wheel_holds_the_package_alone(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert tops == {"ragicl", f"ragicl-{ragicl.__version__}.dist-info"}
-    assert "ragicl/py.typed" in zipfile.ZipFile(wheel).namelist()
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "ragicl/py.typed" in names
+    assert "ragicl/evaluate/report/templates/report.html.j2" in names
 
 
 def test_checkout_folders_are_not_importable():

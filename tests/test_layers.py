@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "ragicl"
 LAYERS = [
     {"errors", "records", "protocols", "atomic", "timing"},
     {"data", "backends", "prompting", "calibration"},
-    {"index", "policy"},
+    {"index", "options", "policy"},
     {"retrieval"},
     {"probes"},
     {"inference", "curation"},

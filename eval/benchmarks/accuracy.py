@@ -86,7 +86,7 @@ def measured(task: Task, minutes: float) -> dict[str, Any]:
     index = task.engine.index
     if index.manifest.tuned is None:
         index.keep_tuned(tune(task.engine, minutes).as_json())
-    tuned = Tuned.from_json(index.manifest.tuned or {})
+    tuned = Tuned.from_json(index.manifest.tuned or {}, index.path)
     resampling = Resampling(len(task.test))
     scores, seconds = {}, {}
     for name in COLUMNS:

@@ -15,8 +15,7 @@ def as_scoring(lm: LM) -> Scoring:
     """
     if not isinstance(lm, Scoring):
         raise BackendError(
-            f"{lm.spec} gives no label likelihoods; "
-            f"use a local model (smollm2, hf:NAME), or --decide knn"
+            f"{lm.spec} gives no label likelihoods; use a local model (smollm2, hf:NAME)"
         )
     return lm
 

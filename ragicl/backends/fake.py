@@ -6,6 +6,7 @@ Objects are given in the place of specs; from the shell, they have specs of thei
 - ``--encoder fake:NAME``: :class:`FakeEncoder`
 - ``--lm fake:WINDOW``: :class:`FakeLM`, such as ``fake:2000``
 - ``--lm fake-text:WINDOW``: :class:`FakeTextLM`, a model without likelihoods
+- ``--lm fake-choice:WINDOW``: :class:`FakeChoosingLM`, one that can be held to given answers
 - ``--lm fake-features:WINDOW``: :class:`FakeFeaturingLM`, a model with features
 
 >>> vectors = FakeEncoder().encode(["my card is lost", "MY card is lost"])
@@ -121,6 +122,17 @@ class FakeTextLM:
         ]
 
 
+class FakeChoosingLM(FakeTextLM):
+    """Can be held to one of several answers, without likelihoods."""
+
+    description = "fake choosing model, for tests"
+    kind = "fake-choice"
+
+    def choose(self, prompts: Sequence[Parts], choices: Sequence[str]) -> list[str]:
+        """Return the choice that each prompt holds most often, the first of equals."""
+        return [max(choices, key="".join(parts).count) for parts in prompts]
+
+
 class FakeLM(FakeTextLM):
     """Finds those answers likely that the prompt holds often; has a chat format too."""
 
@@ -172,6 +184,11 @@ def open_lm(window: str, *, dtype: str = "auto") -> FakeLM:
 def open_text_lm(window: str, *, dtype: str = "auto") -> FakeTextLM:
     """Open ``fake-text:WINDOW``."""
     return FakeTextLM(_window(window))
+
+
+def open_choosing_lm(window: str, *, dtype: str = "auto") -> FakeChoosingLM:
+    """Open ``fake-choice:WINDOW``."""
+    return FakeChoosingLM(_window(window))
 
 
 def open_featuring_lm(window: str, *, dtype: str = "auto") -> FakeFeaturingLM:

@@ -28,6 +28,7 @@ LMS = {
     "hf:NAME": "ragicl.backends.hf.lm:open_hf",
     "fake:NAME": "ragicl.backends.fake:open_lm",
     "fake-text:NAME": "ragicl.backends.fake:open_text_lm",
+    "fake-choice:NAME": "ragicl.backends.fake:open_choosing_lm",
     "fake-features:NAME": "ragicl.backends.fake:open_featuring_lm",
 }
 

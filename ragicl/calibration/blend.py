@@ -9,9 +9,10 @@ fitted on the index's own examples, each left out of its own evidence.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from ragicl.calibration.pooling import fit_weights, pooled
@@ -79,8 +80,7 @@ class Evidence:
         return np.asarray(self.lm.max(axis=1, keepdims=True).astype(np.float64) + FLOOR)
 
 
-@dataclass(frozen=True, slots=True)
-class Blend:
+class Blend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The weights of the sources in a log-linear pool, and the labels' offsets.
 
     :ivar lm: weight of the language model's distribution: its inverse temperature
@@ -94,7 +94,7 @@ class Blend:
     vote: float = 0.0
     vectors: float = 0.0
     features: float = 0.0
-    offsets: Mapping[str, float] = field(default_factory=lambda: NOTHING, hash=False)
+    offsets: Mapping[str, float] = msgspec.field(default_factory=lambda: NOTHING)
 
     def probs(self, evidence: Evidence, labels: Sequence[str]) -> Float64Array:
         """Return P(label | all evidence), shape (texts, labels)."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from ragicl.errors import TaskError
@@ -19,8 +19,7 @@ from ragicl.protocols import Float64Array, IntArray
 DIGITS = 1e9  # to which recorded probabilities are rounded
 
 
-@dataclass(frozen=True, slots=True)
-class ConformalRecord:
+class ConformalRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Probabilities that were predicted for held-out examples; both sorted, least first.
 
     :ivar right: of each example's right label

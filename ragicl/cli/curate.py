@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +59,8 @@ def tune_command(
     ragicl tune indexes/support --minutes 60 --format json
     ragicl tune indexes/support --forget
     """
+    from msgspec.structs import replace
+
     from ragicl.engine import Engine
     from ragicl.index import Index
     from ragicl.policy import DEFAULT

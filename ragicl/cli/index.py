@@ -77,10 +77,12 @@ def info(index: Path, output: Output) -> None:
     """
     from dataclasses import asdict
 
+    import msgspec
+
     from ragicl.index import Index
 
     with Index.open(index) as opened:
-        held = asdict(opened.manifest) | asdict(opened.stats())
+        held = msgspec.to_builtins(opened.manifest) | asdict(opened.stats())
     if held["tuned"]:
         del held["tuned"]["record"]  # a number for each example
     output.write(record_text(output.form, held, lambda: fields(held)))

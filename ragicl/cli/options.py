@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ragicl.errors import TaskError
-from ragicl.policy import OptionField, option_fields
+from ragicl.options import OptionField
+from ragicl.policy import option_fields
 
 if TYPE_CHECKING:
     from ragicl.data.examples import DataFile

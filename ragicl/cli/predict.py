@@ -27,6 +27,8 @@ from ragicl.cli.progress import progress, steps
 from ragicl.cli.render import block, ceiling, influences
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from ragicl.engine import Engine
     from ragicl.serving.batch import ResumableFile, Row
 
@@ -70,29 +72,24 @@ def predict(
     with ExitStack() as stack:
         engine = stack.enter_context(open_engine(index, options))
         target = _target(stack, output, engine)
-        if (recall := engine.shortlist_recall) is not None:
-            click.echo(ceiling(recall), err=True)
+        for note in _notes(engine):
+            click.echo(note, err=True)
         rows = [_essentials(row) for row in target.rows] if target else []
         kept: list[Row] = []
         if total is None or len(rows) < total:  # else there is nothing to predict
             with steps() as shown:
                 engine.load(shown)
-        answered = predict_rows(
+        write = target.write if target else _writer(output.form, kept, engine)
+        done = stack.enter_context(progress(total, "predicting", len(rows)))
+        for row in predict_rows(
             engine,
             target.remaining(queries) if target else queries,
             skip_errors=options["on_error"] == "skip",
             exclude_self=exclude_self,
             probs=probs,
             prompt=show_prompt,
-        )
-        done = stack.enter_context(progress(total, "predicting", len(rows)))
-        for row in answered:
-            if target is not None:
-                target.write(row)
-            elif output.form in WHOLE:
-                kept.append(row)
-            else:
-                _printed(row, output.form, engine)
+        ):
+            write(row)
             rows.append(_essentials(row))
             done(1)
     if output.form in WHOLE:
@@ -117,7 +114,8 @@ def prompt(index: Path, text: str, output: Output, **options: Any) -> None:
 
     with open_engine(index, {**options, "decide": "lm"}) as engine:
         composed = engine.prompt(text)
-    output.write(record_text(output.form, prompt_row(composed), lambda: composed.text + "\n"))
+    row = prompt_row(composed) | {"messages": [dict(turn) for turn in composed.messages]}
+    output.write(record_text(output.form, row, lambda: composed.text + "\n"))
     click.echo(
         f"{composed.tokens} tokens, {len(composed.shots)} demonstrations kept, "
         f"{composed.dropped} dropped",
@@ -167,8 +165,24 @@ def _target(stack: ExitStack, output: Output, engine: Engine) -> ResumableFile |
     return stack.enter_context(ResumableFile(output.path, fingerprint(engine.pipeline)))
 
 
-def _printed(row: Row, form: Format, engine: Engine) -> None:
-    click.echo(json_line(row) if form == "jsonl" else f"{block(row, engine)}\n", nl=False)
+def _notes(engine: Engine) -> Iterator[str]:
+    """Yield what a reader of the answers should know, a line each."""
+    if (recall := engine.shortlist_recall) is not None:
+        yield ceiling(recall)
+    if engine.lm is not None and engine.pipeline.leaves_lm_out:
+        yield (
+            f"{engine.lm.spec} gives no label likelihoods: the blend leaves it out; "
+            f"--decide lm asks it for a label"
+        )
+
+
+def _writer(form: Format, kept: list[Row], engine: Engine) -> Callable[[Row], None]:
+    """Return what becomes of a row on stdout: printed at once, or kept until all are there."""
+    if form in WHOLE:
+        return kept.append
+    if form == "jsonl":
+        return lambda row: click.echo(json_line(row), nl=False)
+    return lambda row: click.echo(f"{block(row, engine)}\n", nl=False)
 
 
 def _essentials(row: Row) -> Row:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from ragicl.index.store.sqlite import Store
-from ragicl.index.vectors.faiss_index import Vectors
+from ragicl.index.store.base import ExampleStore
+from ragicl.index.vectors.base import VectorIndex
 from ragicl.protocols import FloatArray, IntArray
 from ragicl.records import Where, holds
 
@@ -29,7 +29,7 @@ class Matching:
         self._last = 0  # row up to which the store was read
         self._vectors: FloatArray | None = None  # of the rows, where these are few
 
-    def catch_up(self, store: Store) -> None:
+    def catch_up(self, store: ExampleStore) -> None:
         """Bring the rows to the store's present state, reading what came since alone."""
         generation = store.generation()
         if generation == self._generation:
@@ -50,7 +50,9 @@ class Matching:
             self._vectors = None
         self._generation, self._last = generation, last
 
-    def nearest(self, queries: FloatArray, k: int, store: Store, vectors: Vectors) -> IntArray:
+    def nearest(
+        self, queries: FloatArray, k: int, store: ExampleStore, vectors: VectorIndex
+    ) -> IntArray:
         """Return the rows nearest to each query, shape (len(queries), min(k, len(rows))).
 
         Few rows are all compared. Of many, those are taken that are among the nearest of the whole
@@ -74,12 +76,12 @@ class Matching:
             nearest[short] = self._compared(queries[short], k, self._chunks(store))
         return nearest
 
-    def _held(self, store: Store) -> FloatArray:
+    def _held(self, store: ExampleStore) -> FloatArray:
         if self._vectors is None:
             self._vectors = store.vectors(self.rows, self._dim)
         return self._vectors
 
-    def _chunks(self, store: Store) -> Iterator[tuple[IntArray, FloatArray]]:
+    def _chunks(self, store: ExampleStore) -> Iterator[tuple[IntArray, FloatArray]]:
         for start in range(0, len(self.rows), FEW):
             rows = self.rows[start : start + FEW]
             yield rows, store.vectors(rows, self._dim)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from ragicl.errors import (
     CorruptError,
@@ -24,8 +25,7 @@ FORMAT = 1
 NAME = "manifest.json"
 
 
-@dataclass(frozen=True, slots=True)
-class EncoderRecord:
+class EncoderRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The encoder an index was built with."""
 
     spec: str
@@ -54,8 +54,7 @@ class EncoderRecord:
         return f"{self.spec} ({self.description}, {self.dim} dimensions, {self.fingerprint})"
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an index is.
 
     :ivar source: the data file it is built from; None for an index filled by a program
@@ -69,7 +68,15 @@ class Manifest:
     complete: bool = True
     format: int = FORMAT
     tuned: dict[str, Any] | None = None
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    created: str = msgspec.field(
+        default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds")
+    )
+
+
+class _Head(msgspec.Struct):
+    """What a manifest of any format has."""
+
+    format: Any
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -82,12 +89,13 @@ def read_manifest(path: Path) -> Manifest:
     file = path / NAME
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-        if values["format"] != FORMAT:
+        found = msgspec.convert(values, _Head).format
+        if found != FORMAT:
             raise FormatError(
-                f"{path} has index format {values['format']}; this version of ragicl knows "
-                f"format {FORMAT}; upgrade ragicl, or build the index again"
+                f"{path} has index format {found}; this version of ragicl knows format {FORMAT}; "
+                f"upgrade ragicl, or build the index again"
             )
-        return Manifest(**{**values, "encoder": EncoderRecord(**values["encoder"])})
+        return msgspec.convert(values, Manifest)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NoIndexError(
             f"there is no index at {path} (no {NAME}); build one with "
@@ -97,7 +105,7 @@ def read_manifest(path: Path) -> Manifest:
         raise StoreError(
             f"cannot read {file}: {first_line(error)}; check its permissions"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, msgspec.ValidationError) as error:
         raise CorruptError(
             f"{file} is damaged ({error}); restore it from a copy, or build the index again"
         ) from error
@@ -111,7 +119,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     draft = path / f"{NAME}.tmp"
     try:
         with draft.open("w", encoding="utf-8") as file:
-            json.dump(asdict(manifest), file, indent=2)
+            json.dump(msgspec.to_builtins(manifest), file, indent=2)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path / NAME)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 
 from ragicl.calibration.blend import DEFAULT_WEIGHTS, DEFAULT_WEIGHTS_WITH_FEATURES, Blend, Evidence
 from ragicl.calibration.distributions import from_votes

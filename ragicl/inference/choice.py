@@ -13,16 +13,32 @@ from ragicl.records import DecidedBy
 
 
 def choose(
-    lm: LM, prompts: Sequence[Parts], labels: Sequence[str], options: GenerationOptions
+    lm: LM,
+    prompts: Sequence[Parts],
+    choices: Sequence[tuple[str, ...]],
+    options: GenerationOptions,
 ) -> tuple[list[str], DecidedBy]:
     """Return a label, or the text generated in its place, for each prompt; and how it came about.
 
+    :param choices: the labels to choose from after each prompt
     :param options: how text is generated, where the model cannot choose
     """
     if isinstance(lm, Choosing):
-        return lm.choose(prompts, labels), "choice"
+        return _constrained(lm, prompts, choices), "choice"
     texts = lm.generate_batch(prompts, **options)
-    return [matched(text, labels) for text in texts], "generation"
+    pairs = zip(texts, choices, strict=True)
+    return [matched(text, labels) for text, labels in pairs], "generation"
+
+
+def _constrained(
+    lm: Choosing, prompts: Sequence[Parts], choices: Sequence[tuple[str, ...]]
+) -> list[str]:
+    """Ask about prompts with the same choices at once."""
+    found: dict[int, str] = {}
+    for labels in dict.fromkeys(choices):
+        rows = [i for i, own in enumerate(choices) if own == labels]
+        found |= zip(rows, lm.choose([prompts[i] for i in rows], labels), strict=True)
+    return [found[i] for i in range(len(prompts))]
 
 
 def matched(text: str, labels: Sequence[str]) -> str:

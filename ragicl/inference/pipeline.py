@@ -55,10 +55,21 @@ class Pipeline:
         self.policy = policy
         self.tuned = tuned
         self.blender = self._opened_blender() if self.blends else None
-        if lm is None and (self.prompts_lm or self.reads_states):
-            raise TaskError("the policy asks a language model; give one, or decide by probe or knn")
+        self._check_lm()
         self.retriever = Retriever(index, policy)
         self.cascade = Cascade(index, policy, self.retriever, lambda: self.labels)
+
+    def _check_lm(self) -> None:
+        """Refuse a policy that asks for more than the language model can do."""
+        if self.lm is None and (self.prompts_lm or self.reads_states):
+            raise TaskError("the policy asks a language model; give one, or decide by probe or knn")
+        if self.lm is None or isinstance(self.lm, Scoring) or self.policy.decision.lm_free:
+            return
+        if self.policy.prompt.ensemble > 1:
+            raise TaskError(
+                f"an ensemble averages label likelihoods, and {self.lm.spec} gives none; "
+                f"leave ensemble at 1"
+            )
 
     def load(self, progress: Progress = no_progress) -> None:
         """Load the models and fit what the first prediction needs.
@@ -106,6 +117,13 @@ class Pipeline:
     def reads_states(self) -> bool:
         """Whether the language model reads queries alone, for its states."""
         return self.blender is not None and self.blender.blend.features > 0
+
+    @property
+    def leaves_lm_out(self) -> bool:
+        """Whether the blend has no place for the language model, as it gives no likelihoods."""
+        if self.lm is None or isinstance(self.lm, Scoring) or self.reads_states:
+            return False
+        return self.blends and self.policy.decision.decide == "blend"
 
     @property
     def prompts_lm(self) -> bool:
@@ -215,13 +233,13 @@ class Pipeline:
     ) -> Iterator[Prediction]:
         """Yield labels of a model without likelihoods: no probabilities are made up."""
         labels = self.labels
+        choices = [own.shortlist or labels for own in found]
         spent: Timings = {}
         with timed(spent, "generate"):
             parts = [own[0].parts for own in prompts]
-            outputs, how = choose(lm, parts, labels, self.composer.options)
+            outputs, how = choose(lm, parts, choices, self.composer.options)
         timings = timings | shared(spent, len(prompts))
-        for own, near, output in zip(prompts, found, outputs, strict=True):
-            known = output in labels
+        for own, near, given, output in zip(prompts, found, choices, outputs, strict=True):
             yield Prediction(
                 output,
                 NOTHING,
@@ -229,7 +247,7 @@ class Pipeline:
                 own[0],
                 timings,
                 lm.description,
-                known_label=known,
+                known_label=output in given,
                 decided_by=how,
             )
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Self
+
+import msgspec
 
 from ragicl.calibration.blend import Blend
 from ragicl.calibration.conformal import ConformalRecord
 from ragicl.errors import CorruptError, TaskError
 from ragicl.index import Index
-from ragicl.policy import DEFAULT, Policy
+from ragicl.index.manifest import NAME
+from ragicl.policy import DEFAULT, PARTS, Policy, option_fields
 from ragicl.protocols import LM
 from ragicl.records import NOTHING
 
@@ -18,8 +21,7 @@ NARROWING = ("labels", "where", "budget", "fixed")  # settings that are tuned at
 SHRUNK = 0.1  # share of the examples that may be removed before the record no longer holds
 
 
-@dataclass(frozen=True, slots=True)
-class Tuned:
+class Tuned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A policy, a template and a blend that did best on the index's own examples, left out.
 
     :ivar policy: the fields that are chosen: :data:`ragicl.policy.TUNABLE`
@@ -30,41 +32,35 @@ class Tuned:
     :ivar evidence: what was tried, on how many examples, and how each did
     """
 
-    policy: Mapping[str, Any] = field(hash=False)
+    policy: Mapping[str, Any]
     template: str | None
     lm: str
     calibration: str
     blend: Blend
     record: ConformalRecord
-    evidence: Mapping[str, Any] = field(default_factory=lambda: NOTHING, hash=False)
+    evidence: Mapping[str, Any] = msgspec.field(default_factory=lambda: NOTHING)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
-        own = {f.name: getattr(self, f.name) for f in fields(self)}
-        blend = {f.name: getattr(self.blend, f.name) for f in fields(self.blend)}
-        return own | {
-            "policy": dict(self.policy),
-            "blend": blend | {"offsets": dict(self.blend.offsets)},
-            "record": asdict(self.record),
-            "evidence": dict(self.evidence),
-        }
+        plain: dict[str, Any] = msgspec.to_builtins(self, enc_hook=dict)
+        return plain
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
+    def from_json(cls, values: Mapping[str, Any], index: Path) -> Self:
         """Read what :meth:`as_json` wrote.
 
+        :param index: the folder whose manifest holds it
         :raises CorruptError: where it is something else
         """
         try:
-            record = ConformalRecord(**{name: tuple(v) for name, v in values["record"].items()})
-            own = dict(values) | {"blend": Blend(**values["blend"]), "record": record}
-            tuned = cls(**own)
+            tuned = msgspec.convert(values, cls)
+            _check_types(tuned.policy)
             tuned.policy_over()  # whether it knows the fields
             return tuned
-        except (KeyError, TypeError, AttributeError, TaskError) as error:
+        except (msgspec.ValidationError, TaskError) as error:
             raise CorruptError(
-                f"what tuning found cannot be read ({error}); forget it with "
-                f"`ragicl tune INDEX --forget`, and tune again"
+                f"what tuning found, in {index / NAME}, cannot be read ({error}); forget it with "
+                f"`ragicl tune {index} --forget`, and tune again"
             ) from error
 
     def conformal_record(self, policy: Policy, examples: int) -> ConformalRecord:
@@ -103,4 +99,14 @@ def tuned_for(index: Index, lm: LM) -> Tuned | None:
     found = index.manifest.tuned
     if found is None or found.get("lm") != lm.description:
         return None
-    return Tuned.from_json(found)
+    return Tuned.from_json(found, index.path)
+
+
+def _check_types(policy: Mapping[str, Any]) -> None:
+    """Refuse values of a wrong type.
+
+    :raises ValidationError: naming the field
+    """
+    for name, own in option_fields().items():
+        if name in policy:
+            msgspec.convert({name: policy[name]}, PARTS[own.part])

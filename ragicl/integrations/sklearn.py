@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from inspect import Parameter, Signature, signature
@@ -23,12 +23,12 @@ from ragicl.backends import open_encoder, open_lm
 from ragicl.backends.capabilities import chat_format
 from ragicl.data.examples import check_examples
 from ragicl.engine import Engine
-from ragicl.errors import DataError
+from ragicl.errors import DataError, TaskError
 from ragicl.index import Index
 from ragicl.policy import Policy, option_fields
 from ragicl.prompting.template import Template, named_template
 from ragicl.protocols import LM, Encoder
-from ragicl.records import Example
+from ragicl.records import Example, Prediction
 
 Classes = NDArray[Any]
 Files = dict[str, bytes]
@@ -142,15 +142,28 @@ class ICLClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sk
         :raises NotFittedError: before ``fit``
         :raises DataError: where X holds anything but texts
         :raises BudgetError: where a text does not fit into the budget
+        :raises TaskError: where a model without likelihoods generates what is no class
         """
-        probs = self.predict_proba(X)
-        chosen: Classes = self.classes_[probs.argmax(axis=1)]
+        shares = self._shares(X, _chosen)
+        chosen: Classes = self.classes_[shares.argmax(axis=1)]
         return chosen
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return P(class | text), shape (n, len(classes_)), columns as in `classes_`.
 
-        Raises what :meth:`predict` does.
+        :raises NotFittedError: before ``fit``
+        :raises DataError: where X holds anything but texts
+        :raises BudgetError: where a text does not fit into the budget
+        :raises TaskError: where the language model that decides gives no likelihoods
+        """
+        return self._shares(X, _no_probs)
+
+    def _shares(
+        self, X: Any, otherwise: Callable[[Prediction], Mapping[str, float]]
+    ) -> NDArray[np.float64]:
+        """Return the share of each class in the prediction of each text.
+
+        :param otherwise: gives the shares of a prediction without probabilities
         """
         engine = self.engine_
         texts = _texts(X)
@@ -161,7 +174,7 @@ class ICLClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sk
             probs[:, columns[next(iter(seen))]] = 1.0
             return probs
         for row, prediction in zip(probs, engine.predict_all(texts), strict=True):
-            for output, share in prediction.probs.items():
+            for output, share in (prediction.probs or otherwise(prediction)).items():
                 row[columns[output]] = share
         return probs
 
@@ -303,6 +316,20 @@ def _texts(X: Any) -> list[str]:
         if not isinstance(text, str):
             raise DataError(f"X[{number}] is {type(text).__name__}, not a text")
     return [str(text) for text in texts]  # numpy's own strings are no plain ones
+
+
+def _chosen(prediction: Prediction) -> Mapping[str, float]:
+    """Return the whole share for the class that a model without likelihoods chose."""
+    if not prediction.known_label:
+        raise TaskError(
+            f"{prediction.lm} generated {prediction.output!r}, which is no class; "
+            f"decide by blend, probe or knn"
+        )
+    return {prediction.output: 1.0}
+
+
+def _no_probs(prediction: Prediction) -> Mapping[str, float]:
+    raise TaskError(f"{prediction.lm} gives no label likelihoods; decide by blend, probe or knn")
 
 
 def _outputs(classes: Classes) -> list[str]:

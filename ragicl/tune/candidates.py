@@ -55,10 +55,7 @@ class Candidate:
             set_coverage=None,
             coverage=None,
             ood_level=None,
-            k=self.k,
-            select=self.select,
-            order=self.order,
-            ensemble=self.ensemble,
+            **self.fields,
         )
         return Engine(engine.index, engine.lm, template, alone)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from ragicl.calibration.blend import (
@@ -95,7 +96,7 @@ def fit_lm_free(evidence: Evidence, gold: IntArray, labels: Sequence[str]) -> di
 def prior_blend(lm_free: Mapping[str, Fitted]) -> Blend:
     """Return the prior of a blend with the language model's answers, given those without."""
     weights = DEFAULT_WEIGHTS_WITH_FEATURES if "index" in lm_free else DEFAULT_WEIGHTS
-    return replace(lm_free["without"].blend, lm=weights[0])
+    return msgspec.structs.replace(lm_free["without"].blend, lm=weights[0])
 
 
 def _cut(fitted: Fitted, gold: IntArray) -> Fitted:

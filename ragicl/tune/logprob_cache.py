@@ -14,14 +14,13 @@ from filelock import FileLock, Timeout
 from ragicl.engine import Engine
 from ragicl.errors import LockedError, StoreError, first_line
 from ragicl.inference.fingerprint import fingerprint
-from ragicl.policy import TUNABLE
 from ragicl.protocols import FloatArray
 from ragicl.tune.candidates import Candidate
 
 NAME = "tuning.jsonl"
 FREE = (  # of candidates, or of what follows
-    *TUNABLE,
-    *("decide", "exit", "set_coverage", "coverage", "ood_level", "blend"),
+    *Candidate().fields,
+    *("voters", "decide", "exit", "set_coverage", "coverage", "ood_level", "blend"),
 )
 
 

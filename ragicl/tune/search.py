@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ragicl.backends.capabilities import as_scoring
 from ragicl.calibration.blend import Blend, Evidence, fit_blend, nll
 from ragicl.calibration.conformal import ConformalRecord
 from ragicl.calibration.distributions import from_votes
@@ -77,11 +78,13 @@ def tune(
     :param engine: whose index, language model and other settings are kept
     :param minutes: when the search ends; one candidate is tried on a few examples in any case
     :raises TaskError: where text is written, no language model is there, or examples are too few
+    :raises BackendError: where the language model gives no likelihoods
     :raises LockedError: where another process is tuning the index
     :raises StoreError: where the index's folder cannot be written
     """
     if engine.generates or engine.lm is None:
         raise TaskError("tuning takes labels to choose from, and a language model to choose")
+    as_scoring(engine.lm)
     with LogProbCache(engine) as cache:
         return _Search(engine, engine.lm.description, cache, minutes, seed, progress).run(
             candidates
@@ -202,7 +205,7 @@ class _Search:
             "trials": [_row(trial) for trial in self._trials],
         }
         return Tuned(
-            {**candidate.fields, "voters": self._voters},
+            {**prompting.policy.tunable(), "voters": self._voters},
             candidate.template,
             self._lm,
             name,

@@ -8,11 +8,11 @@ import pytest
 from ragicl import Engine, Example, Index
 from ragicl.backends import fake, open_encoder, open_lm
 from ragicl.backends.capabilities import as_scoring, chat_format
-from ragicl.backends.fake import FakeEncoder, FakeFeaturingLM, FakeLM, FakeTextLM
+from ragicl.backends.fake import FakeChoosingLM, FakeEncoder, FakeFeaturingLM, FakeLM, FakeTextLM
 from ragicl.errors import BackendError
-from ragicl.protocols import LM, ChatFormatting, Encoder, Featuring, Scoring
+from ragicl.protocols import LM, ChatFormatting, Choosing, Encoder, Featuring, Scoring
 
-OPTIONAL = (Scoring, ChatFormatting, Featuring)
+OPTIONAL = (Scoring, ChatFormatting, Featuring, Choosing)
 PROMPT = ["Text: a\nLabel: play music now\nText: b\nLabel:"]
 
 
@@ -24,6 +24,7 @@ def test_examples_in_the_documentation_hold():
     ("made", "protocols"),
     [
         (FakeTextLM(), ()),
+        (FakeChoosingLM(), (Choosing,)),
         (FakeLM(), (Scoring, ChatFormatting)),
         (FakeFeaturingLM(), (Scoring, ChatFormatting, Featuring)),
     ],
@@ -84,6 +85,6 @@ def test_a_model_without_likelihoods_or_chat_format_is_refused_by_name():
 def test_an_engine_runs_on_fakes_alone(tmp_path):
     with Index.create(tmp_path / "index", encoder=FakeEncoder()) as index:
         index.add([Example("my card is lost", "card"), Example("where is my parcel", "parcel")])
-    for lm in (FakeLM(), FakeFeaturingLM()):
+    for lm in (FakeTextLM(), FakeChoosingLM(), FakeLM(), FakeFeaturingLM()):
         with Engine.open(tmp_path / "index", lm=lm, decide="lm", k=1) as engine:
             assert engine.predict("a lost card").output == "card"

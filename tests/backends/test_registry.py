@@ -87,6 +87,7 @@ def test_an_unknown_kind_lists_those_built_in_and_installed(plugin, spec):
         "hf:NAME",
         "fake:NAME",
         "fake-text:NAME",
+        "fake-choice:NAME",
         "fake-features:NAME",
         "broken:NAME",
         "myplugin:NAME",

@@ -264,7 +264,7 @@ def test_a_folder_with_something_else_is_refused(rows, tmp_path):
 
 
 def test_correction_survives_building_again(tmp_path, encoder, monkeypatch):
-    monkeypatch.setattr("ragicl.index.index.open_encoder", lambda spec: encoder)
+    monkeypatch.setattr("ragicl.index.reading.open_encoder", lambda spec: encoder)
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n')
 

@@ -16,7 +16,8 @@ KILLS = 30
 WRITER = """
 import random, sys
 from ragicl.backends.fake import FakeEncoder
-import ragicl.index.index as module
+import ragicl.index.vectors.searcher as module
+from ragicl.index import Index
 from ragicl.records import Example
 
 module.BACKLOG = 20  # vectors.faiss is written time and again
@@ -33,7 +34,7 @@ def new(identity):
     return Example(" ".join(pick.choices(words, k=8)), f"label {pick.randrange(5)}", identity)
 
 
-index = module.Index.open(path, encoder=FakeEncoder())
+index = Index.open(path, encoder=FakeEncoder())
 say("ready")
 for batch in range(100_000):
     ids = [f"{run}-{batch}-{n}" for n in range(pick.randint(1, 40))]

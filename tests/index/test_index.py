@@ -396,7 +396,7 @@ def test_vectors_that_are_replaced_while_they_are_read(filled, encoder, monkeypa
 
 
 def test_a_long_catching_up_is_saved_while_searching(filled, encoder, monkeypatch):
-    monkeypatch.setattr("ragicl.index.index.BACKLOG", 10)
+    monkeypatch.setattr("ragicl.index.vectors.searcher.BACKLOG", 10)
     with Index.open(filled, encoder=encoder) as index:
         index.add(many(20, start=50))
         before = (filled / "vectors.faiss").stat().st_size
@@ -556,6 +556,23 @@ def test_a_damaged_manifest_is_a_corrupt_error(filled, encoder, content):
     assert_one_line(caught, filled / "manifest.json")
 
 
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"complete": "yes"}, "Expected `bool`, got `str` - at `$.complete`"),
+        ({"kind": "regress"}, "Invalid enum value 'regress' - at `$.kind`"),
+        ({"encoder": {"spec": "fake:a"}}, "missing required field `description` - at `$.encoder`"),
+        ({"tuned": 3}, "Expected `object | null`, got `int` - at `$.tuned`"),
+        ({"later": 1}, "unknown field `later`"),
+    ],
+)
+def test_what_is_wrong_in_a_manifest_is_named(filled, encoder, changes, wrong):
+    change_manifest(filled, **changes)
+    with pytest.raises(CorruptError) as caught:
+        Index.open(filled, encoder=encoder)
+    assert_one_line(caught, filled / "manifest.json", wrong, "restore it", "build the index again")
+
+
 def test_an_unreadable_manifest_is_a_store_error(filled, encoder):
     (filled / "manifest.json").unlink()
     (filled / "manifest.json").mkdir()
@@ -688,7 +705,9 @@ def test_a_closed_index_says_so(filled, encoder):
 
 
 def test_threads_add_and_search_at_once(filled, encoder, monkeypatch):
-    monkeypatch.setattr("ragicl.index.index.BACKLOG", 5)  # vectors are saved time and again
+    monkeypatch.setattr(
+        "ragicl.index.vectors.searcher.BACKLOG", 5
+    )  # vectors are saved time and again
     added = Counter()
 
     def add(index, start):

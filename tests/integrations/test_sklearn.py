@@ -396,6 +396,9 @@ class OfRows(ICLClassifier):
         self.engine_  # noqa: B018  # not fitted comes first
         return super().predict_proba(written(validate_data(self, X, reset=False)))
 
+    def predict(self, X):  # noqa: N803
+        return super().predict(written(validate_data(self, X, reset=False)))
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = True

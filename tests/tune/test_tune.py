@@ -1,9 +1,11 @@
+import dataclasses
 import json
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 import ragicl.tune.search as search
 from ragicl import (
@@ -18,6 +20,7 @@ from ragicl import (
 )
 from ragicl.backends.fake import FakeEncoder, FakeLM
 from ragicl.calibration.blend import Blend, Evidence, Fitted, fit_blend
+from ragicl.calibration.conformal import ConformalRecord
 from ragicl.cli.main import main
 from ragicl.inference.blender import default_blend
 from ragicl.inference.tuned_settings import Tuned, tuned_for
@@ -127,7 +130,7 @@ def test_what_all_rows_tell_is_kept_where_the_model_saw_few():
     known = Evidence(vectors=vectors.astype(np.float32))
     lm_free = fit_lm_free(known, gold, ("a", "b"))
     noise = np.log(draw.dirichlet([1, 1], 20)).astype(np.float32)
-    shown = replace(known.of(slice(20)), lm=noise)
+    shown = dataclasses.replace(known.of(slice(20)), lm=noise)
     calibrations = fit_calibrations(shown, gold[:20], ("a", "b"), {}, lm_free)
     assert calibrations["without"].blend == lm_free["without"].blend
     np.testing.assert_array_equal(
@@ -166,7 +169,7 @@ def test_what_version_0_1_0_tuned_can_still_be_read():
         "record": {"right": [0.1, 0.9], "likeliest": [0.6, 0.9]},
         "evidence": {"examples": 2},
     }
-    tuned = Tuned.from_json(saved)
+    tuned = Tuned.from_json(saved, Path())
     assert tuned.blend.weights == (0.1, 0.05, 0.5, 0.6)
     assert tuned.record.quantile(0.5) == 0.1
     assert json.loads(json.dumps(tuned.as_json())) == saved
@@ -225,7 +228,10 @@ def test_what_was_tuned_is_used_from_then_on(folder):
         tuned = tune(engine, 5, candidates=(Candidate(3, "balanced"),))
         tuned = replace(tuned, blend=replace(default_blend(None), lm=0.5))
         engine.index.keep_tuned(tuned.as_json())
-    assert Tuned.from_json(json.loads((folder / "manifest.json").read_text())["tuned"]) == tuned
+    assert (
+        Tuned.from_json(json.loads((folder / "manifest.json").read_text())["tuned"], folder)
+        == tuned
+    )
     with opened(folder) as engine:
         assert (engine.policy.retrieval.k, engine.policy.retrieval.select) == (3, "balanced")
         assert engine.tuned == tuned
@@ -383,6 +389,36 @@ def test_what_cannot_be_read_can_be_forgotten(folder):
     assert result.exit_code == 0, result.output
     with opened(folder) as engine:
         assert engine.tuned is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"blend": {"lm": "much"}}, "Expected `float`, got `str` - at `$.blend.lm`"),
+        ({"blend": {"senses": 1.0}}, "unknown field `senses` - at `$.blend`"),
+        ({"record": {"right": [0.1, None]}}, "got `null` - at `$.record.right"),
+        ({"calibration": 3}, "Expected `str`, got `int` - at `$.calibration`"),
+        ({"later": 1}, "unknown field `later`"),
+        ({"policy": {"k": "4"}}, "Expected `int`, got `str` - at `$.k`"),
+        ({"policy": {"select": "best"}}, "Invalid enum value 'best' - at `$.select`"),
+        ({"policy": {"voters": 0}}, "voters is 0; it must be 1 or more"),
+    ],
+)
+def test_what_is_wrong_in_a_tuned_record_is_named(folder, changes, wrong):
+    with opened(folder) as engine:
+        kept = Tuned({}, None, engine.lm.description, "batch", Blend(), ConformalRecord())
+        engine.index.keep_tuned(kept.as_json() | changes)
+    with pytest.raises(CorruptError) as caught:
+        opened(folder)
+    for part in (wrong, str(folder / "manifest.json"), f"`ragicl tune {folder} --forget`"):
+        assert part in str(caught.value)
+
+
+def test_a_tuned_record_without_a_field_is_named(folder):
+    with opened(folder) as engine:
+        engine.index.keep_tuned({"lm": engine.lm.description, "policy": {}, "template": None})
+    with pytest.raises(CorruptError, match="missing required field `calibration`"):
+        opened(folder)
 
 
 def test_a_damaged_line_costs_what_follows_it(folder):

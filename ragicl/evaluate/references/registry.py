@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from ragicl.backends.capabilities import as_scoring
 from ragicl.errors import TaskError
 from ragicl.evaluate.answer_cache import Answers, answers_of
 from ragicl.evaluate.metrics.text_scores import text_rows
@@ -102,13 +103,15 @@ def check(task: Task, names: Sequence[str]) -> None:
 
     :raises TaskError: where a reference lacks other sets, or the pool is too small
     :raises MissingExtraError: where a package is missing
-    :raises BackendError: where the language model cannot be tuned
+    :raises BackendError: where the language model gives no likelihoods, or cannot be tuned
     :raises BudgetError: where a test row does not fit the model's window
     """
     for text in task.texts:
         task.bare(text)
     if task.kind == "generate":
         text_rows(["a"], ["a"])
+    else:
+        as_scoring(task.lm)
     for name in names:
         if name in SEVERAL and not task.others:
             raise TaskError(

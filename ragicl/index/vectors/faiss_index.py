@@ -18,9 +18,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ragicl.index.store.base import ExampleStore
 from ragicl.index.vectors import ivf
 from ragicl.index.vectors.faiss_import import faiss
 from ragicl.index.vectors.ivf import Tuning
+from ragicl.index.vectors.sync import advance
 from ragicl.protocols import FloatArray, IntArray
 
 NAME = "vectors.faiss"
@@ -80,6 +82,16 @@ class Vectors:
     def tune(self, queries: FloatArray, bar: FloatArray) -> None:
         """Choose how many lists a search looks into; see :func:`ragicl.index.vectors.ivf.tuned`."""
         self.tuning = ivf.tuned(self._index, queries, bar)
+
+    @classmethod
+    def built(cls, store: ExampleStore, dim: int) -> Vectors:
+        """Return vectors for the store's present state: exact, or approximate for many rows."""
+        count = store.count()
+        if count > EXACT_ROWS:
+            return _approximate(store, dim, count)
+        exact = cls(dim)
+        advance(exact, store)
+        return exact
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -272,3 +284,22 @@ def _checksum(file: IO[bytes], size: int) -> int:
         checksum = zlib.crc32(block, checksum)
         size -= len(block)
     return checksum
+
+
+def _approximate(store: ExampleStore, dim: int, count: int) -> Vectors:
+    """Train on some rows, add all of them, and tune with some others; one pass over the store."""
+    size = min(ivf.training_size(count), count - ivf.HELD_OUT)
+    picked = np.random.default_rng(ivf.SEED).choice(
+        store.rows(), size + ivf.HELD_OUT, replace=False
+    )
+    held_out = store.vectors(picked[size:], dim)
+    approximate = Vectors.approximate(store.vectors(picked[:size], dim), count)
+
+    def added() -> Iterator[FloatArray]:
+        for rows, chunk in store.added_since(0, dim):
+            approximate.add(rows, chunk)
+            yield chunk
+
+    approximate.tune(held_out, ivf.kth_best(held_out, added(), ivf.K + 1))
+    approximate.generation = store.generation()
+    return approximate

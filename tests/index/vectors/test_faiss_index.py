@@ -174,11 +174,11 @@ def test_reopening_remembers_the_tuning_and_builds_nothing(index, path, monkeypa
     def never(*args):
         raise AssertionError("built again")
 
-    monkeypatch.setattr("ragicl.index.index.built", never)
+    monkeypatch.setattr("ragicl.index.vectors.faiss_index.Vectors.built", never)
     with opened(path) as again:
         assert approximation(again) == before == saved_footer(path).tuning
         assert recall(again, range(4900, 4930)) >= 0.9
-        assert again._vectors.fixed
+        assert again._searcher.opened.fixed
 
 
 def test_a_reader_takes_over_what_another_process_built(index, path, monkeypatch):
@@ -187,7 +187,7 @@ def test_a_reader_takes_over_what_another_process_built(index, path, monkeypatch
         assert recall(reader, range(4900, 4910)) == 1
         index.add(rows(*range(LIMIT, 1000)))
         index.save_vectors()
-        monkeypatch.setattr("ragicl.index.index.built", None)
+        monkeypatch.setattr("ragicl.index.vectors.faiss_index.Vectors.built", None)
         assert_finds_all(reader)
         assert approximation(reader) == approximation(index)
 
@@ -410,11 +410,11 @@ def test_torch_searches_exactly_where_it_has_a_gpu(index, path, monkeypatch, num
     monkeypatch.setattr(exact, "gpu_with_room_for", lambda count, dim: "cpu")
     index.add(rows(*range(number)))
     assert recall(index, range(4900, 4950)) == 1
-    assert isinstance(index._vectors._copy, exact.Product)
+    assert isinstance(index._searcher.opened._copy, exact.Product)
     index.save_vectors()
     with opened(path) as again:
         assert recall(again, range(4900, 4920)) == 1
-        assert again._vectors.fixed
+        assert again._searcher.opened.fixed
     index.remove([f"id{n}" for n in range(50)])
     index.add(rows(*range(number, number + 40)))
     assert_finds_all(index)
