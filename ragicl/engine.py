@@ -284,7 +284,7 @@ class Engine:
 
     @property
     def exit_rule(self) -> ExitRule | None:
-        """The rule of the early exit, learnt from the index when first needed; None without one.
+        """The rule of the early exit, learned from the index when first needed; None without one.
 
         :raises TaskError: where the index has no labels
         """

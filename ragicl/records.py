@@ -89,6 +89,7 @@ class Prompt:
     :ivar tokens: length of the whole prompt by the language model's own tokenizer
     :ivar dropped: demonstrations left out because the budget was full
     :ivar truncated: whether the query itself was cut to fit
+    :ivar messages: the same prompt as chat messages (``role`` and ``content``), for chat APIs
     """
 
     parts: tuple[str, ...]
@@ -96,6 +97,7 @@ class Prompt:
     tokens: int
     dropped: int = 0
     truncated: bool = False
+    messages: tuple[Mapping[str, str], ...] = field(default=(), hash=False)
 
     @property
     def text(self) -> str:

@@ -94,8 +94,8 @@ def modules() -> str:
     lines = ["| module | |", "| --- | --- |"]
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.name != "__init__.py":
-            said = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
-            lines.append(f"| `{path.relative_to(PACKAGE)}` | {said} |")
+            summary = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+            lines.append(f"| `{path.relative_to(PACKAGE)}` | {summary} |")
     return "\n".join(lines) + "\n"
 
 

@@ -148,12 +148,12 @@ def summary(found: dict[str, Any]) -> str:
             f"{system['nll']:.3f} | {nll:.3f} ({surest}) | {system['ece']:.3f} |"
         )
     heads = ("set", "examples", "accuracy", "best other", "NLL", "best other", "ECE")
-    said = (
+    summary = (
         f"Of {len(found)}: at least as accurate as every other column on {good['accuracy']}, "
         f"lowest NLL on {good['nll']}, calibration error below 0.05 on {good['ece']}."
     )
     return "\n".join(
-        [f"## {SYSTEM} beside the best other column", "", *head(heads), *rows, "", said]
+        [f"## {SYSTEM} beside the best other column", "", *head(heads), *rows, "", summary]
     )
 
 

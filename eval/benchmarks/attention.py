@@ -36,9 +36,9 @@ def main() -> None:
                 found = attend(query, key, value)
                 seconds[name].append(time.perf_counter() - start)
                 errors[name] = (found.float() - true).abs().mean().item()
-        told = (f"{name} {median(s) * 1e3:.2f} ms, error {errors[name]:.1e}"
+        figures = (f"{name} {median(s) * 1e3:.2f} ms, error {errors[name]:.1e}"
                 for name, s in seconds.items())  # fmt: skip
-        print(f"{length} tokens: {'; '.join(told)}", flush=True)
+        print(f"{length} tokens: {'; '.join(figures)}", flush=True)
 
 
 def fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -109,14 +109,14 @@ def normalised(scores: Sequence[float]) -> list[float]:
 
 def remarks(labels: Sequence[str], own: dict[int, Row], reference: dict[int, Row]) -> list[str]:
     """Return what the answers show beside the columns."""
-    said = []
+    remarks = []
     shared = [n for n in own.keys() & reference.keys() if "scores" in own[n]]
     same = sum(top(own[n]) == top(reference[n]) for n in shared)
     if shared and f"{same} of {len(shared)}" != agreement(own, reference):
-        said.append(f"by the sum over a label's tokens {same} of {len(shared)} the same")
+        remarks.append(f"by the sum over a label's tokens {same} of {len(shared)} the same")
     if unknown := sum(row["prediction"] not in labels for row in own.values()):
-        said.append(f"{unknown} of its answers are no label")
-    return said
+        remarks.append(f"{unknown} of its answers are no label")
+    return remarks
 
 
 def top(row: Row) -> int:

@@ -22,12 +22,12 @@ def main() -> None:
     library, distribution, path, model, dtype = sys.argv[1:]
     out = private_output()
     try:
-        told = json.loads(Path(path).read_text())
-        given = (told["labels"], told["answers"], told["policy"])
+        task = json.loads(Path(path).read_text())
+        given = (task["labels"], task["answers"], task["policy"])
         answer = ADAPTERS[library](Task(*given, Path(path).parent, Path(model), dtype))
-        answer(told["warm_up"])
+        answer(task["warm_up"])
         facts = {"version": version(distribution), "transformers": version("transformers")}
-        serve(answer, told["queries"], facts, sys.stdin, out)
+        serve(answer, task["queries"], facts, sys.stdin, out)
     except Exception as error:
         say(out, {"error": f"{type(error).__name__}: {error}".splitlines()[0][:300]})
         raise

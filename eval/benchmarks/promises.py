@@ -71,14 +71,14 @@ def measured(encoder: Encoder, folder: Path, size: int, most: int) -> Iterator[l
 
 
 def figures(
-    record: ConformalRecord, said: FloatArray, parts: Float64Array, gold: IntArray
+    record: ConformalRecord, whole: FloatArray, parts: Float64Array, gold: IntArray
 ) -> list[str]:
     """Return the number of rows, accuracy, losses, how often sets hold the label, and their size.
 
-    :param said: probabilities by the whole classifier
+    :param whole: probabilities by the whole classifier
     :param parts: log-odds by its parts, the third of which need not be there
     """
-    probs = said.astype(np.float64)
+    probs = whole.astype(np.float64)
     own, best = probs[np.arange(len(gold)), gold], probs.max(axis=1)
     held, sizes = [], []
     for coverage in COVERAGES:

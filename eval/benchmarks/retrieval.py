@@ -184,8 +184,8 @@ def change(folder: Path) -> None:
         timed("first search after it", lambda: index.near(queries[:1], K))
         memory()
         compare(index, queries, stored_vectors(folder))
-        gone = {n.example.id for near in index.near(queries, K) for n in near} & set(old)
-        print(f"removed rows found: {len(gone)}")
+        removed = {n.example.id for near in index.near(queries, K) for n in near} & set(old)
+        print(f"removed rows found: {len(removed)}")
         timed("saving", index.save_vectors)
 
 

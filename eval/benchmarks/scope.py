@@ -1,6 +1,6 @@
 """Texts of none of the labels: in-distribution percentiles beside similarity alone.
 
-    python eval/benchmarks/scope.py DATA_FOLDER OUT [--per-class 10] [--scope 0.05]
+    python eval/benchmarks/scope.py DATA_FOLDER OUT [--per-class 10] [--ood-level 0.05]
 
 Indexes clinc150's examples (all of them without --per-class), and ranks its test rows and its
 1,000 queries out of scope. The area under the ROC curve is the share of pairs, one of each kind,
@@ -30,7 +30,7 @@ def main() -> None:
     for name in ("data", "out"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--per-class", type=int)
-    parser.add_argument("--scope", type=float, default=0.05)
+    parser.add_argument("--ood-level", type=float, default=0.05)
     options = parser.parse_args()
     index = opened(options.data, options.out, options.per_class)
     labels = tuple(index.labels())
@@ -42,14 +42,14 @@ def main() -> None:
     found = Retriever(index, policy).find(texts, [None] * len(texts), {})
     percentiles = Blender(index, policy, lambda: labels, default_blend(None)).percentiles(found)
     similarity = np.array([own.voters[0].similarity for own in found])
-    marked = percentiles < options.scope
+    marked = percentiles < options.ood_level
     print(f"{len(index)} examples, {known.sum()} texts in scope, {len(others)} out of scope\n")
     print("| ranked by | area under the ROC curve |\n|---|---|")
     print(f"| similarity of the nearest | {roc_auc_score(known, similarity):.4f} |")
     print(f"| percentile | {roc_auc_score(known, percentiles):.4f} |\n")
     print(
-        f"--scope {options.scope:g} marks {marked[~known].mean():.3f} of those out of scope, and "
-        f"{marked[known].mean():.3f} of those in scope"
+        f"--ood-level {options.ood_level:g} marks {marked[~known].mean():.3f} of those out of "
+        f"scope, and {marked[known].mean():.3f} of those in scope"
     )
 
 

@@ -1,6 +1,6 @@
 """Early exit: where the neighbours agree enough, their vote answers without the language model.
 
-The threshold is learnt from a sample of the index's examples, each left out of its own search.
+The threshold is learned from a sample of the index's examples, each left out of its own search.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ExitRule:
     :ivar share: the vote answers where its label has at least this share; None where it never does
     :ivar coverage: share of the sample that the vote would have answered
     :ivar bound: lower confidence bound of the vote's accuracy on those
-    :ivar sample: number of examples it was learnt from
+    :ivar sample: number of examples it was learned from
     """
 
     accuracy: float

@@ -113,7 +113,8 @@ def prompt(index: Path, text: str, output: Output, **options: Any) -> None:
 
     with open_engine(index, {**options, "decide": "lm"}) as engine:
         composed = engine.prompt(text)
-    output.write(record_text(output.form, prompt_row(composed), lambda: composed.text + "\n"))
+    row = prompt_row(composed) | {"messages": [dict(turn) for turn in composed.messages]}
+    output.write(record_text(output.form, row, lambda: composed.text + "\n"))
     click.echo(
         f"{composed.tokens} tokens, {len(composed.shots)} demonstrations kept, "
         f"{composed.dropped} dropped",

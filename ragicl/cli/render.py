@@ -57,10 +57,10 @@ def influences(explanation: Explanation) -> str:
 
 def tuning(tuned: Tuned) -> str:
     """Return what tuning tried and chose, for people."""
-    said, blend = tuned.evidence, tuned.blend
+    evidence, blend = tuned.evidence, tuned.blend
     lines = [f"{'tried':44} {'examples':>8} {'loss':>7} {'s each':>7}"]
     best: dict[str, Any] = {}
-    for trial in said["trials"]:
+    for trial in evidence["trials"]:
         best[trial["candidate"]] = trial  # the last one saw the most examples
     for trial in sorted(best.values(), key=lambda own: (-own["rows"], own["loss"])):
         lines.append(
@@ -69,19 +69,19 @@ def tuning(tuned: Tuned) -> str:
         )
     lines += [
         "",
-        f"chosen: {said['trials'][-1]['candidate']}, {tuned.policy['voters']} voters, "
+        f"chosen: {evidence['trials'][-1]['candidate']}, {tuned.policy['voters']} voters, "
         f"calibration {tuned.calibration}",
         f"weights: language model {blend.lm:.2f}, vote {blend.vote:.2f}, classifier on vectors "
         f"{blend.vectors:.2f}, on the model's features {blend.features:.2f}",
-        f"on {said['rows']} examples left out: accuracy {said['blend']['accuracy']:.3f}, "
-        f"loss {said['blend']['loss']:.3f}",
+        f"on {evidence['rows']} examples left out: accuracy {evidence['blend']['accuracy']:.3f}, "
+        f"loss {evidence['blend']['loss']:.3f}",
     ]
     if not blend.lm:
         asked = "reads no demonstrations" if blend.features else "is not asked at all"
         lines.append(f"the language model {asked}")
     lines += [
         f"  {name} alone: accuracy {own['accuracy']:.3f}, loss {own['loss']:.3f}"
-        for name, own in said["alone"].items()
+        for name, own in evidence["alone"].items()
     ]
     return "\n".join(lines)
 
@@ -104,7 +104,7 @@ def outcome(report: Report) -> str:
     if report.present:
         text += f", {report.present} were there already"
     if report.others:
-        text += f"; {report.others} more in the index are not in the data (added since, or gone)"
+        text += f"; {report.others} more in the index are not in the data (added since, or deleted)"
     return text
 
 

@@ -120,7 +120,7 @@ def _cells(
         except StopIteration:
             return
         except csv.Error as error:
-            if "end of data" in str(error):  # all rows up to here, gone in one cell
+            if "end of data" in str(error):  # all rows up to here are in one cell
                 raise DataError(f"{place}: a quote is opened and never closed") from error
             yield place, DataError(f"{place}: {error}; write a quote inside quotes as two")
             continue

@@ -55,7 +55,7 @@ class Report:
     :ivar added: rows embedded now
     :ivar present: rows that were stored already, by an earlier run
     :ivar dropped: duplicates left out
-    :ivar others: examples of the index that are not in the data: added since, or gone from it
+    :ivar others: examples of the index that are not in the data: added since, or deleted
     """
 
     survey: Survey

@@ -27,11 +27,11 @@ def made(path: Path) -> Path:
 def locked(path: Path, lock: FileLock) -> Iterator[None]:
     """Hold the writer's lock of a folder.
 
-    :raises NoIndexError: where the folder is gone
+    :raises NoIndexError: where the folder no longer exists
     :raises LockedError: where another process does not finish in time
     """
-    if not path.is_dir():  # the lock would make it anew, and an index that was deleted with it
-        raise NoIndexError(f"{path} is gone; build the index again")
+    if not path.is_dir():  # the lock would make it again, and an index that was deleted with it
+        raise NoIndexError(f"{path} no longer exists; build the index again")
     try:
         lock.acquire(timeout=WAIT)
     except Timeout as error:

@@ -65,11 +65,11 @@ class BlendedAnswers:
         spent: Timings = {}
         self._blender.load()  # fitting is no query's time
         with timed(spent, "blend"):
-            rows, familiar = self._blender.answers(found, labels, scores)
+            rows, percentiles = self._blender.answers(found, labels, scores)
         timings = timings | shared(spent, len(found))
         reader = self._reader()
         by: DecidedBy = "probe" if scores is None and reader is None else "blend"
-        for own, row, share in zip(found, rows, familiar, strict=True):
+        for own, row, share in zip(found, rows, percentiles, strict=True):
             probs = dict(zip(labels, row.tolist(), strict=True))
             near = own.neighbors
             if scores is None:
@@ -92,10 +92,10 @@ class BlendedAnswers:
         if not votes:
             return votes
         self._blender.load()
-        familiar = self._blender.percentiles([found[i] for i in votes])
+        percentiles = self._blender.percentiles([found[i] for i in votes])
         return {
             i: self.judged(replace(vote, percentile=float(share)))
-            for (i, vote), share in zip(votes.items(), familiar, strict=True)
+            for (i, vote), share in zip(votes.items(), percentiles, strict=True)
         }
 
     def judged(self, prediction: Prediction) -> Prediction:

@@ -74,16 +74,16 @@ class Blender:
         :param lm: log P(label | prompt), shape (queries, labels); minus infinity for labels that
             are out of the question; None where the language model has no weight
         """
-        said = _shortlisted(found, labels) if lm is None else lm
+        scores = _shortlisted(found, labels) if lm is None else lm
         probe = self._index_probe.get()
         by_vectors, values = _asked(probe, found, labels)
-        evidence = self._said(found, labels, said, by_vectors)
+        evidence = self._evidence(found, labels, scores, by_vectors)
         return self.blend.probs(evidence, labels), _percentiles(probe, values, found)
 
     def evidence(self, found: Sequence[RetrievalResult], labels: tuple[str, ...]) -> Evidence:
-        """Return what each source but the language model's answer says of the queries."""
+        """Return the queries' evidence of each source but the language model's answer."""
         by_vectors, _ = _asked(self._index_probe.get(), found, labels)
-        return self._said(found, labels, None, by_vectors)
+        return self._evidence(found, labels, None, by_vectors)
 
     def percentiles(self, found: Sequence[RetrievalResult]) -> Float64Array:
         """Return the share of the examples that are less like the others than a query is.
@@ -93,7 +93,7 @@ class Blender:
         probe = self._index_probe.get()
         return _percentiles(probe, _asked(probe, found, probe.labels)[1], found)
 
-    def _said(
+    def _evidence(
         self,
         found: Sequence[RetrievalResult],
         labels: tuple[str, ...],

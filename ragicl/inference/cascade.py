@@ -16,7 +16,7 @@ from ragicl.timing import Timings
 
 
 class Cascade:
-    """What a policy lets the neighbours answer; learnt from the index's own examples.
+    """What a policy lets the neighbours answer; learned from the index's own examples.
 
     :param labels: returns the labels to choose from
     """

@@ -18,7 +18,7 @@ from ragicl.protocols import LM
 from ragicl.records import NOTHING
 
 NARROWING = ("labels", "where", "budget", "fixed")  # settings that are tuned at their usual values
-SHRUNK = 0.1  # share of the examples that may be gone before the record no longer holds
+SHRUNK = 0.1  # share of the examples that may be removed before the record no longer holds
 
 
 class Tuned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -56,7 +56,7 @@ class ICLClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sk
     the next ``fit`` on.
 
     A pickle holds the examples and vectors, or with ``path`` the path alone; the models are opened
-    anew. A clone shares models that were given as objects.
+    again. A clone shares models that were given as objects.
 
     >>> classifier = ICLClassifier(k=4).fit(["late again", "it broke"], [0, 1])  # doctest: +SKIP
     >>> classifier.predict(["arrived in pieces"])                                # doctest: +SKIP

@@ -45,7 +45,8 @@ def compose(
         fit = _fitting(query, neighbors, (), template, count, room, order)
     if fit is not None:
         shots, parts, tokens = fit
-        return Prompt(parts, shots, tokens, dropped=everything - len(shots))
+        messages = template.messages(query, _pairs(shots))
+        return Prompt(parts, shots, tokens, everything - len(shots), messages=messages)
     needed = count(template.render(query, ())) + reserve
     if not truncate:
         raise BudgetError(
@@ -55,8 +56,9 @@ def compose(
             needed=needed,
             budget=budget,
         )
-    parts = _truncated(query, template, count, room, needed, budget)
-    return Prompt(parts, (), count(parts), dropped=everything, truncated=True)
+    cut = _truncated(query, template, count, room, needed, budget)
+    parts, messages = template.render(cut, ()), template.messages(cut, ())
+    return Prompt(parts, (), count(parts), everything, truncated=True, messages=messages)
 
 
 Fit = tuple[tuple[Neighbor, ...], tuple[str, ...], int]
@@ -75,7 +77,7 @@ def _fitting(
 
     def attempt(kept: Sequence[Neighbor]) -> Fit | None:
         shots = (*fixed, *order(kept))
-        parts = template.render(query, [(n.example.input, n.example.output) for n in shots])
+        parts = template.render(query, _pairs(shots))
         if fixed and (own := len(kept) + 1) < len(parts):
             parts = ("".join(parts[:-own]), *parts[-own:])
         tokens = count(parts)
@@ -101,8 +103,8 @@ def _truncated(
     room: int,
     needed: int,
     budget: int,
-) -> tuple[str, ...]:
-    """Render the longest beginning of the query that fits."""
+) -> str:
+    """Return the longest beginning of the query that fits."""
     low, high = 0, len(query)
     while high - low > 1:
         middle = (low + high) // 2
@@ -115,4 +117,8 @@ def _truncated(
             needed=needed,
             budget=budget,
         )
-    return template.render(query[:low], ())
+    return query[:low]
+
+
+def _pairs(shots: Sequence[Neighbor]) -> list[tuple[str, str]]:
+    return [(n.example.input, n.example.output) for n in shots]

@@ -28,6 +28,9 @@ class Template(Protocol):
     def render(self, query: str, shots: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         """Return the prompt in pieces, for (input, output) demonstrations in prompt order."""
 
+    def messages(self, query: str, shots: Sequence[tuple[str, str]]) -> tuple[Message, ...]:
+        """Return the same prompt as chat messages: what a model behind a chat API takes."""
+
     def answer(self, output: str) -> str:
         """Return the text that answers the prompt with `output`, its ending included."""
 
@@ -75,6 +78,10 @@ class PlainTemplate:
         pieces += [self._before(text) + self._after(output) for text, output in shots]
         pieces.append(self._before(query))
         return (pieces[0], *(self.separator + piece for piece in pieces[1:]))
+
+    def messages(self, query: str, shots: Sequence[tuple[str, str]]) -> tuple[Message, ...]:
+        """Return the instruction as system message, demonstrations and query as turns."""
+        return chat_turns(self.instruction, query, shots)
 
     def answer(self, output: str) -> str:
         """Return the white space, the output, what the shot has after it, and the separator."""
@@ -127,10 +134,11 @@ class ChatTemplate:
 
     def render(self, query: str, shots: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         """Return the whole chat as one piece: formats differ too much to cut one up."""
-        turns = [_turn("system", self.instruction)] if self.instruction else []
-        for text, output in shots:
-            turns += [_turn("user", text.strip()), _turn("assistant", output)]
-        return (self.chat([*turns, _turn("user", query.strip())]),)
+        return (self.chat(self.messages(query, shots)),)
+
+    def messages(self, query: str, shots: Sequence[tuple[str, str]]) -> tuple[Message, ...]:
+        """Return the turns that the chat format renders."""
+        return chat_turns(self.instruction, query, shots)
 
     def answer(self, output: str) -> str:
         """Return the output and the ending."""
@@ -144,6 +152,16 @@ class ChatTemplate:
     def stops(self) -> tuple[str, ...]:
         """The ending; most models end by a token anyway."""
         return (self.ending,)
+
+
+def chat_turns(
+    instruction: str, query: str, shots: Sequence[tuple[str, str]]
+) -> tuple[Message, ...]:
+    """Return the instruction, where there is one, a pair of turns for each shot, the query."""
+    turns = [_turn("system", instruction)] if instruction else []
+    for text, output in shots:
+        turns += [_turn("user", text.strip()), _turn("assistant", output)]
+    return (*turns, _turn("user", query.strip()))
 
 
 def chat_template(chat: Callable[[Sequence[Message]], str], instruction: str = "") -> ChatTemplate:

@@ -47,8 +47,8 @@ class Candidate:
         """Return an engine that prompts this way, and decides by the language model alone."""
         template = engine.template
         if self.template is not None:
-            said = getattr(template, "instruction", None)  # a template may have none
-            template = named_template(self.template, "classify", said, chat_format(engine.lm))
+            text = getattr(template, "instruction", None)  # a template may have none
+            template = named_template(self.template, "classify", text, chat_format(engine.lm))
         alone = engine.policy.replace(
             decide="lm",
             exit=None,

@@ -53,7 +53,7 @@ def test_a_vote_shrinks_tenfold_with_each_choice(monkeypatch):
     assert chosen == [Choice(1, 4, 4), Choice(7, 2, 2), Choice(2, 3, 0)]
 
 
-def test_near_copies_are_not_chosen_together():
+def test_near_duplicates_are_not_chosen_together():
     pool, _ = clusters([40] * 5)
     copies = np.concatenate([pool, pool])
     rows = [choice.row % len(pool) for choice in vote_k(copies, NONE, 10)]

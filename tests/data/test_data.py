@@ -367,7 +367,7 @@ def test_a_file_that_cannot_be_read(file, monkeypatch):
 def test_skipping_keeps_going_and_counts(file, name, content, skipped):
     path = file(name, content)
     data = DataFile(str(path), on_error="skip")
-    for _ in range(2):  # counted anew in each reading
+    for _ in range(2):  # counted again in each reading
         assert [(e.input, e.output) for e in data.examples()] == [("a", "b"), ("a", "b")]
         assert data.skipped == skipped
     refused(path)

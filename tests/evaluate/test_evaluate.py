@@ -8,7 +8,7 @@ import pytest
 from ragicl import Engine, Example, Index, Policy
 from ragicl.backends.fake import FakeEncoder, FakeLM
 from ragicl.errors import BackendError, BudgetError, DataError, TaskError
-from ragicl.evaluate import answer_cache as kept
+from ragicl.evaluate import answer_cache
 from ragicl.evaluate.comparison import Sample
 from ragicl.evaluate.label_study import study_labels
 from ragicl.evaluate.metrics.distances import total_variation
@@ -122,7 +122,7 @@ def _shown(task):
 
 
 def test_a_killed_evaluation_goes_on_where_it_stopped(task, monkeypatch):
-    monkeypatch.setattr(kept, "ROWS", 4)
+    monkeypatch.setattr(answer_cache, "ROWS", 4)
     asked: list[str] = []
 
     def ours(stop):
@@ -135,8 +135,8 @@ def test_a_killed_evaluation_goes_on_where_it_stopped(task, monkeypatch):
         return lambda: Reference(task.labels, probs)
 
     with pytest.raises(KeyboardInterrupt):
-        kept.answers_of(task, "ours", ours(8))
-    found = kept.answers_of(task, "ours", ours(None))
+        answer_cache.answers_of(task, "ours", ours(8))
+    found = answer_cache.answers_of(task, "ours", ours(None))
     assert asked == task.texts, "each row once"
     np.testing.assert_allclose(found.probs, task.engine.probs(task.texts), atol=1e-6)
 
@@ -218,7 +218,7 @@ def test_what_a_curve_cannot_measure_is_noted(task):
 
 
 def test_tokens_are_those_of_all_rows_after_a_kill(task, monkeypatch):
-    monkeypatch.setattr(kept, "ROWS", 4)
+    monkeypatch.setattr(answer_cache, "ROWS", 4)
     whole = answers(task, SYSTEM).cost.query_tokens
     again = replace(task, folder=task.folder / "again")
     original, asked = Engine.predict_all, []

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ragicl import Engine, Example, Index, Policy
-from ragicl.backends.hf.training import trainer as tuning
+from ragicl.backends.hf.training import trainer
 from ragicl.backends.hf.training.api import answer_log_probs
-from ragicl.evaluate import text_study as written
+from ragicl.evaluate import text_study
 from ragicl.evaluate.metrics.bootstrap import Resampling
 from ragicl.evaluate.metrics.distances import total_variation
 from ragicl.evaluate.metrics.text_scores import text_rows, text_scores
@@ -25,8 +25,8 @@ TEST = tuple(Query(f"the weather of day {n}", f"t{n}", f"rain {n}") for n in ran
 
 @pytest.fixture
 def task(tmp_path, encoder, tiny, monkeypatch):
-    monkeypatch.setattr(tuning, "RATES", {"lora": (3e-2,)})
-    monkeypatch.setattr(tuning, "EPOCHS", (2, 2))
+    monkeypatch.setattr(trainer, "RATES", {"lora": (3e-2,)})
+    monkeypatch.setattr(trainer, "EPOCHS", (2, 2))
     index = Index.create(tmp_path / "index", encoder=encoder, kind="generate")
     index.add(POOL)
     policy = Policy(k=2, max_tokens=4)
@@ -62,7 +62,7 @@ def test_a_study_of_texts(task):
 
 def test_the_distance_is_that_of_the_two_models_tokens(task):
     report = study_texts(task, ["lora"], seeds=1)
-    tuned = written._tuned(task, "lora", 0).lm
+    tuned = text_study._tuned(task, "lora", 0).lm
     expected = []
     for query in TEST:
         answer = task.engine.template.answer(query.gold)
@@ -79,7 +79,7 @@ def test_the_distance_is_that_of_the_two_models_tokens(task):
 def test_what_was_written_is_not_written_again(task, monkeypatch):
     first = study_texts(task, ["lora"])
     monkeypatch.setattr(Engine, "predict_all", lambda *_, **__: pytest.fail("written again"))
-    monkeypatch.setattr(written, "_row", lambda *_, **__: pytest.fail("compared again"))
+    monkeypatch.setattr(text_study, "_row", lambda *_, **__: pytest.fail("compared again"))
     assert study_texts(task, ["lora"]) == first
 
 

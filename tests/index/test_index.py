@@ -817,9 +817,9 @@ def test_old_content_of_a_corrected_example_is_new(tmp_path, encoder):
         assert {e.id: e.output for e in index} == {first: "right", second: "wrong"}
 
 
-def test_deleted_folder_is_not_made_anew(tmp_path, encoder):
+def test_deleted_folder_is_not_made_again(tmp_path, encoder):
     with Index.create(tmp_path / "index", encoder=encoder) as index:
         shutil.rmtree(tmp_path / "index")
-        with pytest.raises(NoIndexError, match="is gone"):
+        with pytest.raises(NoIndexError, match="no longer exists"):
             index.add([Example("a", "b")])
     assert not (tmp_path / "index").exists()

@@ -48,7 +48,7 @@ def classifier(**parameters):
 
 
 @pytest.fixture(autouse=True)
-def models_opened_anew():
+def models_opened_again():
     ragicl.integrations.sklearn._encoder.cache_clear()
     ragicl.integrations.sklearn._lm.cache_clear()
 
@@ -282,7 +282,7 @@ def test_partial_fit_adds_to_the_same_index():
     assert made.engine_.index.path == folder
     assert made.predict(["late again", "lost card"]).tolist() == ["X", "K"]
     made.fit(TEXTS, LABELS)
-    assert made.classes_.tolist() == ["K", "Q"], "fit starts anew"
+    assert made.classes_.tolist() == ["K", "Q"], "fit starts again from nothing"
     made.partial_fit(["a new card"], ["K"])
     assert len(made.engine_.index) == 9
 

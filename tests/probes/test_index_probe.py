@@ -21,33 +21,33 @@ def labels_of(index):
     return lambda: tuple(index.labels())
 
 
-def asked(prior, text, own=None):
-    fitted = prior.get()
+def asked(probe, text, own=None):
+    fitted = probe.get()
     probs, _ = fitted.answers(FakeEncoder().encode([text]), [own], fitted.labels)
     return dict(zip(fitted.labels, probs[0], strict=True))
 
 
 def test_a_taught_label_counts_at_once(index):
-    prior = IndexProbe(index, labels_of(index))
-    assert asked(prior, "steel saw")["tool"] > 0.7
+    probe = IndexProbe(index, labels_of(index))
+    assert asked(probe, "steel saw")["tool"] > 0.7
     index.add([Example(f"blue whale {i}", "animal") for i in range(4)])
-    assert asked(prior, "blue whale")["animal"] > 0.5
+    assert asked(probe, "blue whale")["animal"] > 0.5
 
 
 def test_an_example_is_left_out_of_its_own_evidence(index):
     index.add([Example("odd one", "tool", "odd"), Example("odd two", "fruit")])
-    prior = IndexProbe(index, labels_of(index))
-    assert asked(prior, "odd one")["tool"] > asked(prior, "odd one", "odd")["tool"] + 0.1
+    probe = IndexProbe(index, labels_of(index))
+    assert asked(probe, "odd one")["tool"] > asked(probe, "odd one", "odd")["tool"] + 0.1
 
 
-def test_a_large_index_is_fitted_anew_after_many_changes(index, monkeypatch):
+def test_a_large_index_is_refitted_after_many_changes(index, monkeypatch):
     monkeypatch.setattr(ragicl.probes.index_probe, "SMALL", 0)
-    prior = IndexProbe(index, labels_of(index))
-    fitted = prior.get()
+    probe = IndexProbe(index, labels_of(index))
+    fitted = probe.get()
     index.add([Example("one more apple", "fruit")])
-    assert prior.get() is fitted
+    assert probe.get() is fitted
     index.add([Example(f"many more apples {i}", "fruit") for i in range(5)])
-    assert prior.get() is not fitted
+    assert probe.get() is not fitted
 
 
 def test_a_percentile_ranks_a_text_among_the_examples(index):
@@ -61,11 +61,11 @@ def test_a_percentile_ranks_a_text_among_the_examples(index):
 
 
 def test_another_example_that_is_left_out_does_not_answer_for_the_text(index):
-    prior = IndexProbe(index, labels_of(index))
-    assert asked(prior, "steel saw", "f1") == asked(prior, "steel saw")
+    probe = IndexProbe(index, labels_of(index))
+    assert asked(probe, "steel saw", "f1") == asked(probe, "steel saw")
 
 
-def test_only_examples_that_are_asked_for_are_learnt_from(index):
+def test_only_examples_that_are_asked_for_are_learned_from(index):
     wrong = [Example(f"steel saw again {i}", "fruit", meta={"by": "x"}) for i in range(30)]
     index.add([*wrong, Example("red wine", "drink", meta={"by": "x"})])
     kept = [Example(f"steel saw of {i}", "tool", meta={"by": "y"}) for i in range(4)]
@@ -84,12 +84,12 @@ def test_rare_labels_are_found_in_a_large_index(index, monkeypatch):
     assert sum(example.output == "animal" for example in fitted.examples) >= 1
 
 
-def test_corrected_examples_are_learnt_anew(index, monkeypatch):
+def test_corrected_examples_are_learned_again(index, monkeypatch):
     monkeypatch.setattr(ragicl.probes.index_probe, "SMALL", 0)
-    prior = IndexProbe(index, labels_of(index))
-    assert asked(prior, "steel saw 3")["tool"] > 0.7
+    probe = IndexProbe(index, labels_of(index))
+    assert asked(probe, "steel saw 3")["tool"] > 0.7
     index.update([Example(f"steel saw {i}", "fruit", f"t{i}") for i in range(7)])
-    assert asked(prior, "steel saw 3")["tool"] < 0.5
+    assert asked(probe, "steel saw 3")["tool"] < 0.5
 
 
 def test_a_label_taught_since_is_as_likely_as_the_least_likely_one(index):
@@ -100,7 +100,7 @@ def test_a_label_taught_since_is_as_likely_as_the_least_likely_one(index):
     assert probs[1] > 2 * probs[0]
 
 
-def test_a_sample_is_as_familiar_as_the_whole_index_makes_it(index, monkeypatch):
+def test_a_sample_is_as_typical_as_the_whole_index_makes_it(index, monkeypatch):
     index.add([Example(f"sweet apple {i}", "fruit") for i in range(8, 60)])
     whole = IndexProbe(index, labels_of(index)).get()
     monkeypatch.setattr(ragicl.probes.index_probe, "LEARN_FROM", 20)

@@ -63,7 +63,7 @@ def test_the_shape_of_the_clouds_counts(clouds):
 
 
 @pytest.mark.parametrize("apart", [0, 1e-7, 1e-3])
-def test_many_near_copies_are_no_trouble(apart):
+def test_many_near_duplicates_are_no_trouble(apart):
     draw = np.random.default_rng(0)
     vectors = draw.normal(size=64) + apart * draw.normal(size=(600, 64))
     fitted = fit_lda(vectors.astype(np.float32), np.arange(600) % 2, 2)

@@ -39,7 +39,7 @@ def test_what_is_kept_is_not_read_again(counted, tmp_path, monkeypatch):
     assert len(list((tmp_path / FOLDER).iterdir())) == 1
 
 
-def test_a_damaged_file_is_read_anew(counted, tmp_path):
+def test_a_damaged_file_is_read_again(counted, tmp_path):
     lm, read = counted
     Features(tmp_path, lm).keep(["one"])
     (file,) = (tmp_path / FOLDER).iterdir()

@@ -80,7 +80,7 @@ def test_copies_and_a_label_seen_once_do_no_harm():
 
 
 @pytest.mark.parametrize("apart", [0, 1e-7, 1e-4])
-def test_many_near_copies_are_no_trouble(apart):
+def test_many_near_duplicates_are_no_trouble(apart):
     draw = np.random.default_rng(0)
     vectors = draw.normal(size=64) + apart * draw.normal(size=(1500, 64))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

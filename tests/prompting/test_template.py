@@ -375,3 +375,22 @@ def test_chat_prompts_keep_to_the_budget_too() -> None:
     assert prompt.tokens == count_chunks(prompt.parts) <= 35
     assert ids(prompt.shots) == [0]
     assert prompt.dropped == 2
+
+
+def test_messages_are_the_prompt_as_turns() -> None:
+    near = [Neighbor(Example("far", "b", "2"), 0.1, 1), Neighbor(Example("near", "a", "1"), 0.9, 0)]
+    template = plain_template("classify", "Say it.")
+    prompt = compose("query", near[::-1], template, count=count_words, budget=100, reserve=1)
+    assert [(m["role"], m["content"]) for m in prompt.messages] == [
+        ("system", "Say it."),
+        ("user", "far"),
+        ("assistant", "b"),
+        ("user", "near"),
+        ("assistant", "a"),
+        ("user", "query"),
+    ]
+    chat = chat_template(lambda turns: "".join(f"<{m['role']}>{m['content']}" for m in turns))
+    assert chat.render("q", [("x", "y")]) == (chat.chat(chat.messages("q", [("x", "y")])),)
+    cut = compose("w " * 50, near, template, count=count_words, budget=9, reserve=1, truncate=True)
+    assert cut.truncated
+    assert cut.messages[-1]["content"] in cut.text

@@ -65,8 +65,8 @@ def system(task: Task, seed: int) -> Reference:
     policy = policy.replace(decide="blend")
     template = engine.template
     if tuned and tuned.template:
-        said = getattr(template, "instruction", None)
-        template = named_template(tuned.template, engine.index.kind, said, chat_format(task.lm))
+        text = getattr(template, "instruction", None)
+        template = named_template(tuned.template, engine.index.kind, text, chat_format(task.lm))
     blended = Engine(engine.index, engine.lm, template, policy, tuned)
     start = time.perf_counter()
     made = answering(task, blended)  # its first answer fits the classifiers

@@ -73,7 +73,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A text of the data, as it is.
+    """A text of the data, unchanged.
 
     :ivar label: what it is
     """

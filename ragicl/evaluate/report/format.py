@@ -51,7 +51,7 @@ def with_span(interval: Interval) -> str:
 
 
 def p_value(value: float) -> str:
-    """Return a p-value; the smallest are not told apart."""
+    """Return a p-value; the smallest are not distinguished."""
     return "p < 0.001" if value < 0.001 else f"p = {number(value)}"
 
 

@@ -261,14 +261,14 @@ def _leak(report: SetReport) -> str:
     if not changed:
         return ""
     named = [_find(report, SYSTEM), best_of(report), max(changed, key=_shift)]
-    told = list(
+    changes = list(
         dict.fromkeys(
             _without_leak(method) for method in named if method is not None and method in changed
         )
     )
     return (
         f"Leak: the text of {report.leaked:,} of {plural(report.rows, 'test row')} occurs in the "
-        f"index; without them, {metric(report.methods[0].scores)} is {listed(told)}."
+        f"index; without them, {metric(report.methods[0].scores)} is {listed(changes)}."
     )
 
 

@@ -133,7 +133,7 @@ def _distances(report: SetReport, anchor: str) -> Iterator[Block]:
         f"two trainings of the reference with other seeds: near it, {SYSTEM} differs from the "
         f"reference no more than the reference does from itself."
     )
-    told = [
+    distances = [
         f"{d.reference} {number(d.mean.value)}"
         + (f" (noise floor {number(d.noise_floor.value)})" if d.noise_floor else "")
         for d in report.distances
@@ -141,7 +141,7 @@ def _distances(report: SetReport, anchor: str) -> Iterator[Block]:
     yield Picture(
         f"{anchor}-distances",
         "Each reference, with its own noise floor below it.",
-        f"Plot of the distance from {SYSTEM} to {listed(told)}.",
+        f"Plot of the distance from {SYSTEM} to {listed(distances)}.",
         plot_distances(report),
     )
     yield distances_table(report)
@@ -179,7 +179,7 @@ def _curves(report: SetReport, anchor: str) -> Iterator[Block]:
 
 
 def _law(curve: Curve) -> str:
-    """Return the fitted law, and what is to be said of it."""
+    """Return the fitted law, and what to report of it."""
     if curve.fit is None:
         return f"No law was fitted: {curve.note}." if curve.note else ""
     a, b, c = (with_span(part) for part in (curve.fit.a, curve.fit.b, curve.fit.c))

@@ -308,8 +308,8 @@ class Store:
 def _connected(file: Path) -> sqlite3.Connection:
     """Open a database, also in a folder that cannot be written to, such as a container's.
 
-    SQLite needs to write there even to read, unless told that nobody will change the file. So
-    such an index is read as it was when it was opened.
+    SQLite needs to write there even to read, unless the file is opened as immutable. So
+    such an index is read in its state at opening.
     """
     options: Any = {"timeout": WAIT, "isolation_level": None, "check_same_thread": False}
     db: sqlite3.Connection = sqlite3.connect(file, **options)

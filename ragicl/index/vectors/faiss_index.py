@@ -27,7 +27,7 @@ from ragicl.protocols import FloatArray, IntArray
 
 NAME = "vectors.faiss"
 EXACT_ROWS = 200_000  # up to here every vector is compared; 4 ms per 100,000 rows of 384 numbers
-GROWTH = 2  # an approximate index is built anew when it has grown this many times
+GROWTH = 2  # an approximate index is rebuilt when it has grown this many times
 END = struct.Struct("<II8s")  # length of the footer, its CRC-32, magic
 MAGIC = b"ragicl-2"
 BLOCK = 2**20
@@ -37,7 +37,7 @@ HEAD = 16 * BLOCK  # bytes verified at opening: see Vectors.mapped
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a file says of itself.
+    """A file's description of itself.
 
     :ivar generation: the state of the store that its vectors reflect
     :ivar size: bytes that FAISS wrote
@@ -97,7 +97,7 @@ class Vectors:
         return int(self._index.ntotal)
 
     def outgrown(self, rows: int) -> bool:
-        """Return whether that many rows need an index that is built anew."""
+        """Return whether that many rows need an index that is rebuilt."""
         if self.tuning is None:
             return rows > EXACT_ROWS
         return not EXACT_ROWS // 2 < rows <= GROWTH * self.tuning.rows
@@ -240,7 +240,7 @@ class Vectors:
 
 
 def saved_footer(folder: Path) -> Footer | None:
-    """Return what the file in `folder` says of itself; None where there is none to be read."""
+    """Return the footer of the file in `folder`; None where there is none to be read."""
     try:
         with (folder / NAME).open("rb") as file:
             return _read_footer(file)

@@ -148,7 +148,7 @@ def test_random_changes_agree_with_brute_force(path, seed):
     index.close()
 
 
-def test_growth_and_shrinking_build_anew(index):
+def test_growth_and_shrinking_rebuild(index):
     index.add(rows(*range(400)))
     index.near(NumberEncoder.table[:1], 1)
     first = approximation(index)
@@ -339,7 +339,7 @@ def test_damage_that_opening_does_not_see_costs_no_wrong_similarity(index, path,
         for neighbor in found:
             assert neighbor.similarity == pytest.approx(expected[neighbor.example.id], abs=2e-6)
         damaged.add(rows(300))
-        assert_finds_all(damaged)  # read for the change, found damaged, and built anew
+        assert_finds_all(damaged)  # read for the change, found damaged, and rebuilt
 
 
 @pytest.mark.parametrize("size", [0, 5, 16, 500, -1, -20])

@@ -17,7 +17,7 @@ from ragicl.evaluate.report.plots.label_layout import Box, Point, lead, place
 from ragicl.evaluate.results import ICL, SYSTEM, Interval
 
 INK, PALE, GRID = "#222222", "#767676", "#d9d9d9"
-_LOOKS = {  # colours after Okabe & Ito and Paul Tol, and a marker each where colours are not told
+_LOOKS = {  # colours after Okabe & Ito and Paul Tol, and markers, for readers without colour
     SYSTEM: ("#d55e00", "o"),
     ICL: ("#e69f00", "8"),
     "majority": ("#888888", "X"),
