@@ -29,7 +29,7 @@ print(json.dumps(sorted(sys.modules)))
 
 
 def test_no_model_is_loaded(things):
-    arguments = ("predict", str(things), "a sweet apple", "--decide", "probe")
+    arguments = ("predict", str(things), ROWS[0]["text"], "--decide", "probe")
     done = subprocess.run(
         [sys.executable, "-c", SEEN, *arguments], capture_output=True, text=True, check=True
     )
