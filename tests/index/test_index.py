@@ -33,7 +33,7 @@ from ragicl.errors import (
 from ragicl.index import Index
 from ragicl.index.ids import content_id, same_content
 from ragicl.index.store.sqlite import Store
-from ragicl.index.vectors import faiss_index as vectors
+from ragicl.index.vectors import faiss_index
 from ragicl.index.vectors.faiss_index import Vectors
 from ragicl.records import Example
 
@@ -389,8 +389,8 @@ def test_vectors_that_are_replaced_while_they_are_read(filled, encoder, monkeypa
         (tmp_path / "draft").replace(file)
         return result
 
-    checksum = vectors._checksum
-    monkeypatch.setattr(vectors, "_checksum", checksum_then_replace)
+    checksum = faiss_index._checksum
+    monkeypatch.setattr(faiss_index, "_checksum", checksum_then_replace)
     with Index.open(filled, encoder=encoder) as index:
         assert_agrees_with_brute_force(index, k=100)
 

@@ -5,16 +5,15 @@ The file is what FAISS writes, then a footer in JSON, then the footer's length a
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 import sys
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,8 +34,7 @@ NOWHERE = object()  # in place of a copy on a GPU
 HEAD = 16 * BLOCK  # bytes verified at opening: see Vectors.mapped
 
 
-@dataclass(frozen=True, slots=True)
-class Footer:
+class Footer(msgspec.Struct, frozen=True):
     """A file's description of itself.
 
     :ivar generation: the state of the store that its vectors reflect
@@ -192,7 +190,7 @@ class Vectors:
             self.tuning,
         )
         file.seek(0, os.SEEK_END)
-        text = json.dumps(asdict(footer)).encode()
+        text = msgspec.json.encode(footer)
         return text + END.pack(len(text), zlib.crc32(text), MAGIC)
 
     def _approximately(
@@ -220,10 +218,10 @@ class Vectors:
             return faiss.index_cpu_to_all_gpus(self._index)
         if "torch" not in sys.modules:
             return None
-        from ragicl.index.vectors import torch_gpu as exact
+        from ragicl.index.vectors import torch_gpu
 
-        device = exact.gpu_with_room_for(len(self), self.dim)
-        return exact.Product(self._held(), len(self), self.dim, device) if device else None
+        device = torch_gpu.gpu_with_room_for(len(self), self.dim)
+        return torch_gpu.Product(self._held(), len(self), self.dim, device) if device else None
 
     def _held(self) -> Iterator[tuple[IntArray, NDArray[Any]]]:
         """Yield row numbers and vectors, as they are held, list by list."""
@@ -269,11 +267,13 @@ def _read_footer(file: IO[bytes]) -> Footer:
     text = file.read(length)
     if zlib.crc32(text) != checksum:
         raise OSError(f"{NAME} is damaged")
-    values = json.loads(text)
-    if values["size"] != end - length:
+    try:
+        footer = msgspec.json.decode(text, type=Footer)
+    except msgspec.MsgspecError as error:
+        raise OSError(f"{NAME} is damaged: {error}") from error
+    if footer.size != end - length:
         raise OSError(f"{NAME} is not whole")
-    tuning = Tuning(**values.pop("tuning")) if values["tuning"] else values.pop("tuning")
-    return Footer(**values, tuning=tuning)
+    return footer
 
 
 def _checksum(file: IO[bytes], size: int) -> int:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from ragicl.backends.hf import lm as lm_module
+from ragicl.backends.hf import lm
 from ragicl.backends.hf.layers import blocks_of, truncated_backbone
 from ragicl.prompting.template import plain_template
 
@@ -47,7 +47,7 @@ def test_experts_are_not_taken_for_blocks(tiny):
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])  # packed, and one by one
 def test_features_are_mean_states_of_the_first_blocks(tiny, monkeypatch, kind):
-    monkeypatch.setattr(lm_module, "DEPTH", 0.5)
+    monkeypatch.setattr(lm, "DEPTH", 0.5)
     it = tiny(kind)
     it.lm.__dict__.pop("_backbone", None)
     prompts = [TEMPLATE.render(text, []) for text in ("rain", "a song of the sea")]

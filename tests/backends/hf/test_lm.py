@@ -33,7 +33,7 @@ from transformers import (
 
 from ragicl.backends import open_lm
 from ragicl.backends.defaults import SMOLLM2
-from ragicl.backends.hf import loading as load
+from ragicl.backends.hf import loading
 from ragicl.backends.hf.generation.streaming import GumbelSampling, until_stop
 from ragicl.backends.hf.lm import HFLM
 from ragicl.backends.hf.scoring import batching, routes
@@ -485,7 +485,7 @@ def test_empty_prompt_cannot_be_scored_without_a_first_token(tiny: Open) -> None
     ("name", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)]
 )
 def test_dtype_by_name(tiny: Open, name: str, dtype: torch.dtype) -> None:
-    assert load.choose_dtype(name) == dtype
+    assert loading.choose_dtype(name) == dtype
     lm = HFLM("hf:tiny", str(tiny().folder), dtype=name)
     assert lm.description == f"hf:tiny, {name}"
     assert lm.model().dtype == dtype
@@ -493,8 +493,8 @@ def test_dtype_by_name(tiny: Open, name: str, dtype: torch.dtype) -> None:
 
 
 def test_auto_dtype_is_one_of_the_known_and_others_are_refused() -> None:
-    assert load.choose_dtype("auto") in load.DTYPES.values()
-    message = one_line_error(lambda: load.choose_dtype("float16"))
+    assert loading.choose_dtype("auto") in loading.DTYPES.values()
+    message = one_line_error(lambda: loading.choose_dtype("float16"))
     assert message == "unknown dtype 'float16'; known: auto, float32, bfloat16"
 
 
@@ -502,12 +502,12 @@ def test_auto_dtype_is_one_of_the_known_and_others_are_refused() -> None:
 def test_auto_takes_bfloat16_only_where_it_is_clearly_faster(
     monkeypatch: pytest.MonkeyPatch, factor: float
 ) -> None:
-    monkeypatch.setattr(load, "_product", lambda dtype: dtype)
+    monkeypatch.setattr(loading, "_product", lambda dtype: dtype)
     disturbed = iter([9.0] * 10)  # the first turns, by other work
     own = {torch.float32: factor, torch.bfloat16: 1.0}
-    monkeypatch.setattr(load, "_seconds", lambda dtype: next(disturbed, own[dtype]))
-    expected = torch.bfloat16 if factor > load.FASTER else torch.float32
-    assert load._faster_cpu_dtype.__wrapped__() == expected
+    monkeypatch.setattr(loading, "_seconds", lambda dtype: next(disturbed, own[dtype]))
+    expected = torch.bfloat16 if factor > loading.FASTER else torch.float32
+    assert loading._faster_cpu_dtype.__wrapped__() == expected
 
 
 # ---------------------------------------------------------------------------------- unpacking
@@ -521,25 +521,25 @@ def packed_file(tiny: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     file.parent.mkdir()
     file.write_bytes(b"weights")
     monkeypatch.setenv("RAGICL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(load.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: it.model)
-    monkeypatch.setattr(load.AutoTokenizer, "from_pretrained", lambda *_, **__: it.tokenizer)
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: it.model)
+    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", lambda *_, **__: it.tokenizer)
     return file
 
 
 def test_unpacked_copy_is_made_once(packed_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy = Path(load.unpacked_copy(packed_file))
+    copy = Path(loading.unpacked_copy(packed_file))
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
         file.name for file in copy.iterdir()
     }
-    monkeypatch.setattr(load, "_unpack", lambda *_: pytest.fail("unpacked a second time"))
-    assert load.unpacked_copy(packed_file) == str(copy)
+    monkeypatch.setattr(loading, "_unpack", lambda *_: pytest.fail("unpacked a second time"))
+    assert loading.unpacked_copy(packed_file) == str(copy)
     assert list(copy.parent.iterdir()) == [copy]
 
 
 def test_other_content_gets_another_copy(packed_file: Path) -> None:
-    first = load.unpacked_copy(packed_file)
+    first = loading.unpacked_copy(packed_file)
     packed_file.write_bytes(b"other weights")
-    assert load.unpacked_copy(packed_file) != first
+    assert loading.unpacked_copy(packed_file) != first
 
 
 @pytest.mark.parametrize(
@@ -557,23 +557,23 @@ def test_interrupted_unpacking_leaves_nothing(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(load.AutoTokenizer, "from_pretrained", fail)
+        patch.setattr(loading.AutoTokenizer, "from_pretrained", fail)
         with pytest.raises(expected):
-            load.unpacked_copy(packed_file)
-    assert list(load.cache_folder().iterdir()) == []
-    assert Path(load.unpacked_copy(packed_file), "config.json").exists()
+            loading.unpacked_copy(packed_file)
+    assert list(loading.cache_folder().iterdir()) == []
+    assert Path(loading.unpacked_copy(packed_file), "config.json").exists()
 
 
 def test_copy_by_a_faster_process_is_used(
     packed_file: Path, tiny: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def other_process_finishes(*_, **__):
-        copy = load.cache_folder() / f"tiny-{load._file_hash(packed_file)}"
+        copy = loading.cache_folder() / f"tiny-{loading._file_hash(packed_file)}"
         tiny().model.save_pretrained(copy)
         return tiny().tokenizer
 
-    monkeypatch.setattr(load.AutoTokenizer, "from_pretrained", other_process_finishes)
-    copy = Path(load.unpacked_copy(packed_file))
+    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", other_process_finishes)
+    copy = Path(loading.unpacked_copy(packed_file))
     assert (copy / "config.json").exists()
     assert list(copy.parent.iterdir()) == [copy]
 
@@ -587,7 +587,7 @@ def test_full_disk_while_saving_is_explained(
         raise SafetensorError("Error while serializing: I/O error: No space left on device")
 
     monkeypatch.setattr(type(tiny().model), "save_pretrained", fail)
-    message = one_line_error(lambda: load.unpacked_copy(packed_file))
+    message = one_line_error(lambda: loading.unpacked_copy(packed_file))
     assert "No space left" in message
     assert "RAGICL_CACHE" in message
 
@@ -596,7 +596,7 @@ def test_cache_folder_that_cannot_be_written_is_named(
     packed_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAGICL_CACHE", str(packed_file / "below-a-file"))
-    message = one_line_error(lambda: load.unpacked_copy(packed_file))
+    message = one_line_error(lambda: loading.unpacked_copy(packed_file))
     assert message.startswith(f"cannot write the unpacked model to {packed_file / 'below-a-file'}")
     assert message.endswith("make room there, or set RAGICL_CACHE to another folder")
 
@@ -606,9 +606,9 @@ def test_cache_folder_follows_the_environment(
 ) -> None:
     monkeypatch.delenv("RAGICL_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert load.cache_folder() == tmp_path / "ragicl"
+    assert loading.cache_folder() == tmp_path / "ragicl"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert load.cache_folder() == Path.home() / ".cache" / "ragicl"
+    assert loading.cache_folder() == Path.home() / ".cache" / "ragicl"
 
 
 # ---------------------------------------------------------------------------------- packaged

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny_models import METHODS
 
-from ragicl.backends.hf import tokenization as tokens
+from ragicl.backends.hf import tokenization
 from ragicl.backends.hf.token_cache import TokenCache
 from ragicl.backends.hf.training.batches import Row
 from ragicl.backends.hf.training.trainer import TrainConfig, Tuner
@@ -82,9 +82,9 @@ def test_ids_are_kept_up_to_a_size_whatever_the_length_of_texts():
 
 
 def test_boundaries_of_parts_are_forgotten_in_time(tiny, monkeypatch):
-    monkeypatch.setattr(tokens, "KEPT_BOUNDARIES", 4)
+    monkeypatch.setattr(tokenization, "KEPT_BOUNDARIES", 4)
     lm = tiny("llama").lm
-    own = tokens.Tokens(lm._tokenizer)
+    own = tokenization.Tokens(lm._tokenizer)
     for word in ("one", "two", "three", "four", "five", "six", "seven", "eight"):
         parts = [f"Text: {word}\n", f"{word} it is"]
         assert own.encode(parts) == lm.tokens.encode(["".join(parts)])

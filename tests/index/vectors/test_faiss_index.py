@@ -13,10 +13,7 @@ from ragicl.backends.fake import FakeEncoder
 from ragicl.errors import BackendError, StoreError
 from ragicl.index import Index
 from ragicl.index.store.sqlite import Store
-from ragicl.index.vectors import faiss_import as library
-from ragicl.index.vectors import faiss_index as vectors
-from ragicl.index.vectors import ivf
-from ragicl.index.vectors import torch_gpu as exact
+from ragicl.index.vectors import faiss_import, faiss_index, ivf, torch_gpu
 from ragicl.index.vectors.faiss_index import Vectors, saved_footer
 from ragicl.records import Example
 
@@ -53,7 +50,7 @@ def rows(*numbers):
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Make an index large from LIMIT rows on."""
-    monkeypatch.setattr(vectors, "EXACT_ROWS", LIMIT)
+    monkeypatch.setattr(faiss_index, "EXACT_ROWS", LIMIT)
     monkeypatch.setattr(ivf, "HELD_OUT", 50)
 
 
@@ -303,7 +300,7 @@ def test_what_was_saved_is_searched(tmp_path, load):
     given = clustered(100)
     scores, found = loaded.search(given, 5)
     np.testing.assert_array_equal(found[:, 0], np.arange(100))
-    near = 1e-3 if exact.gpu_with_room_for(100, DIM) else 1e-6  # a GPU holds half precision
+    near = 1e-3 if torch_gpu.gpu_with_room_for(100, DIM) else 1e-6  # a GPU holds half precision
     np.testing.assert_allclose(scores, np.sort(given @ given.T, axis=1)[:, :-6:-1], atol=near)
     assert load(tmp_path, DIM + 1) is None
 
@@ -315,7 +312,7 @@ def flip(file, place):
 
 
 def test_a_large_file_is_verified_in_its_head_at_once_and_whole_when_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(vectors, "HEAD", 1000)
+    monkeypatch.setattr(faiss_index, "HEAD", 1000)
     file = saved(tmp_path, 100)
     flip(file, 3000)
     assert Vectors.mapped(tmp_path, DIM) is not None
@@ -327,7 +324,7 @@ def test_a_large_file_is_verified_in_its_head_at_once_and_whole_when_read(tmp_pa
 
 
 def test_damage_that_opening_does_not_see_costs_no_wrong_similarity(index, path, monkeypatch):
-    monkeypatch.setattr(vectors, "HEAD", 100)
+    monkeypatch.setattr(faiss_index, "HEAD", 100)
     index.add(rows(*range(200)))
     index.save_vectors()
     data = bytearray((path / "vectors.faiss").read_bytes())
@@ -388,12 +385,12 @@ class Refusing(sqlite3.Connection):
 @pytest.mark.parametrize("cells", [2**28, 2000])
 @pytest.mark.parametrize("k", [1, 10, 700])
 def test_matrix_product_agrees_with_numpy(monkeypatch, cells, k):
-    monkeypatch.setattr(exact, "CELLS", cells)
-    monkeypatch.setattr(exact, "QUERIES", 7)
+    monkeypatch.setattr(torch_gpu, "CELLS", cells)
+    monkeypatch.setattr(torch_gpu, "QUERIES", 7)
     stored, queries = clustered(700), clustered(20, seed=5)
     numbers = np.random.default_rng(1).permutation(700) + 1000
     chunks = [(numbers[:300], stored[:300]), (numbers[300:], stored[300:])]
-    scores, found = exact.Product(chunks, 700, DIM, "cpu").search(queries, k)
+    scores, found = torch_gpu.Product(chunks, 700, DIM, "cpu").search(queries, k)
     expected = -np.sort(-queries @ stored.T, axis=1)[:, :k]
     np.testing.assert_allclose(scores, expected, atol=1e-3)
     place = {row: n for n, row in enumerate(numbers)}
@@ -406,11 +403,11 @@ def test_matrix_product_agrees_with_numpy(monkeypatch, cells, k):
 
 @pytest.mark.parametrize("number", [200, 1000])
 def test_torch_searches_exactly_where_it_has_a_gpu(index, path, monkeypatch, number):
-    assert exact.gpu_with_room_for(1, DIM) in (None, "cuda")
-    monkeypatch.setattr(exact, "gpu_with_room_for", lambda count, dim: "cpu")
+    assert torch_gpu.gpu_with_room_for(1, DIM) in (None, "cuda")
+    monkeypatch.setattr(torch_gpu, "gpu_with_room_for", lambda count, dim: "cpu")
     index.add(rows(*range(number)))
     assert recall(index, range(4900, 4950)) == 1
-    assert isinstance(index._searcher.opened._copy, exact.Product)
+    assert isinstance(index._searcher.opened._copy, torch_gpu.Product)
     index.save_vectors()
     with opened(path) as again:
         assert recall(again, range(4900, 4920)) == 1
@@ -426,13 +423,13 @@ def builds(monkeypatch, *installed):
             raise PackageNotFoundError(name)
         return "1.15.1"
 
-    monkeypatch.setattr(library, "version", version)
+    monkeypatch.setattr(faiss_import, "version", version)
 
 
 def test_builds_over_each_other_are_named(monkeypatch):
     builds(monkeypatch, "faiss-cpu", "faiss-gpu")
     with pytest.raises(BackendError) as caught:
-        library.open_faiss()
+        faiss_import.open_faiss()
     assert str(caught.value) == (
         "faiss-cpu and faiss-gpu are installed over each other; run `pip uninstall -y faiss-cpu "
         "faiss-gpu faiss-gpu-cuvs`, then `pip install faiss-gpu`"
@@ -444,9 +441,9 @@ def test_what_an_uninstalled_build_leaves_is_named(monkeypatch, module):
     builds(monkeypatch, "faiss-cpu")
     monkeypatch.setitem(sys.modules, "faiss", module)
     with pytest.raises(BackendError, match=r"FAISS is not whole.*pip install faiss-cpu`$"):
-        library.open_faiss()
+        faiss_import.open_faiss()
 
 
 def test_one_build_is_fine(monkeypatch):
     builds(monkeypatch, "faiss-gpu")
-    assert library.open_faiss() is library.faiss
+    assert faiss_import.open_faiss() is faiss_import.faiss

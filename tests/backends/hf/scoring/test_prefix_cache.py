@@ -10,8 +10,7 @@ from tiny_models import ANSWERS, PROMPT
 from torch.nn.functional import scaled_dot_product_attention
 
 from ragicl.backends.hf.lm import HFLM
-from ragicl.backends.hf.scoring import attention
-from ragicl.backends.hf.scoring import prefix_cache as prefixes
+from ragicl.backends.hf.scoring import attention, prefix_cache
 from ragicl.backends.hf.scoring.attention import _blocked
 from ragicl.backends.hf.scoring.packing import States, spans_of
 from ragicl.backends.hf.scoring.prefix_cache import PrefixCache
@@ -23,7 +22,7 @@ SHARING = [[BLOCK, f"\nText: {query}\nLabel:"] for query in QUERIES]
 
 @pytest.fixture
 def eager(monkeypatch):
-    monkeypatch.setattr(prefixes, "SHORTEST", 4)
+    monkeypatch.setattr(prefix_cache, "SHORTEST", 4)
 
 
 def fresh(it, dtype="float32", **options):

@@ -8,8 +8,7 @@ import torch
 from tiny_models import ANSWERS, PROMPT
 
 from ragicl.backends.hf.lm import HFLM
-from ragicl.backends.hf.scoring import cached_scoring as expanded
-from ragicl.backends.hf.scoring import routes
+from ragicl.backends.hf.scoring import cached_scoring, routes
 from ragicl.backends.hf.scoring.cached_scoring import score_expanded, score_stepped
 from ragicl.backends.hf.scoring.reference_scoring import score_unpacked
 
@@ -62,11 +61,11 @@ def test_batches_are_bounded_and_change_no_score(tiny, architecture, monkeypatch
     with torch.inference_mode():
         expected = score_stepped(model, PROMPTS[0], TOKENS)
         monkeypatch.setattr(model, "forward", record)
-        monkeypatch.setattr(expanded, "CACHE_BYTES", 0)
+        monkeypatch.setattr(cached_scoring, "CACHE_BYTES", 0)
         one_by_one = score_stepped(model, PROMPTS[0], TOKENS)
         assert max(rows) == 1
-        monkeypatch.setattr(expanded, "CACHE_BYTES", 2**29)
-        monkeypatch.setattr(expanded, "LOGITS", 3 * len(it.tokenizer))
+        monkeypatch.setattr(cached_scoring, "CACHE_BYTES", 2**29)
+        monkeypatch.setattr(cached_scoring, "LOGITS", 3 * len(it.tokenizer))
         rows.clear()
         by_threes = score_stepped(model, PROMPTS[0], TOKENS)
     assert max(rows) == 3
@@ -91,11 +90,11 @@ def test_prompt_is_read_once(tiny, monkeypatch):
 def test_bytes_of_a_cache_are_those_of_its_tensors(tiny):
     model = tiny("qwen3next").lm.model()
     with torch.inference_mode():
-        _, cache = expanded._read(model, [PROMPTS[0]], 0, None)
+        _, cache = cached_scoring._read(model, [PROMPTS[0]], 0, None)
     linear, full = cache.layers
     states = [*linear.conv_states.values(), *linear.recurrent_states.values()]
     expected = sum(t.nbytes for t in [*states, full.keys, full.values])
-    assert expanded._nbytes(vars(cache)) == expected
+    assert cached_scoring._nbytes(vars(cache)) == expected
 
 
 @pytest.mark.parametrize("wrong", [[[0.0, -1.0, -2.0]] * 3, None])

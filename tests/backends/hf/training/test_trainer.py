@@ -10,8 +10,7 @@ from tiny_models import METHODS
 from transformers import TrainerControl, TrainerState
 
 from ragicl.backends.fake import FakeLM
-from ragicl.backends.hf.training import batches, callbacks
-from ragicl.backends.hf.training import trainer as tuning
+from ragicl.backends.hf.training import batches, callbacks, trainer
 from ragicl.backends.hf.training.api import answer_log_probs, hidden, tune
 from ragicl.backends.hf.training.batches import IGNORED, Row, collate
 from ragicl.backends.hf.training.methods import merged, prepare, trainable
@@ -30,10 +29,10 @@ PAIRS = [
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(tuning, "RATES", {"full": (1e-2,), "partial": (1e-2,), "lora": (3e-2,),
+    monkeypatch.setattr(trainer, "RATES", {"full": (1e-2,), "partial": (1e-2,), "lora": (3e-2,),
                                           "prompt-tuning": (0.3,)})  # fmt: skip
-    monkeypatch.setattr(tuning, "EPOCHS", (4, 4))
-    monkeypatch.setattr(tuning, "BATCHES", (32, 32))
+    monkeypatch.setattr(trainer, "EPOCHS", (4, 4))
+    monkeypatch.setattr(trainer, "BATCHES", (32, 32))
 
 
 def score(lm):
@@ -106,7 +105,7 @@ ROWS = [Row(tuple(range(3, 3 + n % 5 + 1)), (7, 8)) for n in range(40)]
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(tuning, "BATCHES", (4, 4))
+    monkeypatch.setattr(trainer, "BATCHES", (4, 4))
     monkeypatch.setattr(callbacks, "SAVE_EVERY", 0.0)
     seen = []
 
@@ -130,7 +129,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(tiny, tmp_path, monkeypat
     assert not list((tmp_path / "a").glob("checkpoint-*")), "what is done needs none"
     whole = Tuner(load).train(config, ROWS, tmp_path / "b")
     assert whole.epochs == done.epochs == 2
-    weights = [tuning.load_file(tmp_path / f / tuning.WEIGHTS) for f in "ab"]
+    weights = [trainer.load_file(tmp_path / f / trainer.WEIGHTS) for f in "ab"]
     for name, tensor in weights[0].items():
         torch.testing.assert_close(tensor, weights[1][name], rtol=0.02, atol=1e-4)
 
@@ -144,13 +143,13 @@ def test_time_ends_a_training_and_is_said_so(tiny, tmp_path):
 
 
 def test_a_search_that_time_cut_short_is_no_complete_training(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(tuning.Tuner, "choose", cut(tuning.Tuner.choose))
+    monkeypatch.setattr(trainer.Tuner, "choose", cut(trainer.Tuner.choose))
     tuned = tune(tiny("llama").lm, "full", PAIRS, tmp_path)
     assert not tuned.settings["complete"]
 
 
 def cut(choose):
-    return lambda *arguments: tuning.replace(choose(*arguments), complete=False)
+    return lambda *arguments: trainer.replace(choose(*arguments), complete=False)
 
 
 RISING, FALLING = [0.5, 0.6, 0.7], [0.7, 0.6, 0.5]
@@ -176,7 +175,7 @@ def test_a_trial_ends_where_it_no_longer_helps(tmp_path, losses, best_trial, sto
 
 
 def test_a_rate_that_is_behind_a_lower_one_is_given_up(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(tuning, "RATES", {"full": (1e-2, 10.0)})
+    monkeypatch.setattr(trainer, "RATES", {"full": (1e-2, 10.0)})
     tuner = Tuner(lambda: fresh(tiny))
     chosen = tuner.choose("full", LEARNABLE, tmp_path, None)
     assert chosen.config.rate == 1e-2
@@ -202,7 +201,7 @@ def test_time_that_the_search_leaves_goes_to_the_training(tiny, tmp_path, monkey
     monkeypatch.setattr(Tuner, "train", noted)
     Tuner(lambda: fresh(tiny)).tune("full", LEARNABLE, tmp_path, 0, 60.0)
     search, training = given
-    assert search == 60 * 60 * tuning.SEARCH_SHARE
+    assert search == 60 * 60 * trainer.SEARCH_SHARE
     assert 60 * 60 - 300 < training < 60 * 60
 
 
@@ -222,7 +221,7 @@ def test_epochs_are_those_of_the_least_loss_and_more_where_that_says_too_little(
 
     def train(self, config, rows, folder, **options):
         configs.append(config)
-        return tuning.Trained(10.0, losses[-1][0], losses, complete)
+        return trainer.Trained(10.0, losses[-1][0], losses, complete)
 
     monkeypatch.setattr(Tuner, "train", train)
     Tuner(lambda: pytest.fail("loaded")).tune("full", LEARNABLE, tmp_path, 0, 60.0)
@@ -269,7 +268,7 @@ def test_a_step_of_long_rows_is_taken_in_parts(tiny, tmp_path, monkeypatch):
         monkeypatch.setattr(batches, "TOKENS", tokens)
         place, config = tmp_path / str(tokens), TrainConfig("full", 0.1, 2.0)
         Tuner(lambda: fresh(tiny)).train(config, LEARNABLE, place)
-        trained = tuning.load_file(place / tuning.WEIGHTS)
+        trained = trainer.load_file(place / trainer.WEIGHTS)
         moved.append(torch.cat([(trained[name] - begun[name]).flatten() for name in trained]))
     assert moved[0].norm() > 0.01
     torch.testing.assert_close(*moved, rtol=0.02, atol=0.02 * float(moved[0].abs().max()))
@@ -284,22 +283,22 @@ def test_half_written_checkpoints_are_passed_over(tiny, tmp_path):
 def test_a_soft_prompt_begins_as_the_answers(tiny):
     model = tiny("llama").model.__class__(tiny("llama").model.config)
     rows = [Row((3, 4), (7, 8)), Row((3, 5), (6,)), Row((9,), (7, 8))]
-    assert tuning.soft_init(rows) == [6, 7, 8]
-    soft = prepare(model, "prompt-tuning", tuning.soft_init(rows)).get_prompt(1)[0]
+    assert trainer.soft_init(rows) == [6, 7, 8]
+    soft = prepare(model, "prompt-tuning", trainer.soft_init(rows)).get_prompt(1)[0]
     expected = model.get_input_embeddings()(torch.tensor([6, 7, 8, 6]))
     torch.testing.assert_close(soft[:4], expected)
 
 
 def test_few_rows_take_more_epochs(monkeypatch):
-    monkeypatch.setattr(tuning, "EPOCHS", (4, 24))
-    monkeypatch.setattr(tuning, "BATCHES", (16, 32))
-    assert [tuning.most_epochs(rows) for rows in (10, 100, 400, 5000)] == [24, 24, 12, 4]
+    monkeypatch.setattr(trainer, "EPOCHS", (4, 24))
+    monkeypatch.setattr(trainer, "BATCHES", (16, 32))
+    assert [trainer.most_epochs(rows) for rows in (10, 100, 400, 5000)] == [24, 24, 12, 4]
 
 
 def test_weights_of_another_version_are_refused(tiny, tmp_path):
     tune(tiny("llama").lm, "lora", PAIRS, tmp_path)
-    file = tmp_path / "seed-0" / tuning.WEIGHTS
-    tuning.save_file({"strange": torch.zeros(2)}, file)
+    file = tmp_path / "seed-0" / trainer.WEIGHTS
+    trainer.save_file({"strange": torch.zeros(2)}, file)
     with pytest.raises(BackendError, match="another version"):
         tune(tiny("llama").lm, "lora", PAIRS, tmp_path)
 
@@ -350,7 +349,7 @@ def test_held_out_rows_are_the_same_each_time_and_not_trained_on():
     assert held_out(ROWS) == (train, held)
     assert len(held) == 8
     assert len(train) + len(held) == len(ROWS)
-    assert len(held_out(ROWS * 100)[1]) == tuning.HELD_OUT_ROWS
+    assert len(held_out(ROWS * 100)[1]) == trainer.HELD_OUT_ROWS
 
 
 BATCH = collate(
