@@ -61,7 +61,7 @@ class Engine:
         where none is given, its policy and its template. To write text, nothing of it is used.
 
         :param lm: a spec such as ``smollm2`` or ``hf:NAME``, or any object of that shape; it is
-            not loaded where the policy decides by the neighbours' vote
+            not loaded where the policy decides by ``probe`` or ``knn``
         :param template: ``plain``, ``chat``, a pattern that holds ``{input}`` and ``{output}``,
             or a template of your own; None takes what was tuned, or ``plain``
         :param instruction: what the prompt begins with; None takes the usual one
@@ -159,7 +159,7 @@ class Engine:
 
     @property
     def blends(self) -> bool:
-        """Whether predictions blend the language model's distribution with the index's own."""
+        """Whether predictions blend several sources."""
         return self._pipeline.blends
 
     def predict(self, text: str, *, exclude: str | None = None) -> Prediction:

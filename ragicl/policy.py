@@ -228,7 +228,7 @@ class Policy:
         for own in known.values():
             if (former := own.spec.formerly) in parts:
                 message = f"{former} is deprecated; use {own.name}"
-                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                warnings.warn(message, FutureWarning, stacklevel=2)  # shown to users, too
                 parts[own.name] = parts.pop(former)
         if unknown := sorted(set(parts) - set(known)):
             raise TaskError(

@@ -423,6 +423,12 @@ def test_sets_and_a_shortlist_promise_different_things():
         Policy(set_coverage=0.9, shortlist=5)
 
 
+def test_deprecated_fields_work_with_a_warning():
+    for former, name in (("sets", "set_coverage"), ("answer", "coverage"), ("scope", "ood_level")):
+        with pytest.warns(FutureWarning, match=f"{former} is deprecated; use {name}"):
+            assert Policy(**{former: 0.9}) == Policy(**{name: 0.9})
+
+
 def test_a_field_that_no_policy_has_is_named(folder):
     with pytest.raises(TaskError, match="no field 'neighbours'; it has budget, clusters"):
         Engine.open(folder, lm=FakeLM(), neighbours=3)

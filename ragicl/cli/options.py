@@ -155,7 +155,7 @@ def chosen_fields(options: Mapping[str, Any]) -> dict[str, Any]:
         value = options.get(name)
         if own.spec.formerly and options.get(own.spec.formerly) is not None:
             value = options[own.spec.formerly]
-            click.echo(f"--{own.spec.formerly} is deprecated; use {own.flag}", err=True)
+            click.echo(f"Warning: --{own.spec.formerly} is deprecated; use {own.flag}", err=True)
         if value not in (None, ()):
             chosen[name] = READERS.get(name, _same)(value)
     return chosen

@@ -48,7 +48,7 @@ class Index(IndexReader):
     ) -> None:
         self._writer = RLock()  # one writing thread; held while embedding, when searches go on
         self._file_lock = FileLock(path / LOCK, thread_local=False)
-        own: ExampleStore = store or opened_store(path)
+        own: ExampleStore = opened_store(path) if store is None else store
         searcher = Searcher(path, manifest.encoder.dim, own, vectors, self._writing_at_once)
         super().__init__(path, manifest, encoder, own, searcher)
 

@@ -174,7 +174,8 @@ class IndexReader:
         """Return what the index holds."""
         size = sum(map(_size, self.path.rglob("*")))
         with self._lock, self._store.reading():
-            source = self._searcher.opened or saved_footer(self.path)
+            opened = self._searcher.opened
+            source = saved_footer(self.path) if opened is None else opened
             return Stats(
                 self._store.count(),
                 self._store.labels(),

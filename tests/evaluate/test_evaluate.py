@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cards import POOL, TEST, WORDS
 
 from ragicl import Engine, Example, Index, Policy
 from ragicl.backends.fake import FakeEncoder, FakeLM
@@ -19,18 +20,6 @@ from ragicl.evaluate.suite import rows_of
 from ragicl.evaluate.task import Reference, Task
 from ragicl.prompting.template import plain_template
 from ragicl.records import Query
-
-WORDS = {"late": "parcel", "lost": "card", "reset": "pin"}
-POOL = [
-    Example(f"{word} number {n}", label, str(f"{label}-{n}"))
-    for label, word in WORDS.items()
-    for n in range(8)
-]
-TEST = [
-    Query(f"my {word} is odd {n}", f"{label}-test-{n}", label)
-    for label, word in WORDS.items()
-    for n in range(5)
-] + [Query("  PARCEL number: 3!", "leak", "late")]
 
 
 @pytest.fixture

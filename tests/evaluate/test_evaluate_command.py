@@ -3,9 +3,10 @@
 import json
 
 import pytest
+from cards import POOL, TEST, WORDS
 from click.testing import CliRunner
 
-from ragicl import Engine, Example, Index, Policy
+from ragicl import Engine, Index, Policy
 from ragicl.backends.fake import FakeEncoder, FakeLM
 from ragicl.cli.main import main
 from ragicl.errors import DataError, TaskError
@@ -13,19 +14,6 @@ from ragicl.evaluate.prepare import Limits, suite_tasks
 from ragicl.evaluate.report.serialize import load_report
 from ragicl.evaluate.suite import pool_of, read_suite
 from ragicl.prompting.template import plain_template
-from ragicl.records import Query
-
-WORDS = {"late": "parcel", "lost": "card", "reset": "pin"}
-POOL = [
-    Example(f"{word} number {n}", label, str(f"{label}-{n}"))
-    for label, word in WORDS.items()
-    for n in range(8)
-]
-TEST = [
-    Query(f"my {word} is odd {n}", f"{label}-test-{n}", label)
-    for label, word in WORDS.items()
-    for n in range(5)
-] + [Query("  PARCEL number: 3!", "leak", "late")]
 
 
 def write(path, rows):

@@ -51,6 +51,21 @@ def test_any_changes_leave_both_with_the_same_answers(tmp_path_factory, data):
             assert real.search(texts, 4, where) == own.search(texts, 4, where)
 
 
+def test_what_is_empty_is_not_taken_for_what_is_missing(tmp_path, monkeypatch):
+    class Sized(MemoryStore):
+        def __len__(self):
+            return self.count()
+
+    opened = []
+    monkeypatch.setattr(BruteForce, "mapped", lambda folder, dim: opened.append(folder))
+    encoder = FakeEncoder()
+    manifest = Manifest("classify", EncoderRecord.of(encoder))
+    with Index(tmp_path, manifest, encoder, store=Sized(), vectors=BruteForce) as index:
+        assert index.search(["a"], 3) == index.search(["b"], 3) == [[]]
+        assert opened == [tmp_path]
+        assert index.stats().approximation is None
+
+
 def test_an_engine_answers_alike(both):
     answers = []
     for index in both:

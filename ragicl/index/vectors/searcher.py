@@ -46,7 +46,9 @@ class Searcher:
 
     def caught_up(self) -> VectorIndex:
         """Return the vectors as of the store's present state."""
-        vectors, backlog = self._vectors or self._loaded(self._kind.mapped), 0
+        vectors, backlog = self._vectors, 0
+        if vectors is None:
+            vectors = self._loaded(self._kind.mapped)
         self._vectors = None  # half caught up is of no use, should this be interrupted
         if vectors.generation != self._store.generation():
             vectors, backlog = self._advanced(vectors)
