@@ -55,3 +55,11 @@ def test_columns_of_a_file_serve_as_filters(work):
     wrong = ["predict", "indexes/shops", "x", "--decide", "knn", "--where"]
     fails(*wrong, "shop=east", match="has shop=east; they have shop, year")
     fails(*wrong, "shop", match="write it as KEY=VALUE")
+
+
+def test_deprecated_options_work_with_one_warning(things):
+    old = run("predict", things, "quantum flux", "--scope", 0.9, *LM)
+    new = run("predict", things, "quantum flux", "--ood-level", 0.9, *LM)
+    assert lines(old)[0]["out_of_scope"] is lines(new)[0]["out_of_scope"] is True
+    assert old.stderr.count("Warning: --scope is deprecated; use --ood-level") == 1
+    assert "deprecated" not in new.stderr
