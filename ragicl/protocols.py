@@ -192,11 +192,16 @@ class Profiled(Protocol):
 
 @runtime_checkable
 class Featuring(LM, Protocol):
-    """A language model that gives a vector of a text from its hidden states; optional."""
+    """A language model that shows its hidden states; optional."""
 
-    def features(self, prompts: Sequence[Parts]) -> FloatArray:
-        """Return a vector for each prompt, shape (prompts, width), of any length and origin.
+    def states(self, prompts: Sequence[Parts], shares: Sequence[float]) -> FloatArray:
+        """Return hidden states of prompts after some of the model's blocks.
 
+        :param prompts: where a prompt has several parts, the first is one that prompts share: it is
+            read once, and has no part in the mean
+        :param shares: of the blocks, in rising order; nothing above the last is run
+        :return: the mean over the tokens after the first part, and the last token's state, shape
+            (prompts, shares, 2, width), of any length and origin
         :raises BudgetError: where a prompt exceeds the window
         """
 

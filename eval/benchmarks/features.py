@@ -1,10 +1,12 @@
-"""Which of a language model's states tell labels apart: by depth, the mean or the last token's.
+"""Which of a language model's states tell labels apart: by depth, of the bare text or in context.
 
     python eval/benchmarks/features.py DATA_FOLDER [--sets trec6,sst2] [--pool 500] [--rows 300]
 
 A classifier on the states of a pool of examples, alone and together with that on the
 encoder's vectors, judged by the examples left out and by test rows. This is what
-`ragicl.backends.hf.lm.DEPTH` was chosen by: by the examples left out.
+`ragicl.probes.lm_features.DEPTH` was chosen by: by the examples left out. "In context": the last
+token's state after one demonstration of each label, the same before every text; the demonstrations
+themselves neither fit nor judge.
 """
 
 from __future__ import annotations
@@ -13,13 +15,12 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common import columns, drawn
 
 from ragicl.backends import open_encoder
-from ragicl.backends.hf.hidden_states import last_states, mean_states
-from ragicl.backends.hf.layers import truncated_backbone
 from ragicl.backends.hf.lm import HFLM, open_smollm2
 from ragicl.calibration.blend import Evidence, fit_blend, mean_nll
 from ragicl.probes.ensemble import VectorClassifier, fit_classifier
@@ -28,6 +29,7 @@ from ragicl.prompting.template import plain_template
 from ragicl.protocols import Float64Array, FloatArray, IntArray
 
 DEPTHS = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
+BATCH = 128  # texts read together
 States = Callable[[Sequence[str]], FloatArray]
 
 
@@ -64,32 +66,45 @@ def table(lm: HFLM, folder: Path, pool: int, rows: int) -> Iterator[list[str]]:
     vectors = fit_classifier(encode(texts), own, len(labels))
     of_queries = vectors.probs(encode(queries))
     yield ["encoder's vectors", *alone(vectors, of_queries, own, gold), *["–"] * 3]
-    for kind, states in kinds(lm):
-        read = states(texts)
+    shots = one_of_each(outputs)
+    rest = [i for i in range(len(texts)) if i not in shots]
+    pairs = [(texts[i], outputs[i]) for i in shots]
+    left_out = vectors.loo_probs
+    for kind, states, fits in kinds(lm, pairs, range(len(texts)), rest):
+        read = states([texts[i] for i in fits])
         scaling = Scaling.of(read)
-        classifier = fit_classifier(scaling.unit(read), own, len(labels))
+        classifier = fit_classifier(scaling.unit(read), own[fits], len(labels))
         probs = classifier.probs(scaling.unit(states(queries)))
-        blend = fit_blend(
-            Evidence(vectors=vectors.loo_probs, features=classifier.loo_probs), own, labels
-        )
+        evidence = Evidence(vectors=left_out[fits], features=classifier.loo_probs)
+        blend = fit_blend(evidence, own[fits], labels)
         both = blend.blend.probs(Evidence(vectors=of_queries, features=probs), labels)
-        yield [kind, *alone(classifier, probs, own, gold), *figures(blend.loss, both, gold)]
+        figure = alone(classifier, probs, own[fits], gold)
+        yield [kind, *figure, *figures(blend.loss, both, gold)]
 
 
-def kinds(lm: HFLM) -> Iterator[tuple[str, States]]:
-    """Yield ways to get states of texts, by name."""
+def one_of_each(outputs: Sequence[str]) -> list[int]:
+    """Return the first example of each label that has others, in the order they come."""
+    first = {output: outputs.index(output) for output in outputs if outputs.count(output) > 1}
+    return sorted(first.values())
+
+
+def kinds(
+    lm: HFLM, shots: Sequence[tuple[str, str]], everyone: Sequence[int], rest: Sequence[int]
+) -> Iterator[tuple[str, States, Sequence[int]]]:
+    """Yield ways to get states of texts, by name, and the examples that may be read so."""
     template = plain_template("classify")
 
-    def read(read_ids: Callable[..., FloatArray], texts: Sequence[str]) -> FloatArray:
-        ids = [lm.tokens.encode(template.render(text, [])) for text in texts]
-        states = read_ids(ids, packed=lm.packed)
+    def read(place: int, depth: float, pairs: Sequence[Any], texts: Sequence[str]) -> FloatArray:
+        whole = [template.render(text, pairs) for text in texts]
+        prompts = [("".join(p[:-1]), p[-1]) if pairs else ("".join(p),) for p in whole]
+        batches = [prompts[start : start + BATCH] for start in range(0, len(prompts), BATCH)]
+        states = np.concatenate([lm.states(some, (depth,))[:, 0, place] for some in batches])
         return np.asarray(states / np.linalg.norm(states, axis=1, keepdims=True))
 
-    model = lm.model()
     for depth in DEPTHS:
-        body = truncated_backbone(model, depth)
-        yield f"mean, depth {depth:g}", partial(read, partial(mean_states, body))
-    yield "last token, depth 1", partial(read, partial(last_states, model))
+        yield f"mean, depth {depth:g}", partial(read, 0, depth, ()), everyone
+    for depth in DEPTHS:
+        yield f"in context, depth {depth:g}", partial(read, 1, depth, shots), rest
 
 
 def alone(

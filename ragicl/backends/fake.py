@@ -7,7 +7,7 @@ Objects are given in the place of specs; from the shell, they have specs of thei
 - ``--lm fake:WINDOW``: :class:`FakeLM`, such as ``fake:2000``
 - ``--lm fake-text:WINDOW``: :class:`FakeTextLM`, a model without likelihoods
 - ``--lm fake-choice:WINDOW``: :class:`FakeChoosingLM`, one that can be held to given answers
-- ``--lm fake-features:WINDOW``: :class:`FakeFeaturingLM`, a model with features
+- ``--lm fake-features:WINDOW``: :class:`FakeFeaturingLM`, a model with hidden states
 
 >>> vectors = FakeEncoder().encode(["my card is lost", "MY card is lost"])
 >>> bool((vectors[0] == vectors[1]).all())
@@ -161,14 +161,21 @@ class FakeLM(FakeTextLM):
 
 
 class FakeFeaturingLM(FakeLM):
-    """Gives features of texts as well: those of a :class:`FakeEncoder`."""
+    """Gives hidden states as well: a :class:`FakeEncoder`'s vectors, whatever the depth."""
 
-    description = "fake language model with features, for tests"
+    description = "fake language model with hidden states, for tests"
     kind = "fake-features"
 
-    def features(self, prompts: Sequence[Parts]) -> FloatArray:
-        """Return a vector for each prompt, of its words."""
-        return FakeEncoder("features").encode(["".join(parts) for parts in prompts])
+    def states(self, prompts: Sequence[Parts], shares: Sequence[float]) -> FloatArray:
+        """Return vectors of words, shape (prompts, shares, 2, dim).
+
+        The first of a pair is of what follows a prompt's first part, the other of the last part.
+        """
+        encode = FakeEncoder("features").encode
+        own = encode(["".join(parts[1:] or parts) for parts in prompts])
+        last = encode([parts[-1] for parts in prompts])
+        pairs = np.stack([own, last], axis=1)
+        return np.repeat(pairs[:, None], len(shares), axis=1)
 
 
 def open_encoder(name: str) -> FakeEncoder:

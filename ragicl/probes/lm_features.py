@@ -1,8 +1,8 @@
 """A text's features: hidden states of the language model.
 
-They are the mean of its tokens' states after the first half of the model's blocks; the text is in
-the plain template, without demonstrations. The last blocks predict the next token; a state in the
-middle separates labels better than the last one, and costs less. The features of an index's
+They are the mean of its tokens' states after a part of the model's blocks, :data:`DEPTH`; the text
+is in the plain template, without demonstrations. The last blocks predict the next token; a state in
+the middle separates labels better than the last one, and costs less. The features of an index's
 examples are cached in its folder.
 """
 
@@ -22,8 +22,9 @@ from ragicl.prompting.compose import compose
 from ragicl.prompting.template import plain_template
 from ragicl.protocols import LM, Featuring, FloatArray, Parts, Progress, no_progress
 
-VERSION = 3  # raise it when the same model gives other features
+VERSION = 4  # raise it when the same model gives other features
 FOLDER = "features"
+DEPTH = 0.5  # share of the blocks after which a text's features are taken
 LONGEST = 256  # tokens read of a text, its prompt included; a whole one may take thousands
 BATCH = 64  # texts read together
 SAVED = 8  # batches that a killed process may lose
@@ -73,7 +74,7 @@ class Features:
     def _read(self, texts: Sequence[str]) -> FloatArray:
         if not texts:
             return np.empty((0, 0), dtype=np.float16)
-        states = self._lm.features([self._prompt(text) for text in texts])
+        states = self._lm.states([self._prompt(text) for text in texts], (DEPTH,))[:, 0, 0]
         norms = np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-9)
         return np.asarray(states / norms, dtype=np.float16)
 
@@ -83,7 +84,7 @@ class Features:
         bare = compose(
             text, (), self._template, count=lm.count, budget=budget, reserve=0, truncate=True
         )
-        return bare.parts
+        return ("".join(bare.parts),)  # one part: the mean is over all of it
 
     def _kept(self) -> dict[str, FloatArray]:
         with self._lock:

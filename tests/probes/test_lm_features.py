@@ -10,9 +10,11 @@ def counted(tiny, monkeypatch):
     """A tiny model that notes how many texts it reads."""
     lm = tiny("llama").lm
     read = []
-    real = type(lm).features
+    real = type(lm).states
     monkeypatch.setattr(
-        type(lm), "features", lambda self, prompts: read.extend(prompts) or real(self, prompts)
+        type(lm),
+        "states",
+        lambda self, prompts, shares: read.extend(prompts) or real(self, prompts, shares),
     )
     return lm, read
 
@@ -59,13 +61,13 @@ def test_a_killed_reading_keeps_what_was_read(counted, tmp_path, monkeypatch):
     monkeypatch.setattr(ragicl.probes.lm_features, "SAVED", 2)
     lm, read = counted
 
-    def until_three(self, prompts):
+    def until_three(self, prompts, shares):
         if len(read) == 3:
             raise KeyboardInterrupt
         read.extend(prompts)
-        return np.ones((len(prompts), 4), dtype=np.float32)
+        return np.ones((len(prompts), len(shares), 2, 4), dtype=np.float32)
 
-    monkeypatch.setattr(type(lm), "features", until_three)
+    monkeypatch.setattr(type(lm), "states", until_three)
     with pytest.raises(KeyboardInterrupt):
         Features(tmp_path, lm).keep(["one", "two", "three", "four"])
     Features(tmp_path, lm).of(["one", "two"])

@@ -23,16 +23,20 @@ def blocks_of(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     return max(lists.items(), key=lambda pair: len(pair[1]))
 
 
-def truncated_backbone(model: PreTrainedModel, share: float) -> nn.Module:
+def depth_of(model: PreTrainedModel, share: float) -> int:
+    """Return the number of blocks that a share of them is, 1 at least."""
+    return max(1, round(share * len(blocks_of(model)[1])))
+
+
+def truncated_backbone(model: PreTrainedModel, depth: int) -> nn.Module:
     """Return the backbone with its first blocks alone, sharing weights; the model stays whole.
 
     What follows the blocks, such as the last norm, follows these.
 
-    :param share: of the blocks
+    :param depth: number of blocks
     """
     name, blocks = blocks_of(model)
-    first = nn.ModuleList(blocks[: max(1, round(share * len(blocks)))])
-    return _with(model.base_model, name.split("."), first)
+    return _with(model.base_model, name.split("."), nn.ModuleList(blocks[:depth]))
 
 
 def _with(module: nn.Module, path: Sequence[str], new: nn.Module) -> nn.Module:

@@ -17,8 +17,8 @@ from ragicl.backends.defaults import SMOLLM2
 from ragicl.backends.hf.chat import render_chat
 from ragicl.backends.hf.generation.batched import generate_batch
 from ragicl.backends.hf.generation.streaming import stream
-from ragicl.backends.hf.hidden_states import last_states, mean_states
-from ragicl.backends.hf.layers import truncated_backbone
+from ragicl.backends.hf.hidden_states import Text, block_states, last_states
+from ragicl.backends.hf.layers import blocks_of, depth_of, truncated_backbone
 from ragicl.backends.hf.loading import (
     choose_dtype,
     load_config,
@@ -31,15 +31,14 @@ from ragicl.backends.hf.scoring.batching import batches
 from ragicl.backends.hf.scoring.packed_scoring import Job, read_states, score_jobs
 from ragicl.backends.hf.scoring.packing import States, enable_packing
 from ragicl.backends.hf.scoring.prefix_cache import BYTES as PREFIX_BYTES
-from ragicl.backends.hf.scoring.prefix_cache import PrefixCache
+from ragicl.backends.hf.scoring.prefix_cache import SHORTEST, PrefixCache
 from ragicl.backends.hf.scoring.routes import ONE_PROMPT, PACKED, choose_route
 from ragicl.backends.hf.scoring.trie import Trie, build_trie
-from ragicl.backends.hf.tokenization import Split, Tokens
+from ragicl.backends.hf.tokenization import Split, Tokens, common_prefix
 from ragicl.errors import BackendError, BudgetError
 from ragicl.protocols import FloatArray, GenerationOptions, Message, Parts
 
 BATCH_TOKENS = 4096  # tokens read in one pass, prompts and answers together
-DEPTH = 0.5  # share of the blocks after which a text's features are taken
 LAST_ONLY: dict[str, Any] = {"logits_to_keep": 1, "use_cache": True}
 NO_LIMIT = 2**20  # window of a model that states none
 
@@ -101,10 +100,6 @@ class HFLM:
     def _route(self) -> str:
         return choose_route(self.model())
 
-    @cached_property
-    def _backbone(self) -> Any:
-        return truncated_backbone(self.model(), DEPTH)
-
     @property
     def packed(self) -> bool:
         """Whether several prompts are read in one pass."""
@@ -162,7 +157,6 @@ class HFLM:
         other = copy(self)
         other.description += f", {what}"
         other._prefix_cache = PrefixCache(PREFIX_BYTES)
-        other.__dict__.pop("_backbone", None)
         if self._packs():  # finds the route out, where it is not known yet
             enable_packing(model)
         other.__dict__.update(_model=model, _route=self._route)
@@ -298,25 +292,44 @@ class HFLM:
 
         :raises BudgetError: where a prompt exceeds the window
         """
-        texts = self._read_whole(prompts)
+        texts = [Text(self._checked(parts)) for parts in prompts]
         with self._scoring:  # finding out whether it packs switches the attention
-            return last_states(self.model(), texts, packed=self.packed)
+            return last_states(self.model().base_model, texts, packed=self.packed)
 
-    def features(self, prompts: Sequence[Parts]) -> FloatArray:
-        """Return the mean state of each prompt's tokens after the first blocks.
+    def states(self, prompts: Sequence[Parts], shares: Sequence[float]) -> FloatArray:
+        """Return hidden states of prompts after some of the blocks, nothing above being run.
 
-        :return: shape (prompts, width)
+        A prompt's first part, where others follow, is one that prompts share: its key-value states
+        are kept, and its tokens have no part in the mean.
+
+        :param shares: of the blocks, in rising order
+        :return: the mean over the tokens after the first part, and the last token's, shape
+            (prompts, shares, 2, width)
         :raises BudgetError: where a prompt exceeds the window
         """
-        texts = self._read_whole(prompts)
+        model = self.model()
+        depths = [depth_of(model, share) for share in shares]
+        blocks = {depth: blocks_of(model)[1][depth - 1] for depth in depths}
         with self._scoring:
-            return mean_states(self._backbone, texts, packed=self.packed)
+            texts = [self._shared(parts, max(depths)) for parts in prompts]
+            backbone = truncated_backbone(model, max(depths))
+            found = block_states(backbone, blocks, texts, packed=self.packed)
+        return found[:, [list(blocks).index(depth) for depth in depths]]
 
-    def _read_whole(self, prompts: Sequence[Parts]) -> list[list[int]]:
-        texts = [self.tokens.encode(parts) for parts in prompts]
-        for ids in texts:
-            self.check(ids, 0)
-        return texts
+    def _shared(self, parts: Parts, depth: int) -> Text:
+        """Return a prompt's ids, cut where its first part ends, with the states of that part."""
+        ids = self._checked(parts)
+        first = common_prefix(ids[:-1], self.tokens.encode(parts[:1])) if len(parts) > 1 else 0
+        prefix, own = tuple(ids[:first]), ids[first:]
+        if not self.packed or first < SHORTEST:
+            return Text(own, prefix)
+        with torch.inference_mode():
+            return Text(own, prefix, self._states(prefix).first(depth))
+
+    def _checked(self, parts: Parts) -> list[int]:
+        ids = self.tokens.encode(parts)
+        self.check(ids, 0)
+        return ids
 
     def load(self) -> None:
         """Load the weights, unless they are loaded."""

@@ -137,7 +137,7 @@ class Tokens:
     ) -> tuple[int, tuple[tuple[int, ...], ...]]:
         """Return how many ids of the tail no answer changes, and what each answer adds to them."""
         ids, *ends = self._plain([tail, *(tail + answer for answer in answers)])
-        shared = min((min(_common_prefix(ids, e), len(e) - 1) for e in ends), default=len(ids))
+        shared = min((min(common_prefix(ids, e), len(e) - 1) for e in ends), default=len(ids))
         return shared, tuple(tuple(end[shared:]) for end in ends)
 
     def _plain(self, texts: Sequence[str]) -> list[list[int]]:
@@ -161,6 +161,7 @@ class Tokens:
         return []
 
 
-def _common_prefix(left: Ids, right: Ids) -> int:
+def common_prefix(left: Ids, right: Ids) -> int:
+    """Return how many ids two texts begin with alike."""
     pairs = zip(left, right, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right)))

@@ -1,12 +1,13 @@
-"""Truncated backbones, and what features are made of."""
+"""Truncated backbones, and states after some of the blocks."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from ragicl.backends.hf import lm
-from ragicl.backends.hf.layers import blocks_of, truncated_backbone
+from ragicl.backends.hf import hidden_states
+from ragicl.backends.hf.layers import blocks_of, depth_of, truncated_backbone
+from ragicl.backends.hf.lm import HFLM
 from ragicl.prompting.template import plain_template
 
 TEMPLATE = plain_template("classify")
@@ -19,7 +20,7 @@ def test_a_truncated_backbone_ends_after_its_first_blocks(tiny, kind):
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.inference_mode():
         whole = model.base_model(ids, output_hidden_states=True)
-        half = truncated_backbone(model, 0.5)(ids, output_hidden_states=True)
+        half = truncated_backbone(model, depth_of(model, 0.5))(ids, output_hidden_states=True)
         again = model.base_model(ids)
     assert len(half.hidden_states) < len(whole.hidden_states)
     torch.testing.assert_close(half.hidden_states[0], whole.hidden_states[0])
@@ -31,7 +32,7 @@ def test_all_blocks_are_the_body(tiny):
     model = tiny("llama").model
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.inference_mode():
-        own, whole = truncated_backbone(model, 1.0)(ids), model.base_model(ids)
+        own, whole = truncated_backbone(model, depth_of(model, 1.0))(ids), model.base_model(ids)
     torch.testing.assert_close(own.last_hidden_state, whole.last_hidden_state)
 
 
@@ -45,25 +46,87 @@ def test_experts_are_not_taken_for_blocks(tiny):
         del blocks[0].experts
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt2"])  # packed, and one by one
-def test_features_are_mean_states_of_the_first_blocks(tiny, monkeypatch, kind):
-    monkeypatch.setattr(lm, "DEPTH", 0.5)
+SHARES = (0.5, 1.0)
+SHOTS = [("a red fox runs over the hill", "yes"), ("music of the night", "no")] * 8
+TEXTS = ("rain", "a song of the sea and of all that is in it", "snow falls")
+
+
+def in_context(text):
+    """Return a prompt whose first part is the same for every text."""
+    parts = TEMPLATE.render(text, SHOTS)
+    return "".join(parts[:-1]), parts[-1]
+
+
+def slowly(it, parts):
+    """Return the states that a whole prompt has when it is read at once, without any cache."""
+    ids = it.lm.tokens.encode(parts)
+    first = len(it.lm.tokens.encode(parts[:1])) if len(parts) > 1 else 0
+    _, blocks = blocks_of(it.model)
+    found = {}
+    hooks = [
+        block.register_forward_hook(lambda module, given, output, i=i: found.update({i: output}))
+        for i, block in enumerate(blocks, 1)
+    ]
+    with torch.inference_mode():
+        it.model.base_model(torch.tensor([ids]), use_cache=False)
+    for hook in hooks:
+        hook.remove()
+    rows = []
+    for share in SHARES:
+        output = found[depth_of(it.model, share)]
+        states = (output[0] if isinstance(output, tuple) else output)[0, first:].numpy()
+        states = states / np.sqrt((states**2).mean(axis=1, keepdims=True) + hidden_states.TINY)
+        rows.append([states.mean(axis=0), states[-1]])
+    return rows
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "mamba"])  # packed, and one by one
+def test_states_after_a_kept_prefix_are_those_of_the_whole_prompt(tiny, kind):
     it = tiny(kind)
-    it.lm.__dict__.pop("_backbone", None)
-    prompts = [TEMPLATE.render(text, []) for text in ("rain", "a song of the sea")]
-    found = it.lm.features(prompts)
-    for row, parts in zip(found, prompts, strict=True):
-        ids = torch.tensor([it.lm.tokens.encode(parts)])
-        with torch.inference_mode():
-            states = truncated_backbone(it.model, 0.5)(ids).last_hidden_state[0]
-        np.testing.assert_allclose(row, states.mean(dim=0), atol=1e-4)
-    it.lm.__dict__.pop("_backbone", None)
+    prompts = [in_context(text) for text in TEXTS]
+    expected = [slowly(it, parts) for parts in prompts]
+    for _ in range(2):  # the prefix is read, then kept
+        np.testing.assert_allclose(it.lm.states(prompts, SHARES), expected, rtol=1e-4, atol=1e-4)
+    alone = [("".join(parts),) for parts in prompts]  # then the mean is over all of it
+    expected = [slowly(it, parts) for parts in alone]
+    np.testing.assert_allclose(it.lm.states(alone, SHARES), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_other_weights_have_other_features(tiny):
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_batches_and_their_order_do_not_matter(tiny, monkeypatch, kind):
+    lm = tiny(kind).lm
+    prompts = [in_context(text) for text in TEXTS] + [TEMPLATE.render("rain", [])]
+    together = lm.states(prompts, SHARES)
+    np.testing.assert_allclose(lm.states(prompts[::-1], SHARES)[::-1], together, atol=1e-4)
+    monkeypatch.setattr(hidden_states, "READ_TOKENS", 1)
+    np.testing.assert_allclose(lm.states(prompts, SHARES), together, atol=1e-4)
+
+
+def test_a_prefix_is_read_once(tiny):
+    lm = HFLM("tiny", tiny("llama").lm.name)
+    if not lm.packed:
+        pytest.fail("the test needs a model that packs")
+    for text in TEXTS:
+        lm.states([in_context(text)], SHARES)
+    assert (lm._prefix_cache.misses, lm._prefix_cache.hits) == (1, len(TEXTS) - 1)
+
+
+def test_nothing_above_the_deepest_share_is_run(tiny):
     it = tiny("llama")
-    parts = TEMPLATE.render("rain", [])
-    before = it.lm.features([parts])
+    _, blocks = blocks_of(it.lm.model())
+    it.lm.states([in_context("rain")], (0.5,))  # reads the whole prefix, for scores too
+    ran = []
+    hooks = [b.register_forward_hook(lambda *_, i=i: ran.append(i)) for i, b in enumerate(blocks)]
+    it.lm.states([in_context("snow")], (0.5,))
+    for hook in hooks:
+        hook.remove()
+    assert ran == list(range(depth_of(it.model, 0.5)))
+
+
+def test_other_weights_have_other_states(tiny):
+    it = tiny("llama")
+    prompts = [in_context("rain")]
+    before = it.lm.states(prompts, SHARES)
     other = it.model.__class__(it.model.config)
-    assert np.abs(it.lm.variant(other, "other").features([parts]) - before).max() > 1e-3
-    np.testing.assert_array_equal(it.lm.features([parts]), before)
+    assert np.abs(it.lm.variant(other, "other").states(prompts, SHARES) - before).max() > 1e-3
+    np.testing.assert_array_equal(it.lm.states(prompts, SHARES), before)

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from ragicl.backends.hf.generation.streaming import GumbelSampling, Pieces, end_tokens, until_stop
-from ragicl.backends.hf.scoring.packing import Segment, read, spans_of
+from ragicl.backends.hf.scoring.packing import Segment, forward, spans_of
 from ragicl.protocols import GenerationOptions
 
 SLOTS = 8  # texts in progress at once
@@ -139,7 +139,7 @@ def _read(model: PreTrainedModel, rows: Sequence[Row], cache: SlotCache) -> Tens
         device=model.device,
     )
     spans = spans_of([len(row.unread) for row in rows])
-    return read(
+    output = forward(
         model,
         [token for row in rows for token in row.unread],
         [p for own in positions for p in own],
@@ -148,8 +148,10 @@ def _read(model: PreTrainedModel, rows: Sequence[Row], cache: SlotCache) -> Tens
             for span, row, own in zip(spans, rows, positions, strict=True)
         ],
         cache,
-        keep=torch.tensor([span.stop - 1 for span in spans], device=model.device),
+        logits_to_keep=torch.tensor([span.stop - 1 for span in spans], device=model.device),
     )
+    logits: Tensor = output.logits[0]
+    return logits
 
 
 def _token_bytes(model: PreTrainedModel) -> int:

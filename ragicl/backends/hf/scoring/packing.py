@@ -57,6 +57,10 @@ class States:
         """Size in memory."""
         return sum(tensor.nbytes for layer in self.layers for tensor in layer)
 
+    def first(self, layers: int) -> States:
+        """Return the states of the first layers alone."""
+        return States(self.layers[:layers])
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -68,9 +72,13 @@ class Segment:
 
 
 class Reading:
-    """What a model has read so far, and reads on top of it."""
+    """What a model has read so far, and reads on top of it.
 
-    def __init__(self, model: PreTrainedModel, known: Sequence[States] = ()) -> None:
+    :param model: a model, or its backbone
+    :param known: states of texts that it has read before
+    """
+
+    def __init__(self, model: Any, known: Sequence[States] = ()) -> None:
         self._model = model
         layers = zip(*(states.layers for states in known), strict=True)
         self._cache = DynamicCache([_joined(layer) for layer in layers] if known else None)
@@ -82,24 +90,30 @@ class Reading:
         :param last: return the logits after each piece's last token only
         :return: logits, shape (tokens or pieces, vocabulary)
         """
+        ends = [row.stop - 1 for row in rows_of(pieces)]
+        keep = torch.tensor(ends, device=self._model.device) if last else 0
+        output, own = self.run(pieces, logits_to_keep=keep)
+        return output.logits[0], own
+
+    def run(self, pieces: Sequence[Piece], **options: Any) -> tuple[Any, list[slice]]:
+        """Read pieces in one pass; return the model's output, and where each piece lies."""
         device = self._model.device
-        rows = spans_of([len(piece.tokens) for piece in pieces])
+        rows = rows_of(pieces)
         own = [slice(self._length + r.start, self._length + r.stop) for r in rows]
         self._length = own[-1].stop
         segments = [
             Segment(r, (*p.past, span), None if p.mask is None else p.mask.to(device))
             for r, span, p in zip(rows, own, pieces, strict=True)
         ]
-        ends = torch.tensor([r.stop - 1 for r in rows], device=device)
-        logits = read(
+        output = forward(
             self._model,
             [token for piece in pieces for token in piece.tokens],
             [position for piece in pieces for position in piece.positions],
             segments,
             self._cache,
-            keep=ends if last else 0,
+            **options,
         )
-        return logits, own
+        return output, own
 
     def states(self) -> States:
         """Return the states of all that was read."""
@@ -107,31 +121,32 @@ class Reading:
         return States(tuple((layer.keys, layer.values) for layer in layers))
 
 
-def read(
-    model: PreTrainedModel,
+def forward(
+    model: Any,
     tokens: Sequence[int],
     positions: Sequence[int],
     segments: Sequence[Segment],
     cache: DynamicCache,
-    keep: Tensor | int = 0,
-) -> Tensor:
-    """Read tokens in one pass on top of a cache; return logits, shape (tokens kept, vocabulary).
-
-    :param keep: the tokens to return logits after; 0 for all
-    """
+    **options: Any,
+) -> Any:
+    """Read tokens in one pass on top of a cache; return what a model, or its backbone, gives."""
     # transformers passes a 4-D mask through: this one only keeps it from building its own, and
     # packed_attention never reads it.
     unread = torch.empty((1, 1, 1, 1), dtype=torch.bool, device=model.device)
-    logits: Tensor = model(
+    return model(
         input_ids=torch.tensor([list(tokens)], device=model.device),
         position_ids=torch.tensor([list(positions)], device=model.device),
         attention_mask=unread,
         past_key_values=cache,
         use_cache=True,
-        logits_to_keep=keep,
         segments=segments,
-    ).logits
-    return logits[0]
+        **options,
+    )
+
+
+def rows_of(pieces: Sequence[Piece]) -> list[slice]:
+    """Return the rows of a pass that each piece takes."""
+    return spans_of([len(piece.tokens) for piece in pieces])
 
 
 def spans_of(lengths: Sequence[int]) -> list[slice]:

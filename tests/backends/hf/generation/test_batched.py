@@ -23,13 +23,13 @@ def one_by_one(lm, prompts, **options):
 @pytest.fixture
 def passes(monkeypatch):
     """The rows of every pass, as (tokens read, rows)."""
-    seen, read = [], batched.read
+    seen, forward = [], batched.forward
 
     def record(model, tokens, positions, segments, *rest, **options):
         seen.append((len(tokens), len(segments)))
-        return read(model, tokens, positions, segments, *rest, **options)
+        return forward(model, tokens, positions, segments, *rest, **options)
 
-    monkeypatch.setattr(batched, "read", record)
+    monkeypatch.setattr(batched, "forward", record)
     return seen
 
 
