@@ -2,8 +2,9 @@
 
 A small model's likelihoods favour some labels whatever the text. Calibration subtracts an offset
 from each label's logit; the blend is a log-linear pool of the result with the neighbours' vote and
-with classifiers on the stored vectors and on the language model's features. Offsets and weights are
-fitted on the index's own examples, each left out of its own evidence.
+with classifiers on the stored vectors and on the language model's states, of the bare text and in
+context. Offsets and weights are fitted on the index's own examples, each left out of its own
+evidence.
 """
 
 from __future__ import annotations
@@ -19,10 +20,17 @@ from ragicl.calibration.pooling import fit_weights, pooled
 from ragicl.protocols import Float64Array, FloatArray, IntArray
 from ragicl.records import NOTHING
 
-SOURCES = ("lm", "vote", "vectors", "features")
-Weights = tuple[float, float, float, float]
-DEFAULT_WEIGHTS: Weights = (0.2, 0.1, 0.9, 0.0)  # near what was fitted on several public data sets
-DEFAULT_WEIGHTS_WITH_FEATURES: Weights = (0.1, 0.05, 0.5, 0.55)
+SOURCES = ("lm", "vote", "vectors", "features", "context")
+Weights = tuple[float, float, float, float, float]
+DEFAULT_WEIGHTS: Weights = (
+    0.2,
+    0.1,
+    0.9,
+    0.0,
+    0.0,
+)  # near what was fitted on several public data sets
+DEFAULT_WEIGHTS_WITH_FEATURES: Weights = (0.1, 0.05, 0.5, 0.55, 0.0)
+PRIOR_WEIGHTS_IN_CONTEXT: Weights = (0.05, 0.05, 0.25, 0.25, 0.7)
 SPREAD = 0.3  # standard deviation of the weights' prior
 KNOWN = (
     0.1  # the same where the prior was fitted on many rows, except for the language model's weight
@@ -40,12 +48,14 @@ class Evidence:
     :ivar vote: the labels' shares of the vote, shape (texts, labels)
     :ivar vectors: P(label | vector) by the classifier on the stored vectors, shape (texts, labels)
     :ivar features: the same by the one on the language model's features
+    :ivar context: the same by the ones on its states in context
     """
 
     lm: FloatArray | None = None
     vote: FloatArray | None = None
     vectors: FloatArray | None = None
     features: FloatArray | None = None
+    context: FloatArray | None = None
 
     def of(self, rows: Any) -> Evidence:
         """Return the evidence of some of the texts."""
@@ -53,7 +63,7 @@ class Evidence:
 
     @property
     def _all(self) -> tuple[FloatArray | None, ...]:
-        return self.lm, self.vote, self.vectors, self.features
+        return self.lm, self.vote, self.vectors, self.features, self.context
 
     @property
     def asked(self) -> list[bool]:
@@ -71,7 +81,7 @@ class Evidence:
             zeros if self.vote is None else np.log(_smoothed(self.vote)),
             *(
                 zeros if own is None else np.log(np.maximum(own, np.exp(FLOOR)))
-                for own in (self.vectors, self.features)
+                for own in (self.vectors, self.features, self.context)
             ),
         ]
 
@@ -87,6 +97,7 @@ class Blend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :ivar vote: weight of the neighbours' vote
     :ivar vectors: weight of the classifier on the encoder's vectors
     :ivar features: weight of the classifier on the language model's features
+    :ivar context: weight of the classifiers on its states in context
     :ivar offsets: by label, subtracted from the pool's logits, in nats
     """
 
@@ -94,6 +105,7 @@ class Blend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vote: float = 0.0
     vectors: float = 0.0
     features: float = 0.0
+    context: float = 0.0
     offsets: Mapping[str, float] = msgspec.field(default_factory=lambda: NOTHING)
 
     def probs(self, evidence: Evidence, labels: Sequence[str]) -> Float64Array:
@@ -108,7 +120,7 @@ class Blend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def weights(self) -> Weights:
         """The weights, in the order of :data:`SOURCES`."""
-        return self.lm, self.vote, self.vectors, self.features
+        return self.lm, self.vote, self.vectors, self.features, self.context
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,15 +204,21 @@ def _fit(
     if evidence.lm is not None:
         sources[0] -= taken
     asked = np.array(evidence.asked)
-    default = DEFAULT_WEIGHTS_WITH_FEATURES if evidence.features is not None else DEFAULT_WEIGHTS
     # A source that stands alone has a prior weight of 1.
-    mean = np.array(prior.weights if prior else default) * asked
+    mean = np.array(prior.weights if prior else prior_weights(evidence)) * asked
     mean = mean if asked.sum() > 1 else asked.astype(np.float64)
     spread = np.array([SPREAD, *[SPREAD if prior is None else KNOWN] * (len(SOURCES) - 1)])
     weights, added = fit_weights(sources, gold, mean, spread, offsets=vector)
     offsets = weights[0] * taken - added
-    lm, vote, vectors, features = weights.tolist()
-    return Blend(lm, vote, vectors, features, dict(zip(labels, offsets.tolist(), strict=True)))
+    named = dict(zip(SOURCES, weights.tolist(), strict=True))
+    return Blend(**named, offsets=dict(zip(labels, offsets.tolist(), strict=True)))
+
+
+def prior_weights(evidence: Evidence) -> Weights:
+    """Return the weights that are likely before any row is seen, by the sources there are."""
+    if evidence.context is not None:
+        return PRIOR_WEIGHTS_IN_CONTEXT
+    return DEFAULT_WEIGHTS_WITH_FEATURES if evidence.features is not None else DEFAULT_WEIGHTS
 
 
 def _smoothed(shares: FloatArray) -> Float64Array:

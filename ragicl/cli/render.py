@@ -72,12 +72,15 @@ def tuning(tuned: Tuned) -> str:
         f"chosen: {evidence['trials'][-1]['candidate']}, {tuned.policy['voters']} voters, "
         f"calibration {tuned.calibration}",
         f"weights: language model {blend.lm:.2f}, vote {blend.vote:.2f}, classifier on vectors "
-        f"{blend.vectors:.2f}, on the model's features {blend.features:.2f}",
+        f"{blend.vectors:.2f}, on the model's states of the bare text {blend.features:.2f}, "
+        f"in context {blend.context:.2f}",
         f"on {evidence['rows']} examples left out: accuracy {evidence['blend']['accuracy']:.3f}, "
         f"loss {evidence['blend']['loss']:.3f}",
     ]
     if not blend.lm:
-        asked = "reads no demonstrations" if blend.features else "is not asked at all"
+        asked = "reads no retrieved demonstrations" if blend.context else "reads no demonstrations"
+        if not blend.features and not blend.context:
+            asked = "is not asked at all"
         lines.append(f"the language model {asked}")
     lines += [
         f"  {name} alone: accuracy {own['accuracy']:.3f}, loss {own['loss']:.3f}"

@@ -11,6 +11,7 @@ from ragicl.calibration.blend import DEFAULT_WEIGHTS, DEFAULT_WEIGHTS_WITH_FEATU
 from ragicl.calibration.distributions import from_votes
 from ragicl.index import Index
 from ragicl.policy import Policy
+from ragicl.probes.context import Context
 from ragicl.probes.index_probe import IndexClassifier, IndexProbe
 from ragicl.probes.lm_features import Features
 from ragicl.protocols import LM, Featuring, Float64Array, FloatArray, Progress, Scoring, no_progress
@@ -36,6 +37,7 @@ class Blender:
     :param policy: how many neighbours vote, and of which examples
     :param labels: returns the labels to choose from
     :param features: the language model's, for a classifier on these too
+    :param context: classifies by the language model's states in context
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class Blender:
         labels: Callable[[], tuple[str, ...]],
         blend: Blend,
         features: Features | None = None,
+        context: Context | None = None,
     ) -> None:
         self.blend = blend
+        self._context = context
         self._voters = policy.decision.voters
         self._index_probe = IndexProbe(index, labels, policy.retrieval.where)
         self._features = features
@@ -58,8 +62,11 @@ class Blender:
 
         :param progress: called as a language model reads the index's examples
         """
-        for probe in filter(None, (self._index_probe, self._lm_probe)):
-            probe.get(progress)
+        self._index_probe.get(progress)
+        if self._lm_probe is not None:
+            self._lm_probe.get(progress)
+        if self._context is not None:
+            self._context.get(progress)
 
     def answers(
         self,
@@ -102,7 +109,9 @@ class Blender:
     ) -> Evidence:
         votes = [list(from_votes(own.voters[: self._voters], labels).values()) for own in found]
         vote = np.array(votes, dtype=np.float32).reshape(len(found), len(labels))
-        return Evidence(lm, vote, by_vectors, self._by_features(found, labels))
+        texts, excluded = [own.text for own in found], [own.exclude for own in found]
+        in_context = self._context.probs(texts, excluded, labels) if self._context else None
+        return Evidence(lm, vote, by_vectors, self._by_features(found, labels), in_context)
 
     def _by_features(
         self, found: Sequence[RetrievalResult], labels: tuple[str, ...]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 
+from ragicl.calibration.blend import Blend
 from ragicl.errors import BudgetError, TaskError
 from ragicl.index import Index
 from ragicl.inference.answers import BlendedAnswers, from_scores
@@ -17,6 +18,7 @@ from ragicl.inference.composer import Composer
 from ragicl.inference.scorer import Scorer
 from ragicl.inference.tuned_settings import Tuned
 from ragicl.policy import Policy
+from ragicl.probes.context import context_of
 from ragicl.probes.lm_features import features_of
 from ragicl.prompting.template import Template
 from ragicl.protocols import LM, Progress, Scoring, no_progress
@@ -115,8 +117,9 @@ class Pipeline:
 
     @property
     def reads_states(self) -> bool:
-        """Whether the language model reads queries alone, for its states."""
-        return self.blender is not None and self.blender.blend.features > 0
+        """Whether the language model reads queries for its states."""
+        blend = self.blender.blend if self.blender is not None else Blend()
+        return blend.features > 0 or blend.context > 0
 
     @property
     def leaves_lm_out(self) -> bool:
@@ -302,4 +305,6 @@ class Pipeline:
         lm = None if self.policy.decision.decide == "probe" else self.lm
         blend = self.tuned.blend if self.tuned and lm is not None else default_blend(lm)
         features = features_of(self.index.path, lm) if blend.features else None
-        return Blender(self.index, self.policy, lambda: self.labels, blend, features)
+        where = self.policy.retrieval.where
+        context = context_of(self.index, lm, lambda: self.labels, where) if blend.context else None
+        return Blender(self.index, self.policy, lambda: self.labels, blend, features, context)

@@ -13,6 +13,7 @@ import numpy as np
 from ragicl.calibration.blend import (
     DEFAULT_WEIGHTS,
     DEFAULT_WEIGHTS_WITH_FEATURES,
+    PRIOR_WEIGHTS_IN_CONTEXT,
     SOURCES,
     Blend,
     Evidence,
@@ -83,19 +84,24 @@ def fit_calibrations(
 def fit_lm_free(evidence: Evidence, gold: IntArray, labels: Sequence[str]) -> dict[str, Fitted]:
     """Return blends without the language model's answers.
 
-    ``without`` uses its features at most, ``index`` not even these.
+    ``without`` uses its states at most, ``bare`` those of the bare text alone, ``index`` none.
 
     :param evidence: of all rows, without the language model's answers
     """
     calibrations = {"without": fit_blend(evidence, gold, labels)}
+    if evidence.context is not None:
+        calibrations["bare"] = fit_blend(replace(evidence, context=None), gold, labels)
     if evidence.features is not None:
-        calibrations["index"] = fit_blend(replace(evidence, features=None), gold, labels)
+        bare = replace(evidence, features=None, context=None)
+        calibrations["index"] = fit_blend(bare, gold, labels)
     return calibrations
 
 
 def prior_blend(lm_free: Mapping[str, Fitted]) -> Blend:
     """Return the prior of a blend with the language model's answers, given those without."""
     weights = DEFAULT_WEIGHTS_WITH_FEATURES if "index" in lm_free else DEFAULT_WEIGHTS
+    if "bare" in lm_free:
+        weights = PRIOR_WEIGHTS_IN_CONTEXT
     return msgspec.structs.replace(lm_free["without"].blend, lm=weights[0])
 
 
@@ -113,7 +119,8 @@ def best_calibration(calibrations: Mapping[str, Fitted], gold: IntArray) -> str:
     """
     losses = {name: nll(own.held_out, gold) for name, own in calibrations.items()}
     best = min(calibrations, key=lambda name: calibrations[name].loss)
-    return "without" if best != "index" and nearly(losses["without"], losses[best]) else best
+    cheaper = best in ("index", "bare")  # than without: the language model reads less
+    return "without" if not cheaper and nearly(losses["without"], losses[best]) else best
 
 
 def nearly(losses: Float64Array, least: Float64Array) -> bool:

@@ -18,6 +18,7 @@ from ragicl.errors import TaskError
 from ragicl.inference.blender import Blender
 from ragicl.inference.pipeline import CHUNK
 from ragicl.inference.tuned_settings import Tuned
+from ragicl.probes.context import context_of
 from ragicl.probes.lm_features import features_of
 from ragicl.protocols import Float64Array, FloatArray, IntArray, Progress, no_progress
 from ragicl.records import Example, Prediction
@@ -173,7 +174,10 @@ class _Search:
         base = engine.policy.replace(decide="blend", voters=max(VOTERS), shortlist=None)
         found = Retriever(engine.index, base).find_others(self._rows, demonstrations=False)
         features = features_of(engine.index.path, engine.lm)
-        blender = Blender(engine.index, base, lambda: self._labels, Blend(), features)
+        where = engine.policy.retrieval.where
+        context = context_of(engine.index, engine.lm, lambda: self._labels, where)
+        blender = Blender(engine.index, base, lambda: self._labels, Blend(), features, context)
+        blender.load(self._progress)
         votes = {number: self._vote(found, number) for number in VOTERS}
         best = max(votes, key=lambda n: float((votes[n].argmax(axis=1) == self._gold).mean()))
         evidence = blender.evidence(found, self._labels)

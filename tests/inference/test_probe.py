@@ -48,7 +48,7 @@ def test_a_language_model_that_is_given_is_not_opened(things):
 
 
 def test_it_is_the_blend_of_vote_and_vectors_alone(things):
-    _, vote, vectors, _ = DEFAULT_WEIGHTS
+    _, vote, vectors, *_ = DEFAULT_WEIGHTS
     blend = Blend(0.0, vote, vectors, 0.0)
     tuned = Tuned(
         Policy().tunable(), None, FakeLM().description, "without", blend, ConformalRecord()

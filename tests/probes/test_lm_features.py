@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-import ragicl.probes.lm_features
-from ragicl.probes.lm_features import FOLDER, Features
+from ragicl.probes import state_cache
+from ragicl.probes.lm_features import Features
+from ragicl.probes.state_cache import FOLDER
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def test_a_text_has_a_unit_vector_that_does_not_depend_on_others(counted, tmp_pa
 
 
 def test_what_is_kept_is_not_read_again(counted, tmp_path, monkeypatch):
-    monkeypatch.setattr(ragicl.probes.lm_features, "BATCH", 2)
+    monkeypatch.setattr(state_cache, "BATCH", 2)
     lm, read = counted
     texts = ["one", "two", "three", "two"]
     kept = Features(tmp_path, lm).keep(texts)
@@ -57,8 +58,8 @@ def test_a_text_longer_than_the_window_is_cut(counted, tmp_path):
 
 
 def test_a_killed_reading_keeps_what_was_read(counted, tmp_path, monkeypatch):
-    monkeypatch.setattr(ragicl.probes.lm_features, "BATCH", 1)
-    monkeypatch.setattr(ragicl.probes.lm_features, "SAVED", 2)
+    monkeypatch.setattr(state_cache, "BATCH", 1)
+    monkeypatch.setattr(state_cache, "SAVED", 2)
     lm, read = counted
 
     def until_three(self, prompts, shares):
@@ -72,3 +73,12 @@ def test_a_killed_reading_keeps_what_was_read(counted, tmp_path, monkeypatch):
         Features(tmp_path, lm).keep(["one", "two", "three", "four"])
     Features(tmp_path, lm).of(["one", "two"])
     assert len(read) == 3
+
+
+def test_the_oldest_files_are_removed(counted, tmp_path, monkeypatch):
+    monkeypatch.setattr(state_cache, "FILES", 2)
+    lm, _ = counted
+    for name in "abc":
+        lm.description = f"model {name}"
+        Features(tmp_path, lm).keep(["one"])
+    assert len(list((tmp_path / FOLDER).iterdir())) == 2

@@ -170,7 +170,7 @@ def test_what_version_0_1_0_tuned_can_still_be_read():
         "evidence": {"examples": 2},
     }
     tuned = Tuned.from_json(saved, Path())
-    assert tuned.blend.weights == (0.1, 0.05, 0.5, 0.6)
+    assert tuned.blend.weights == (0.1, 0.05, 0.5, 0.6, 0.0)
     assert tuned.record.quantile(0.5) == 0.1
     assert json.loads(json.dumps(tuned.as_json())) == saved
 

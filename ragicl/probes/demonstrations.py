@@ -1,0 +1,95 @@
+"""Demonstrations that a language model reads before every text: one example of each label.
+
+Several such draws have no example in common, so that each example can be judged by the draws that
+it is not in. They are kept in the index's folder, and drawn again where one of their examples was
+changed or removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from ragicl.atomic import write_whole
+from ragicl.probes.state_cache import digest
+from ragicl.protocols import LM
+from ragicl.records import Example
+
+LONG = 96  # tokens; a longer example demonstrates only where its label has no shorter one
+
+
+class Shot(msgspec.Struct, frozen=True):
+    """One demonstration: an example's id, text and label."""
+
+    id: str
+    input: str
+    output: str
+
+    def is_still(self, example: Example | None) -> bool:
+        """Whether a stored example is as it was."""
+        return example is not None and (example.input, example.output) == (self.input, self.output)
+
+
+Draw = tuple[Shot, ...]
+
+
+class Demonstrations(msgspec.Struct, frozen=True):
+    """What precedes every text, several times over.
+
+    :ivar draws: no two of them share an example
+    :ivar share: of the model's blocks after which states are taken; None where it is not chosen yet
+    """
+
+    draws: tuple[Draw, ...]
+    share: float | None = None
+
+
+def load_demonstrations(file: Path) -> Demonstrations | None:
+    """Read them; None where there are none, or the file is damaged."""
+    with suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode(file.read_bytes(), type=Demonstrations)
+    return None
+
+
+def save_demonstrations(file: Path, demonstrations: Demonstrations) -> None:
+    """Write them; where that fails, the next process draws the same ones from the same examples."""
+    with suppress(OSError):
+        file.parent.mkdir(exist_ok=True)
+        write_whole(file, msgspec.json.encode(demonstrations))
+
+
+def draw(
+    examples: Sequence[Example], number: int, seed: int, taken: Collection[str], lm: LM, room: int
+) -> Draw:
+    """Return one example of each label that keeps `number` others, in random order.
+
+    :param seed: draws of other seeds differ; the same examples give the same draw in any order
+    :param taken: ids of examples that other draws have
+    :param room: tokens that they may take; labels are left out where there are too many
+    """
+    ranks = {e.id: digest(f"{seed}|{e.id}|{e.input}") for e in examples}
+    order = sorted(examples, key=lambda e: ranks[e.id])
+    chosen: dict[str, Example] = {}
+    counts = _counts(examples)
+    for fits in (True, False):
+        for example in order:
+            if example.output in chosen or counts[example.output] <= number or example.id in taken:
+                continue
+            if not fits or lm.count([example.input]) <= LONG:
+                chosen[example.output] = example
+    shots, used = [], 0
+    for example in sorted(chosen.values(), key=lambda e: ranks[e.id]):
+        used += lm.count([example.input, example.output]) + 8  # and what the template adds
+        if used <= room:
+            shots.append(Shot(example.id, example.input, example.output))
+    return tuple(shots)
+
+
+def _counts(examples: Sequence[Example]) -> Mapping[str, int]:
+    counts: dict[str, int] = {}
+    for example in examples:
+        counts[example.output] = counts.get(example.output, 0) + 1
+    return counts
