@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--sets", help="names of sets, separated by commas; all without it")
+    parser.add_argument("--columns", default=",".join(COLUMNS), help="measured, of these")
     parser.add_argument("--cells", type=Path, default=ROOT / "eval" / "results" / "accuracy")
     options = parser.parse_args()
     suite = read_suite(options.suite)
@@ -73,23 +74,25 @@ def main() -> None:
                 ),
                 Limits(None, None, no_progress),
             )[0]
+            cell = measured(task, options.minutes, options.columns.split(","))
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, json.dumps(measured(task, options.minutes), indent=1).encode())
+            write_whole(file, json.dumps(cell, indent=1).encode())
             task.engine.close()
         if file.exists():
             found[spec.name] = json.loads(file.read_text())
-    print(tables(found))
+    whole = all(set(COLUMNS) <= set(own["scores"]) for own in found.values())
+    print(tables(found) if whole else attribution(found))
 
 
-def measured(task: Task, minutes: float) -> dict[str, Any]:
-    """Return every column's scores on a set, and what tuning found and promised."""
+def measured(task: Task, minutes: float, columns: Sequence[str]) -> dict[str, Any]:
+    """Return some columns' scores on a set, and what tuning found and promised."""
     index = task.engine.index
     if index.manifest.tuned is None:
         index.keep_tuned(tune(task.engine, minutes).as_json())
     tuned = Tuned.from_json(index.manifest.tuned or {}, index.path)
     resampling = Resampling(len(task.test))
     scores, seconds = {}, {}
-    for name in COLUMNS:
+    for name in columns:
         start = time.perf_counter()
         probs = answers(task, name).probs
         found = msgspec.structs.asdict(label_scores(probs, task.gold, resampling))
@@ -128,6 +131,33 @@ def tables(found: dict[str, Any]) -> str:
     """Return the tables of all sets measured so far."""
     parts = [summary(found), *(scores_table(found, score) for score in SCORES)]
     return "\n\n".join([*parts, tuned_table(found), sets_table(found)])
+
+
+def attribution(found: dict[str, Any]) -> str:
+    """Return the loss on examples left out by what is blended, and the test figures of the whole.
+
+    Without the model's answers: the index alone, with states of the bare text, and in context.
+    """
+    rows = []
+    for name, own in found.items():
+        left_out = own["tuned"]["evidence"]["lm_free"]
+        losses = [left_out[way]["loss"] for way in ("index", "bare", "without")]
+        share = (losses[1] - losses[2]) / (losses[0] - losses[2])
+        scores = own["scores"][SYSTEM]
+        figures = [f"{loss:.3f}" for loss in losses]
+        tests = [
+            "{value:.3f} ({low:.3f}–{high:.3f})".format(**scores[score])
+            for score in ("accuracy", "nll")
+        ]
+        weight = own["tuned"]["blend"]["context"]
+        rows.append(
+            f"| {name} | {own['pool']} | {' | '.join(figures)} | {share:.0%} | {weight:.2f} | "
+            f"{' | '.join(tests)} | {scores['ece']['value']:.3f} |"
+        )
+    heads = ("set", "examples", "left out: index alone", "with bare states",
+             "with states in context", "share of context", "its weight",
+             "test accuracy", "test NLL", "ECE")  # fmt: skip
+    return "\n".join([*head(heads), *rows])
 
 
 def summary(found: dict[str, Any]) -> str:

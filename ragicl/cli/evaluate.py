@@ -90,9 +90,9 @@ def evaluate_command(
 ) -> None:
     """Measure the answers beside fine-tuned references: accuracy, distance, cost, what to choose.
 
-    References: probe, head, partial, full, lora, prompt-tuning, two-stage, multi-task and
-    knn-prompting; icl (the language model alone), majority, knn-1, knn and random-icl are always
-    there. For texts: lora and full.
+    References: probe, head, bare-states, icl-states, partial, full, lora, prompt-tuning, two-stage,
+    multi-task and knn-prompting; icl (the language model alone), majority, knn-1, knn and
+    random-icl are always there. For texts: lora and full.
     Run it again after an interruption: nothing that was done is repeated.
 
     \b

@@ -205,6 +205,7 @@ class _Search:
             "generation": self._engine.index.generation,
             "blend": figures(best.held_out, gold),
             "alone": sources(evidence, asked),
+            "lm_free": {name: figures(f.held_out, self._gold) for name, f in self._lm_free.items()},
             "calibrations": {each: round(own.loss, 4) for each, own in calibrations.items()},
             "trials": [_row(trial) for trial in self._trials],
         }

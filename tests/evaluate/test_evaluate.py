@@ -7,7 +7,7 @@ import pytest
 from cards import POOL, TEST, WORDS
 
 from ragicl import Engine, Example, Index, Policy
-from ragicl.backends.fake import FakeEncoder, FakeLM
+from ragicl.backends.fake import FakeEncoder, FakeFeaturingLM, FakeLM
 from ragicl.errors import BackendError, BudgetError, DataError, TaskError
 from ragicl.evaluate import answer_cache
 from ragicl.evaluate.comparison import Sample
@@ -161,6 +161,19 @@ def test_the_reference_that_stands_for_tuning():
 def test_models_that_cannot_be_tuned_say_so(task):
     with pytest.raises(BackendError, match="fake:2000 cannot be fine-tuned"):
         answers(task, "lora")
+
+
+@pytest.mark.parametrize("name", ["bare-states", "icl-states"])
+def test_hidden_states_are_a_reference_where_the_model_shows_them(task, name):
+    with pytest.raises(BackendError, match="shows no hidden states"):
+        answers(task, name)
+    engine = task.engine
+    own = Engine(engine.index, FakeFeaturingLM(), engine.template, engine.policy)
+    shown = replace(task, engine=own)
+    found = answers(shown, name).probs
+    assert found.sum(axis=1) == pytest.approx(np.ones(len(task.test)), abs=1e-5)
+    known = task.gold >= 0
+    assert (found.argmax(axis=1) == task.gold)[known].mean() > 0.8
 
 
 @pytest.mark.parametrize("name", ["two-stage", "multi-task"])

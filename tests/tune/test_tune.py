@@ -18,7 +18,7 @@ from ragicl import (
     Policy,
     TaskError,
 )
-from ragicl.backends.fake import FakeEncoder, FakeLM
+from ragicl.backends.fake import FakeEncoder, FakeFeaturingLM, FakeLM
 from ragicl.calibration.blend import Blend, Evidence, Fitted, fit_blend
 from ragicl.calibration.conformal import ConformalRecord
 from ragicl.cli.main import main
@@ -172,6 +172,7 @@ def test_what_version_0_1_0_tuned_can_still_be_read():
     tuned = Tuned.from_json(saved, Path())
     assert tuned.blend.weights == (0.1, 0.05, 0.5, 0.6, 0.0)
     assert tuned.record.quantile(0.5) == 0.1
+    saved["blend"] = blend | {"context": 0.0}
     assert json.loads(json.dumps(tuned.as_json())) == saved
 
 
@@ -479,3 +480,28 @@ def test_the_template_that_was_asked_for_is_kept(folder):
     with opened(folder) as engine:
         assert engine.tuned is not None
         assert "".join(engine.template.render("x", [])).endswith("Text: x\nKind:")
+
+
+def test_states_in_context_are_tried_and_used_from_then_on(folder):
+    with opened(folder, FakeFeaturingLM()) as engine:
+        tuned = tune(engine, 5, candidates=FEW)
+        assert "context" in tuned.evidence["alone"]
+        assert {"without", "bare", "index"} <= set(tuned.evidence["calibrations"])
+        assert set(tuned.evidence["lm_free"]) == {"without", "bare", "index"}
+        reading = replace(tuned, blend=Blend(0.0, 0.0, 0.2, 0.2, 0.9))
+        engine.index.keep_tuned(reading.as_json())
+    with opened(folder, FakeFeaturingLM()) as engine:
+        assert engine.tuned.blend.context == 0.9
+        found = engine.predict(TEXTS[0][0])
+        assert found.output == TEXTS[0][1]
+        assert found.lm == FakeFeaturingLM.description
+        assert found.prompt is None
+        kept = engine.predict(TEXTS[0][0])
+        assert kept.probs == found.probs
+
+
+def test_a_model_that_shows_no_states_is_tuned_without(folder):
+    with opened(folder) as engine:
+        tuned = tune(engine, 5, candidates=FEW)
+    assert not {"context", "features"} & set(tuned.evidence["alone"])
+    assert tuned.blend.context == 0

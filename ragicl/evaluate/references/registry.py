@@ -9,7 +9,7 @@ from ragicl.backends.capabilities import as_scoring
 from ragicl.errors import TaskError
 from ragicl.evaluate.answer_cache import Answers, answers_of
 from ragicl.evaluate.metrics.text_scores import text_rows
-from ragicl.evaluate.references import baselines, fine_tuned, linear
+from ragicl.evaluate.references import baselines, fine_tuned, linear, states
 from ragicl.evaluate.results import ICL, SYSTEM
 from ragicl.evaluate.task import Reference, Task
 from ragicl.policy import DEFAULT, Policy
@@ -62,6 +62,8 @@ REFERENCES = {
     "knn-prompting": Entry(baselines.knn_prompting, seeded=True, depends=_alone),
     "probe": Entry(linear.probe),
     "head": Entry(linear.head),
+    "bare-states": Entry(states.bare_states),
+    "icl-states": Entry(states.icl_states),
     "partial": Entry(fine_tuned.partial, seeded=True, depends=_minutes),
     "prompt-tuning": Entry(fine_tuned.prompt_tuning, seeded=True, depends=_minutes),
     "lora": Entry(fine_tuned.lora, seeded=True, depends=_minutes),
@@ -78,7 +80,7 @@ TRAINED = {"partial": "partial", "prompt-tuning": "prompt-tuning", "lora": "lora
 """Which way of training a reference needs."""
 SEVERAL = ("two-stage", "multi-task")
 BEST_FIRST = ("full", "lora", "two-stage", "multi-task", "partial", "prompt-tuning", "head",
-              "probe", "knn-prompting")  # fmt: skip
+              "icl-states", "bare-states", "probe", "knn-prompting")  # fmt: skip
 """Which reference stands for fine-tuning, where several were asked for."""
 
 

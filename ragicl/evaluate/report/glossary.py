@@ -17,6 +17,11 @@ METHODS = {
     "knn-prompting": "the vote of the examples that the frozen language model answers most alike",
     "probe": "logistic regression on the encoder's vectors; no language model",
     "head": "the language model frozen, with a trained classification layer on its last state",
+    "bare-states": "classifiers on the frozen language model's inner states of the text alone",
+    "icl-states": (
+        "classifiers on the frozen language model's inner states where its answer would begin, "
+        "after one example of each label"
+    ),
     "partial": "the last blocks of the language model trained",
     "full": "all weights of the language model trained",
     "lora": "small matrices trained beside the language model's frozen weights",

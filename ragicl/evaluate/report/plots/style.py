@@ -27,6 +27,8 @@ _LOOKS = {  # colours after Okabe & Ito and Paul Tol, and markers, for readers w
     "knn-prompting": ("#2a9d8f", ">"),
     "probe": ("#117733", "s"),
     "head": ("#332288", "D"),
+    "bare-states": ("#88ccee", "$b$"),
+    "icl-states": ("#44aa99", "$c$"),
     "partial": ("#cc6677", "d"),
     "full": ("#882255", "P"),
     "lora": ("#aa4499", "p"),
