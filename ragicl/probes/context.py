@@ -45,6 +45,7 @@ VERSION = 1  # raise it when the same model and examples give other states
 DRAWS = 3  # of demonstrations, whose classifiers are pooled
 READ = 1500  # examples that the language model reads after each draw, at most
 SHARES = (0.6, 0.7, 0.75, 0.8, 0.95)  # of the blocks: depths tried
+ROOM = 4096  # tokens of a draw's demonstrations, at most
 SMALL = 1000  # examples; a smaller index is fitted again whenever it has changed
 CLASSIFIERS = "classifier"  # folder in the index's
 logger = logging.getLogger("ragicl")
@@ -215,9 +216,10 @@ class Context:
         self, kept: Demonstrations | None, known: Sequence[Example]
     ) -> Demonstrations:
         """Return the draws that were kept, those drawn again whose examples have changed."""
+        kept = kept if kept and len(kept.draws) == DRAWS else None
         draws: list[Draw] = list(kept.draws) if kept else [()] * DRAWS
         stored = self._index.get([shot.id for own in draws for shot in own])
-        room = max(self._lm.window - LONGEST - 16, 0)
+        room = min(self._lm.window - LONGEST, ROOM)
         for d, own in enumerate(draws):
             if kept and all(shot.is_still(stored.get(shot.id)) for shot in own):
                 continue
@@ -228,8 +230,11 @@ class Context:
                     len(known),
                 )
             taken = {shot.id for e, other in enumerate(draws) if e != d for shot in other}
-            draws[d] = draw(known, 1, d, taken, self._lm, room)
+            draws[d] = draw(known, d, taken, self._cost, room)
         return Demonstrations(tuple(draws), kept.share if kept else None)
+
+    def _cost(self, example: Example) -> int:
+        return self._lm.count(self._template.render("", [(example.input, example.output)])[-2:-1])
 
     def _fitted(
         self,

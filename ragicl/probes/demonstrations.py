@@ -7,7 +7,8 @@ changed or removed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +16,6 @@ import msgspec
 
 from ragicl.atomic import write_whole
 from ragicl.probes.state_cache import digest
-from ragicl.protocols import LM
 from ragicl.records import Example
 
 LONG = 96  # tokens; a longer example demonstrates only where its label has no shorter one
@@ -62,34 +62,31 @@ def save_demonstrations(file: Path, demonstrations: Demonstrations) -> None:
 
 
 def draw(
-    examples: Sequence[Example], number: int, seed: int, taken: Collection[str], lm: LM, room: int
+    examples: Sequence[Example],
+    seed: int,
+    taken: Collection[str],
+    cost: Callable[[Example], int],
+    room: int,
 ) -> Draw:
-    """Return one example of each label that keeps `number` others, in random order.
+    """Return one example of each label that has others, in random order.
 
     :param seed: draws of other seeds differ; the same examples give the same draw in any order
     :param taken: ids of examples that other draws have
+    :param cost: tokens of an example as a demonstration
     :param room: tokens that they may take; labels are left out where there are too many
     """
     ranks = {e.id: digest(f"{seed}|{e.id}|{e.input}") for e in examples}
     order = sorted(examples, key=lambda e: ranks[e.id])
     chosen: dict[str, Example] = {}
-    counts = _counts(examples)
-    for fits in (True, False):
+    counts = Counter(example.output for example in examples)
+    for longest in (LONG, room):
         for example in order:
-            if example.output in chosen or counts[example.output] <= number or example.id in taken:
-                continue
-            if not fits or lm.count([example.input]) <= LONG:
+            free = example.id not in taken and counts[example.output] > 1
+            if free and example.output not in chosen and cost(example) <= longest:
                 chosen[example.output] = example
     shots, used = [], 0
     for example in sorted(chosen.values(), key=lambda e: ranks[e.id]):
-        used += lm.count([example.input, example.output]) + 8  # and what the template adds
-        if used <= room:
+        if used + cost(example) <= room:
+            used += cost(example)
             shots.append(Shot(example.id, example.input, example.output))
     return tuple(shots)
-
-
-def _counts(examples: Sequence[Example]) -> Mapping[str, int]:
-    counts: dict[str, int] = {}
-    for example in examples:
-        counts[example.output] = counts.get(example.output, 0) + 1
-    return counts

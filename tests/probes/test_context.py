@@ -39,6 +39,10 @@ def index(tmp_path):
         yield index
 
 
+def words(example):
+    return len(example.input.split())
+
+
 def opened(index, lm=None):
     return Context(index, lm or Counted(), lambda: LABELS)
 
@@ -137,15 +141,21 @@ def test_a_removed_demonstration_is_replaced_and_the_cost_said(index, caplog):
 
 def test_a_label_seen_once_is_left_to_the_fit():
     once = Example("a lone word", "odd", id="odd")
-    shots = draw([*EXAMPLES, once], 1, 0, (), FakeFeaturingLM(), 1000)
+    shots = draw([*EXAMPLES, once], 0, (), words, 1000)
     assert {shot.output for shot in shots} == set(LABELS)
 
 
 def test_demonstrations_take_no_more_than_the_room():
-    lm = FakeFeaturingLM()
-    assert len(draw(EXAMPLES, 1, 0, (), lm, 1000)) == 2
-    assert len(draw(EXAMPLES, 1, 0, (), lm, 14)) == 1
-    assert draw(EXAMPLES, 1, 0, (), lm, 3) == ()
+    assert len(draw(EXAMPLES, 0, (), words, 1000)) == 2
+    assert len(draw(EXAMPLES, 0, (), words, 5)) == 1
+    assert draw(EXAMPLES, 0, (), words, 3) == ()
+
+
+def test_a_short_example_demonstrates_rather_than_a_long_one():
+    long = [Example("apple " * 200, "fruit", id=f"long-{n}") for n in range(40)]
+    shots = draw([*long, *EXAMPLES], 0, (), words, 1000)
+    assert {shot.output for shot in shots} == set(LABELS)
+    assert not any(shot.id.startswith("long") for shot in shots)
 
 
 def test_a_text_longer_than_is_read_is_cut(index):
