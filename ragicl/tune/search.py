@@ -196,7 +196,8 @@ class _Search:
         calibrations = fit_calibrations(evidence, gold, self._labels, offsets, self._lm_free)
         name = best_calibration(calibrations, gold)
         best = calibrations[name]
-        if name in self._lm_free:  # then there is evidence for all rows
+        if name in self._lm_free:  # then there is evidence for all rows, and these decide
+            name = min(self._lm_free, key=lambda own: self._lm_free[own].loss)
             gold, best = self._gold, self._lm_free[name]
         report: dict[str, Any] = {
             "rows": len(gold),

@@ -81,16 +81,16 @@ def _passes(
 
 
 def _packed(backbone: Any, texts: Sequence[Text]) -> tuple[Any, list[slice]]:
-    known = list({id(t.known): t.known for t in texts if t.known is not None}.values())
-    spans = spans_of([states.length for states in known])
-    places = {id(states): (span,) for states, span in zip(known, spans, strict=True)}
+    known = {text.prefix: text.known for text in texts if text.known is not None}
+    spans = spans_of([states.length for states in known.values()])
+    places = dict(zip(known, spans, strict=True))
     pieces = [
-        Piece(text.unread, range(len(text.prefix), len(text.prefix) + len(text.ids)), past)
-        if (past := places.get(id(text.known), ()))
+        Piece(text.ids, range(len(text.prefix), len(text.prefix) + len(text.ids)), (past,))
+        if (past := places.get(text.prefix)) is not None
         else Piece(text.unread, range(len(text.unread)))
         for text in texts
     ]
-    output, _ = Reading(backbone, known).run(pieces)
+    output, _ = Reading(backbone, list(known.values())).run(pieces)
     rows = rows_of(pieces)
     return output, [_own(row.stop, text) for row, text in zip(rows, texts, strict=True)]
 
