@@ -204,7 +204,7 @@ def tuned_table(found: dict[str, Any]) -> str:
     rows = []
     for name, own in found.items():
         tuned = own["tuned"]
-        weights = ", ".join(f"{tuned['blend'][source]:.2f}" for source in SOURCES)
+        weights = ", ".join(f"{tuned['blend'].get(source, 0):.2f}" for source in SOURCES)
         chosen = tuned["evidence"]["trials"][-1]["candidate"]
         rows.append(
             f"| {name} | {own['minutes']:g} | {chosen if tuned['blend']['lm'] else '–'} | "

@@ -9,14 +9,16 @@ Examples among the demonstrations know their labels: they neither fit nor judge.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from msgspec.structs import replace
 
-from ragicl.errors import TaskError
+from ragicl.calibration.blend import mean_nll
 from ragicl.index import Index
 from ragicl.index.cached import CHANGED, CachedByGeneration
 from ragicl.probes.demonstrations import (
@@ -28,17 +30,27 @@ from ragicl.probes.demonstrations import (
 )
 from ragicl.probes.ensemble import (
     VectorClassifier,
-    content_key,
     fit_classifier,
-    load_classifier,
+    fit_or_load,
+    over_labels,
     probabilities,
-    save_classifier,
 )
+from ragicl.probes.index_probe import FOLDER as CLASSIFIERS
+from ragicl.probes.index_probe import SMALL, enough, no_example
 from ragicl.probes.lm_features import LONGEST, bare_prompt, units
 from ragicl.probes.scaling import Scaling
 from ragicl.probes.state_cache import FOLDER, StateCache, digest
 from ragicl.prompting.template import plain_template
-from ragicl.protocols import LM, Featuring, Float64Array, FloatArray, Parts, Progress, no_progress
+from ragicl.protocols import (
+    LM,
+    Featuring,
+    Float64Array,
+    FloatArray,
+    IntArray,
+    Parts,
+    Progress,
+    no_progress,
+)
 from ragicl.records import Example, Where
 
 VERSION = 1  # raise it when the same model and examples give other states
@@ -46,8 +58,7 @@ DRAWS = 3  # of demonstrations, whose classifiers are pooled
 READ = 1500  # examples that the language model reads after each draw, at most
 SHARES = (0.6, 0.7, 0.75, 0.8, 0.95)  # of the blocks: depths tried
 ROOM = 4096  # tokens of a draw's demonstrations, at most
-SMALL = 1000  # examples; a smaller index is fitted again whenever it has changed
-CLASSIFIERS = "classifier"  # folder in the index's
+Fit: TypeAlias = Callable[[FloatArray, IntArray, int], VectorClassifier]
 logger = logging.getLogger("ragicl")
 
 
@@ -105,9 +116,7 @@ class ContextClassifier:
         """
         each = [own.logits(states[:, d], excluded) for d, own in enumerate(self.draws)]
         logits = mean_of_known(np.stack(each))
-        columns = dict(zip(self.labels, logits.T, strict=True))
-        least = logits.min(axis=1)
-        return probabilities(np.stack([columns.get(label, least) for label in labels], axis=1))
+        return probabilities(over_labels(logits, self.labels, labels))
 
 
 class Context:
@@ -150,18 +159,14 @@ class Context:
     def _states(self, texts: Sequence[str], draws: Sequence[Draw], share: float) -> FloatArray:
         """Return states, shape (texts, draws, width); those of cached texts are not read."""
         place = SHARES.index(share)
-        fresh = [t for t in dict.fromkeys(texts) if self._kept(t, draws) is None]
-        read: dict[str, FloatArray] = {}
-        if fresh:
+        kept = {text: self._kept(text, draws) for text in texts}
+        found = {text: rows[:, place] for text, rows in kept.items() if rows is not None}
+        if fresh := [text for text in kept if text not in found]:
             prompts = [prompt for own in draws for prompt in self._prompts(own, fresh)]
             rows = units(self._lm.states(prompts, (share,))[:, 0, 1])
             rows = rows.reshape(len(draws), len(fresh), -1)
-            read = {text: rows[:, i] for i, text in enumerate(fresh)}
-        found = []
-        for text in texts:
-            kept = self._kept(text, draws)
-            found.append(read[text] if kept is None else kept[:, place])
-        return np.stack(found).astype(np.float32)
+            found |= {text: rows[:, i] for i, text in enumerate(fresh)}
+        return np.stack([found[text] for text in texts]).astype(np.float32)
 
     def _kept(self, text: str, draws: Sequence[Draw]) -> FloatArray | None:
         rows = [self._cache(own).cached(text) for own in draws]
@@ -186,31 +191,30 @@ class Context:
         pairs = [(shot.input, shot.output) for shot in own]
         return "".join(self._template.render("", pairs)[:-1])
 
-    def _fit(self, progress: Progress) -> ContextClassifier:
+    def _fit(self, progress: Progress = no_progress) -> ContextClassifier:
         labels = self._labels()
         places = {label: place for place, label in enumerate(labels)}
-        sample = self._index.sample(self._enough(labels), where=self._where)
+        sample = self._index.sample(enough(self._index, labels, READ), where=self._where)
         known = [example for example in sample if example.output in places]
         if not known:
-            raise TaskError(
-                f"no example in {self._index.path} is left that has one of the labels to choose "
-                f"from; ask for other ones"
-            )
+            raise no_example(self._index)
+        gold = np.array([places[example.output] for example in known], dtype=np.int64)
         key = digest(f"{VERSION}|{self._lm.description}|{self._where}|{labels}")
         file = self._index.path / FOLDER / f"{key}.json"
         shown = self._demonstrations(load_demonstrations(file), known)
-        states = [self._cache(own).keep([e.input for e in known], progress) for own in shown.draws]
-        shares = SHARES if shown.share not in SHARES else (shown.share,)
-        fits = {share: self._fitted(shown.draws, states, share, known, places) for share in shares}
-        gold = np.array([places[example.output] for example in known], dtype=np.int64)
-        best = min(shares, key=lambda share: _loss(fits[share], known, gold))
-        save_demonstrations(file, replace(shown, share=best))
-        return ContextClassifier(fits[best], shown.draws, labels, known, best)
+        texts = [example.input for example in known]
+        states = [self._cache(own).keep(texts, progress) for own in shown.draws]
+        read = _Read(known, gold, len(labels), shown.draws, states)
+        share = shown.share if shown.share in SHARES else read.best_share()
+        save_demonstrations(file, replace(shown, share=share))
+        fits = tuple(
+            read.fitted(d, share, partial(fit_or_load, self._saved(d), progress=progress))
+            for d in range(len(shown.draws))
+        )
+        return ContextClassifier(fits, shown.draws, labels, known, share)
 
-    def _enough(self, labels: tuple[str, ...]) -> int:
-        counts = self._index.labels()
-        share = sum(counts.get(label, 0) for label in labels) / max(sum(counts.values()), 1)
-        return math.ceil(READ / max(share, 1e-9))
+    def _saved(self, d: int) -> Path:
+        return self._index.path / CLASSIFIERS / f"context-{d}.npz"
 
     def _demonstrations(
         self, kept: Demonstrations | None, known: Sequence[Example]
@@ -235,44 +239,6 @@ class Context:
 
     def _cost(self, example: Example) -> int:
         return self._lm.count(self._template.render("", [(example.input, example.output)])[-2:-1])
-
-    def _fitted(
-        self,
-        draws: Sequence[Draw],
-        states: Sequence[FloatArray],
-        share: float,
-        known: Sequence[Example],
-        places: Mapping[str, int],
-    ) -> tuple[DrawClassifier, ...]:
-        return tuple(
-            self._on(own, rows[:, SHARES.index(share)].astype(np.float32), known, places, name)
-            for name, own, rows in (
-                (f"context-{d}-{share:g}", own, rows)
-                for d, (own, rows) in enumerate(zip(draws, states, strict=True))
-            )
-        )
-
-    def _on(
-        self,
-        own: Draw,
-        states: FloatArray,
-        known: Sequence[Example],
-        places: Mapping[str, int],
-        name: str,
-    ) -> DrawClassifier:
-        """Fit on the examples that are not among the demonstrations."""
-        demonstrated = frozenset(shot.id for shot in own)
-        rest = [row for row, example in enumerate(known) if example.id not in demonstrated]
-        columns = np.array([places[known[row].output] for row in rest], dtype=np.int64)
-        scaling = Scaling.of(states[rest])
-        vectors = scaling.unit(states[rest])
-        file = self._index.path / CLASSIFIERS / f"{name}.npz"
-        key = content_key(vectors, columns, len(places))
-        if (fitted := load_classifier(file, key)) is None:
-            fitted = fit_classifier(vectors, columns, len(places))
-            save_classifier(file, fitted, key)
-        rows = {known[row].id: place for place, row in enumerate(rest)}
-        return DrawClassifier(fitted, scaling, rows, demonstrated)
 
     def _is_current(self, fitted: ContextClassifier) -> bool:
         """Whether it is large, has today's labels, and its examples are unchanged but for a few."""
@@ -305,11 +271,38 @@ def context_of(
     return Context(index, lm, labels, where)
 
 
-def _loss(fits: Sequence[DrawClassifier], known: Sequence[Example], gold: np.ndarray) -> float:
-    """Return the mean negative log-likelihood of examples that are left out, in nats."""
-    each = np.full((len(fits), len(known), fits[0].classifier.loo_probs.shape[1]), np.nan)
-    for d, own in enumerate(fits):
-        rows = [row for row, example in enumerate(known) if example.id in own.rows]
-        each[d, rows] = own.classifier.loo_logits(np.arange(len(rows)))
-    probs = probabilities(mean_of_known(each))
-    return float(-np.log(np.maximum(probs[np.arange(len(gold)), gold], 1e-6)).mean())
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    """Examples, and their states after each draw of demonstrations.
+
+    :ivar gold: each example's label as a column
+    :ivar states: for each draw, shape (examples, shares, width)
+    """
+
+    known: Sequence[Example]
+    gold: IntArray
+    labels: int
+    draws: Sequence[Draw]
+    states: Sequence[FloatArray]
+
+    def fitted(self, d: int, share: float, fit: Fit = fit_classifier) -> DrawClassifier:
+        """Fit on the states after a draw, of the examples that are not among it."""
+        demonstrated = frozenset(shot.id for shot in self.draws[d])
+        rest = [row for row, own in enumerate(self.known) if own.id not in demonstrated]
+        states = self.states[d][rest, SHARES.index(share)].astype(np.float32)
+        scaling = Scaling.of(states)
+        classifier = fit(scaling.unit(states), self.gold[rest], self.labels)
+        rows = {self.known[row].id: place for place, row in enumerate(rest)}
+        return DrawClassifier(classifier, scaling, rows, demonstrated)
+
+    def best_share(self) -> float:
+        """Return the share of the blocks with the least loss on examples left out."""
+        return min(SHARES, key=self._loss)
+
+    def _loss(self, share: float) -> float:
+        each = np.full((len(self.draws), len(self.known), self.labels), np.nan)
+        for d in range(len(self.draws)):
+            fitted = self.fitted(d, share)
+            rows = [row for row, own in enumerate(self.known) if own.id in fitted.rows]
+            each[d, rows] = fitted.classifier.loo_logits(np.arange(len(rows)))
+        return mean_nll(probabilities(mean_of_known(each)).astype(np.float64), self.gold)

@@ -21,7 +21,7 @@ from ragicl.calibration.pooling import fit_weights, pooled
 from ragicl.probes.lda import LDA, fit_lda, loo_sample
 from ragicl.probes.logistic import PER_LABEL, Logistic, fit_logistic
 from ragicl.probes.ridge import Ridge, fit_ridge
-from ragicl.protocols import Float64Array, FloatArray, IntArray
+from ragicl.protocols import Float64Array, FloatArray, IntArray, Progress
 
 VERSION = 7  # raise it when the same examples give another classifier
 PARTS: dict[str, Any] = {"ridge": Ridge, "lda": LDA, "logistic": Logistic}
@@ -105,6 +105,34 @@ def fit_classifier(vectors: FloatArray, columns: IntArray, labels: int) -> Vecto
     spread = np.full(number, SPREAD)
     weights, _ = fit_weights(fitted.loo_parts(sample), columns[sample], equal, spread)
     return replace(fitted, weights=weights)
+
+
+def fit_or_load(
+    file: Path, vectors: FloatArray, columns: IntArray, labels: int, progress: Progress
+) -> VectorClassifier:
+    """Return the classifier that :func:`fit_classifier` gives, saved for the next process."""
+    key = content_key(vectors, columns, labels)
+    if (fitted := load_classifier(file, key)) is None:
+        progress("fitting the classifier", 0, len(vectors))  # it takes a while
+        fitted = fit_classifier(vectors, columns, labels)
+        progress("fitting the classifier", len(vectors), len(vectors))
+        save_classifier(file, fitted, key)
+    return fitted
+
+
+def over_labels(
+    logits: Float64Array, columns: tuple[str, ...], labels: tuple[str, ...]
+) -> Float64Array:
+    """Return logits for other labels: one that is no column is as likely as the least likely.
+
+    :param logits: shape (rows, columns)
+    :return: shape (rows, labels)
+    """
+    if labels == columns:
+        return logits
+    known = dict(zip(columns, logits.T, strict=True))
+    least = logits.min(axis=1)
+    return np.stack([known.get(label, least) for label in labels], axis=1)
 
 
 def content_key(vectors: FloatArray, columns: IntArray, labels: int) -> str:

@@ -14,11 +14,10 @@ from ragicl.index import Index
 from ragicl.index.cached import CHANGED, CachedByGeneration
 from ragicl.probes.ensemble import (
     VectorClassifier,
-    content_key,
     fit_classifier,
-    load_classifier,
+    fit_or_load,
+    over_labels,
     probabilities,
-    save_classifier,
 )
 from ragicl.probes.lm_features import Features
 from ragicl.probes.scaling import Scaling
@@ -84,14 +83,7 @@ class IndexClassifier:
             places, rows = map(np.array, zip(*own, strict=True))
             values[places] = self.classifier.ridge.loo_values[rows]
             logits[places] = self.classifier.loo_logits(rows)
-        return probabilities(self._of(labels, logits)), values
-
-    def _of(self, labels: tuple[str, ...], logits: Float64Array) -> Float64Array:
-        if labels == self.labels:
-            return logits
-        columns = dict(zip(self.labels, logits.T, strict=True))
-        least = logits.min(axis=1)
-        return np.stack([columns.get(label, least) for label in labels], axis=1)
+        return probabilities(over_labels(logits, self.labels, labels)), values
 
     def percentiles(self, values: Float64Array, similarities: Float64Array) -> Float64Array:
         """Return in-distribution percentiles: the share of examples that are less near than a text.
@@ -139,17 +131,14 @@ class IndexProbe:
 
     def _fit(self, progress: Progress) -> IndexClassifier:
         labels = self._labels()
-        number = self._enough(labels)
+        number = enough(self._index, labels, self._most)
         sample = self._index.sample(number, where=self._where)
         places = {label: place for place, label in enumerate(labels)}
         stored = self._index.known_vectors([example.id for example in sample])
         # Those without a vector were removed just now.
         known = [e for e in sample if e.output in places and e.id in stored]
         if not known:
-            raise TaskError(
-                f"no example in {self._index.path} is left that has one of the labels to choose "
-                f"from; ask for other ones"
-            )
+            raise no_example(self._index)
         columns = np.array([places[example.output] for example in known], dtype=np.int64)
         vectors, scaling = self._vectors(known, stored, progress)
         fitted = self._classifier(vectors, columns, len(labels), progress)
@@ -171,19 +160,8 @@ class IndexProbe:
         if len(vectors) <= SMALL:
             return fit_classifier(vectors, columns, labels)
         name = "vectors" if self._features is None else "features"
-        file, key = self._index.path / FOLDER / f"{name}.npz", content_key(vectors, columns, labels)
-        if (fitted := load_classifier(file, key)) is None:
-            progress("fitting the classifier", 0, len(vectors))  # it takes a while
-            fitted = fit_classifier(vectors, columns, labels)
-            progress("fitting the classifier", len(vectors), len(vectors))
-            save_classifier(file, fitted, key)
-        return fitted
-
-    def _enough(self, labels: tuple[str, ...]) -> int:
-        """Return how many examples to draw, so that enough of them have one of the labels."""
-        counts = self._index.labels()
-        share = sum(counts.get(label, 0) for label in labels) / max(sum(counts.values()), 1)
-        return math.ceil(self._most / max(share, 1e-9))
+        file = self._index.path / FOLDER / f"{name}.npz"
+        return fit_or_load(file, vectors, columns, labels, progress)
 
     def _vectors(
         self, known: Sequence[Example], stored: Mapping[str, FloatArray], progress: Progress
@@ -213,6 +191,21 @@ class IndexProbe:
         now = self._index.get([example.id for example in then])
         changed = sum(example.id not in now or now[example.id] != example for example in then)
         return changed <= CHANGED * len(then)
+
+
+def enough(index: Index, labels: tuple[str, ...], most: int) -> int:
+    """Return how many examples to draw, so that about `most` of them have one of the labels."""
+    counts = index.labels()
+    share = sum(counts.get(label, 0) for label in labels) / max(sum(counts.values()), 1)
+    return math.ceil(most / max(share, 1e-9))
+
+
+def no_example(index: Index) -> TaskError:
+    """Return the error of an index without an example that has one of the labels."""
+    return TaskError(
+        f"no example in {index.path} is left that has one of the labels to choose from; "
+        f"ask for other ones"
+    )
 
 
 def _similarities(vectors: FloatArray, some: IntArray) -> Float64Array:

@@ -11,9 +11,6 @@ import msgspec
 import numpy as np
 
 from ragicl.calibration.blend import (
-    DEFAULT_WEIGHTS,
-    DEFAULT_WEIGHTS_WITH_FEATURES,
-    PRIOR_WEIGHTS_IN_CONTEXT,
     SOURCES,
     Blend,
     Evidence,
@@ -22,6 +19,7 @@ from ragicl.calibration.blend import (
     fit_blend,
     mean_nll,
     nll,
+    prior_weights,
 )
 from ragicl.engine import Engine
 from ragicl.errors import BudgetError
@@ -75,7 +73,7 @@ def fit_calibrations(
     """
     assert evidence.lm is not None
     taken = {"none": None, "batch": batch_offsets(evidence.lm), **offsets}
-    fit = partial(fit_blend, gold=gold, labels=labels, prior=prior_blend(lm_free))
+    fit = partial(fit_blend, gold=gold, labels=labels, prior=prior_blend(lm_free, evidence))
     calibrations = {name: fit(evidence, offsets=own) for name, own in taken.items()}
     calibrations["vector"] = fit(evidence, vector=True)
     return calibrations | {name: _cut(own, gold) for name, own in lm_free.items()}
@@ -97,12 +95,9 @@ def fit_lm_free(evidence: Evidence, gold: IntArray, labels: Sequence[str]) -> di
     return calibrations
 
 
-def prior_blend(lm_free: Mapping[str, Fitted]) -> Blend:
+def prior_blend(lm_free: Mapping[str, Fitted], evidence: Evidence) -> Blend:
     """Return the prior of a blend with the language model's answers, given those without."""
-    weights = DEFAULT_WEIGHTS_WITH_FEATURES if "index" in lm_free else DEFAULT_WEIGHTS
-    if "bare" in lm_free:
-        weights = PRIOR_WEIGHTS_IN_CONTEXT
-    return msgspec.structs.replace(lm_free["without"].blend, lm=weights[0])
+    return msgspec.structs.replace(lm_free["without"].blend, lm=prior_weights(evidence)[0])
 
 
 def _cut(fitted: Fitted, gold: IntArray) -> Fitted:
@@ -111,16 +106,22 @@ def _cut(fitted: Fitted, gold: IntArray) -> Fitted:
     return Fitted(fitted.blend, held_out, mean_nll(held_out, gold))
 
 
-def best_calibration(calibrations: Mapping[str, Fitted], gold: IntArray) -> str:
-    """Return the calibration of the least loss; ``without`` where it is not significantly worse.
+def best_calibration(
+    calibrations: Mapping[str, Fitted], gold: IntArray, lm_free: Mapping[str, Fitted]
+) -> str:
+    """Return the calibration of the least loss; one without prompts where it is nearly as good.
 
     Then a prediction takes a tenth of the time or less, and its probabilities are calibrated on all
-    held-out examples, not only on those that the language model had time for.
+    held-out examples, not only on those that the language model had time for. Which one without
+    prompts is decided by all of these too.
+
+    :param lm_free: the blends without the language model's answers, on all rows
     """
-    losses = {name: nll(own.held_out, gold) for name, own in calibrations.items()}
-    best = min(calibrations, key=lambda name: calibrations[name].loss)
-    cheaper = best in ("index", "bare")  # than without: the language model reads less
-    return "without" if not cheaper and nearly(losses["without"], losses[best]) else best
+    free = min(lm_free, key=lambda name: lm_free[name].loss)
+    rivals = [name for name in calibrations if name == free or name not in lm_free]
+    losses = {name: nll(calibrations[name].held_out, gold) for name in rivals}
+    best = min(rivals, key=lambda name: calibrations[name].loss)
+    return free if nearly(losses[free], losses[best]) else best
 
 
 def nearly(losses: Float64Array, least: Float64Array) -> bool:

@@ -158,9 +158,8 @@ class _Search:
             done = self._cache.first(candidate, ids)
             self._progress(f"tuning: {candidate.name}", done, size)
         evidence, gold = self._evidence(candidate, size)
-        held_out = fit_blend(
-            evidence, gold, self._labels, prior=prior_blend(self._lm_free)
-        ).held_out
+        prior = prior_blend(self._lm_free, evidence)
+        held_out = fit_blend(evidence, gold, self._labels, prior=prior).held_out
         return Trial(candidate, nll(held_out, gold), self._cache.seconds(candidate))
 
     def _evidence(self, candidate: Candidate, size: int) -> tuple[Evidence, IntArray]:
@@ -194,10 +193,9 @@ class _Search:
         prompting = candidate.prompting(self._engine)
         offsets = content_free(prompting, self._rows, self._labels, self._seed)
         calibrations = fit_calibrations(evidence, gold, self._labels, offsets, self._lm_free)
-        name = best_calibration(calibrations, gold)
+        name = best_calibration(calibrations, gold, self._lm_free)
         best = calibrations[name]
-        if name in self._lm_free:  # then there is evidence for all rows, and these decide
-            name = min(self._lm_free, key=lambda own: self._lm_free[own].loss)
+        if name in self._lm_free:  # then there is evidence for all rows
             gold, best = self._gold, self._lm_free[name]
         report: dict[str, Any] = {
             "rows": len(gold),

@@ -119,7 +119,18 @@ def test_demonstrations_are_read_only_where_that_helps(without, index, chosen):
         "without": fitted(right + without + 0.05 * draw.normal(size=50)),
         "index": fitted(right + index),
     }
-    assert best_calibration(calibrations, np.zeros(50, dtype=np.int64)) == chosen
+    lm_free = {name: calibrations[name] for name in ("without", "index")}
+    assert best_calibration(calibrations, np.zeros(50, dtype=np.int64), lm_free) == chosen
+
+
+def test_all_rows_choose_among_the_blends_without_prompts():
+    few, gold = slice(20), np.zeros(400, dtype=np.int64)
+    right = np.full(400, 0.8)
+    lucky = np.concatenate([np.full(20, 0.9), np.full(380, 0.5)])
+    lm_free = {"without": fitted(right), "index": fitted(lucky)}
+    shown = {"none": fitted(right[few] - 0.1)}
+    shown |= {"without": fitted(right[few]), "index": fitted(lucky[few])}
+    assert best_calibration(shown, gold[few], lm_free) == "without"
 
 
 def test_what_all_rows_tell_is_kept_where_the_model_saw_few():

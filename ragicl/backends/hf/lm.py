@@ -18,7 +18,7 @@ from ragicl.backends.hf.chat import render_chat
 from ragicl.backends.hf.generation.batched import generate_batch
 from ragicl.backends.hf.generation.streaming import stream
 from ragicl.backends.hf.hidden_states import Text, block_states, last_states
-from ragicl.backends.hf.layers import blocks_of, depth_of, truncated_backbone
+from ragicl.backends.hf.layers import Stack
 from ragicl.backends.hf.loading import (
     choose_dtype,
     load_config,
@@ -100,6 +100,10 @@ class HFLM:
     def _route(self) -> str:
         return choose_route(self.model())
 
+    @cached_property
+    def _stack(self) -> Stack:
+        return Stack(self._model)
+
     @property
     def packed(self) -> bool:
         """Whether several prompts are read in one pass."""
@@ -157,6 +161,7 @@ class HFLM:
         other = copy(self)
         other.description += f", {what}"
         other._prefix_cache = PrefixCache(PREFIX_BYTES)
+        other.__dict__.pop("_stack", None)
         if self._packs():  # finds the route out, where it is not known yet
             enable_packing(model)
         other.__dict__.update(_model=model, _route=self._route)
@@ -307,12 +312,13 @@ class HFLM:
             (prompts, shares, 2, width)
         :raises BudgetError: where a prompt exceeds the window
         """
-        model = self.model()
-        depths = [depth_of(model, share) for share in shares]
-        blocks = {depth: blocks_of(model)[1][depth - 1] for depth in depths}
+        self.load()
+        stack = self._stack
+        depths = [stack.depth(share) for share in shares]
+        blocks = {depth: stack.blocks[depth - 1] for depth in depths}
         with self._scoring:
             texts = [self._shared(parts, max(depths)) for parts in prompts]
-            backbone = truncated_backbone(model, max(depths))
+            backbone = stack.truncated(max(depths))
             found = block_states(backbone, blocks, texts, packed=self.packed)
         return found[:, [list(blocks).index(depth) for depth in depths]]
 

@@ -6,12 +6,17 @@ import torch
 from torch import nn
 
 from ragicl.backends.hf import hidden_states
-from ragicl.backends.hf.layers import blocks_of, depth_of, truncated_backbone
+from ragicl.backends.hf.layers import Stack, blocks_of
 from ragicl.backends.hf.lm import HFLM
 from ragicl.prompting.template import plain_template
 
 TEMPLATE = plain_template("classify")
 KINDS = ["llama", "mistral", "gpt2", "neox", "gemma3", "bloom"]
+
+
+def halved(model):
+    stack = Stack(model)
+    return stack.truncated(stack.depth(0.5))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -20,7 +25,7 @@ def test_a_truncated_backbone_ends_after_its_first_blocks(tiny, kind):
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.inference_mode():
         whole = model.base_model(ids, output_hidden_states=True)
-        half = truncated_backbone(model, depth_of(model, 0.5))(ids, output_hidden_states=True)
+        half = halved(model)(ids, output_hidden_states=True)
         again = model.base_model(ids)
     assert len(half.hidden_states) < len(whole.hidden_states)
     torch.testing.assert_close(half.hidden_states[0], whole.hidden_states[0])
@@ -32,7 +37,7 @@ def test_all_blocks_are_the_body(tiny):
     model = tiny("llama").model
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.inference_mode():
-        own, whole = truncated_backbone(model, depth_of(model, 1.0))(ids), model.base_model(ids)
+        own, whole = Stack(model).truncated(len(blocks_of(model)[1]))(ids), model.base_model(ids)
     torch.testing.assert_close(own.last_hidden_state, whole.last_hidden_state)
 
 
@@ -73,7 +78,7 @@ def slowly(it, parts):
         hook.remove()
     rows = []
     for share in SHARES:
-        output = found[depth_of(it.model, share)]
+        output = found[Stack(it.model).depth(share)]
         states = (output[0] if isinstance(output, tuple) else output)[0, first:].numpy()
         states = states / np.sqrt((states**2).mean(axis=1, keepdims=True) + hidden_states.TINY)
         rows.append([states.mean(axis=0), states[-1]])
@@ -104,8 +109,8 @@ def test_batches_and_their_order_do_not_matter(tiny, monkeypatch, kind):
 
 def test_a_prefix_is_read_once(tiny):
     lm = HFLM("tiny", tiny("llama").lm.name)
-    if not lm.packed:
-        pytest.fail("the test needs a model that packs")
+    lm.load()
+    assert lm.packed
     for text in TEXTS:
         lm.states([in_context(text)], SHARES)
     assert (lm._prefix_cache.misses, lm._prefix_cache.hits) == (1, len(TEXTS) - 1)
@@ -120,7 +125,7 @@ def test_nothing_above_the_deepest_share_is_run(tiny):
     it.lm.states([in_context("snow")], (0.5,))
     for hook in hooks:
         hook.remove()
-    assert ran == list(range(depth_of(it.model, 0.5)))
+    assert ran == list(range(Stack(it.model).depth(0.5)))
 
 
 def test_other_weights_have_other_states(tiny):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -17,7 +17,12 @@ from ragicl.evaluate.report.plots.label_layout import Box, Point, lead, place
 from ragicl.evaluate.results import ICL, SYSTEM, Interval
 
 INK, PALE, GRID = "#222222", "#767676", "#d9d9d9"
-_LOOKS = {  # colours after Okabe & Ito and Paul Tol, and markers, for readers without colour
+Marker = str | tuple[int, Literal[1], int]
+"""A marker's name, or a star: its points, 1 and an angle, as matplotlib has them."""
+
+_LOOKS: dict[
+    str, tuple[str, Marker]
+] = {  # colours after Okabe & Ito and Paul Tol, and markers, for readers without colour
     SYSTEM: ("#d55e00", "o"),
     ICL: ("#e69f00", "8"),
     "majority": ("#888888", "X"),
@@ -27,8 +32,8 @@ _LOOKS = {  # colours after Okabe & Ito and Paul Tol, and markers, for readers w
     "knn-prompting": ("#2a9d8f", ">"),
     "probe": ("#117733", "s"),
     "head": ("#332288", "D"),
-    "bare-states": ("#88ccee", "$b$"),
-    "icl-states": ("#44aa99", "$c$"),
+    "bare-states": ("#88ccee", (4, 1, 0)),
+    "icl-states": ("#44aa99", (7, 1, 0)),
     "partial": ("#cc6677", "d"),
     "full": ("#882255", "P"),
     "lora": ("#aa4499", "p"),
@@ -65,7 +70,7 @@ styled = rc_context(_STYLE)
 """Makes a function draw in this style, and leaves matplotlib's settings as they were."""
 
 
-def look(method: str) -> tuple[str, str]:
+def look(method: str) -> tuple[str, Marker]:
     """Return a method's colour and marker: the same in every plot."""
     return _LOOKS.get(method, (INK, "o"))
 
