@@ -1,4 +1,4 @@
-"""Generation with retrieved demonstrations against none: ROUGE-L on meqsum and advising_sql.
+"""Generation after retrieved demonstrations, kept ones, both and none: meqsum and advising_sql.
 
     python eval/benchmarks/generation.py WORK_FOLDER [--rows 50] [--sets NAME…] [--template chat]
 
@@ -15,12 +15,18 @@ from common import DATA, Row, ragicl, read_rows, sample, write_rows
 from rouge_score.rouge_scorer import RougeScorer
 
 SETS = ("meqsum", "advising_sql")
-K = 8
 BUDGET = 2048
+WAYS = {
+    "no demonstrations": ("--k", 0),
+    "the 8 nearest": ("--k", 8),
+    "8 kept": ("--k", 0, "--fixed", 8),
+    "8 kept, the 4 nearest": ("--k", 4, "--fixed", 8),
+    "4 kept, the 8 nearest": ("--k", 8, "--fixed", 4),
+}
 
 
 def main() -> None:
-    """Run both sets with and without demonstrations."""
+    """Run both sets in every way."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=50)
@@ -32,11 +38,11 @@ def main() -> None:
         index, test = options.folder / name, options.folder / f"{name}.jsonl"
         write_rows(test, sample(name, options.rows))
         ragicl("index", DATA / name / "train.jsonl", "--out", index, "--kind", "generate")
-        for k in (0, K):
-            out = options.folder / f"{name}-{options.template}-{k}.jsonl"
-            arguments = ("--k", k, "--budget", BUDGET, "--template", options.template, "--out", out)
-            ragicl("predict", index, "--file", test, *arguments)
-            report(f"{name}, {options.template}, k = {k}", read_rows(out))
+        for way, arguments in WAYS.items():
+            out = options.folder / f"{name}-{options.template}-{way.replace(' ', '-')}.jsonl"
+            common = ("--budget", BUDGET, "--template", options.template, "--dtype", "bfloat16")
+            ragicl("predict", index, "--file", test, *arguments, *common, "--out", out)
+            report(f"{name}, {options.template}, {way}", read_rows(out))
 
 
 def report(name: str, rows: list[Row]) -> None:

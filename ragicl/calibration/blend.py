@@ -30,7 +30,7 @@ DEFAULT_WEIGHTS: Weights = (
     0.0,
 )  # near what was fitted on several public data sets
 DEFAULT_WEIGHTS_WITH_FEATURES: Weights = (0.1, 0.05, 0.5, 0.55, 0.0)
-PRIOR_WEIGHTS_IN_CONTEXT: Weights = (0.05, 0.05, 0.25, 0.25, 0.7)
+DEFAULT_WEIGHTS_IN_CONTEXT: Weights = (0.05, 0.05, 0.4, 0.0, 0.6)
 SPREAD = 0.3  # standard deviation of the weights' prior
 KNOWN = (
     0.1  # the same where the prior was fitted on many rows, except for the language model's weight
@@ -48,7 +48,7 @@ class Evidence:
     :ivar vote: the labels' shares of the vote, shape (texts, labels)
     :ivar vectors: P(label | vector) by the classifier on the stored vectors, shape (texts, labels)
     :ivar features: the same by the one on the language model's features
-    :ivar context: the same by the ones on its states in context
+    :ivar context: the same by the one on its states in context
     """
 
     lm: FloatArray | None = None
@@ -97,7 +97,7 @@ class Blend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :ivar vote: weight of the neighbours' vote
     :ivar vectors: weight of the classifier on the encoder's vectors
     :ivar features: weight of the classifier on the language model's features
-    :ivar context: weight of the classifiers on its states in context
+    :ivar context: weight of the classifier on its states in context
     :ivar offsets: by label, subtracted from the pool's logits, in nats
     """
 
@@ -217,7 +217,7 @@ def _fit(
 def prior_weights(evidence: Evidence) -> Weights:
     """Return the weights that are likely before any row is seen, by the sources there are."""
     if evidence.context is not None:
-        return PRIOR_WEIGHTS_IN_CONTEXT
+        return DEFAULT_WEIGHTS_IN_CONTEXT
     return DEFAULT_WEIGHTS_WITH_FEATURES if evidence.features is not None else DEFAULT_WEIGHTS
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from msgspec.structs import replace
 
-from ragicl.calibration.blend import DEFAULT_WEIGHTS, DEFAULT_WEIGHTS_WITH_FEATURES, Blend, Evidence
+from ragicl.calibration.blend import DEFAULT_WEIGHTS, DEFAULT_WEIGHTS_IN_CONTEXT, Blend, Evidence
 from ragicl.calibration.distributions import from_votes
 from ragicl.index import Index
 from ragicl.policy import Policy
@@ -21,11 +21,13 @@ from ragicl.retrieval.retriever import RetrievalResult
 def default_blend(lm: LM | None) -> Blend:
     """Return the blend where nothing was tuned, by what a language model gives.
 
-    A model without likelihoods has no distribution to blend; without a model, vote and classifier
-    on vectors remain.
+    A model whose states are seen in context is not asked for likelihoods beside them: they add
+    little, and take several times as long. One without likelihoods has no distribution to blend;
+    without a model, vote and classifier on vectors remain.
     """
-    features = isinstance(lm, Featuring)
-    blend = Blend(*(DEFAULT_WEIGHTS_WITH_FEATURES if features else DEFAULT_WEIGHTS))
+    if isinstance(lm, Featuring):
+        return replace(Blend(*DEFAULT_WEIGHTS_IN_CONTEXT), lm=0.0)
+    blend = Blend(*DEFAULT_WEIGHTS)
     return blend if isinstance(lm, Scoring) else replace(blend, lm=0.0)
 
 

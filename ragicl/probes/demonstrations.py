@@ -16,6 +16,7 @@ import msgspec
 
 from ragicl.atomic import write_whole
 from ragicl.probes.state_cache import digest
+from ragicl.probes.views import VIEWS, View
 from ragicl.records import Example
 
 LONG = 96  # tokens; a longer example demonstrates only where its label has no shorter one
@@ -37,20 +38,27 @@ Draw = tuple[Shot, ...]
 
 
 class Demonstrations(msgspec.Struct, frozen=True):
-    """What precedes every text, several times over.
+    """What precedes every text, several times over, and what is taken of a text.
 
-    :ivar draws: no two of them share an example
-    :ivar share: of the model's blocks after which states are taken; None where it is not chosen yet
+    :ivar draws: no two of them share a text
+    :ivar views: chosen by the examples left out
+    :ivar examples: that they were chosen on
     """
 
     draws: tuple[Draw, ...]
-    share: float | None = None
+    views: tuple[View, ...]
+    examples: int
+
+    def is_sound(self) -> bool:
+        """Whether it is what was written: there are draws, and views that are read."""
+        return bool(self.draws) and bool(self.views) and set(self.views) <= set(VIEWS)
 
 
 def load_demonstrations(file: Path) -> Demonstrations | None:
     """Read them; None where there are none, or the file is damaged."""
     with suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode(file.read_bytes(), type=Demonstrations)
+        kept = msgspec.json.decode(file.read_bytes(), type=Demonstrations)
+        return kept if kept.is_sound() else None
     return None
 
 
@@ -71,7 +79,7 @@ def draw(
     """Return one example of each label that has others, in random order.
 
     :param seed: draws of other seeds differ; the same examples give the same draw in any order
-    :param taken: ids of examples that other draws have
+    :param taken: texts that other draws have
     :param cost: tokens of an example as a demonstration
     :param room: tokens that they may take; labels are left out where there are too many
     """
@@ -81,7 +89,7 @@ def draw(
     counts = Counter(example.output for example in examples)
     for longest in (LONG, room):
         for example in order:
-            free = example.id not in taken and counts[example.output] > 1
+            free = example.input not in taken and counts[example.output] > 1
             if free and example.output not in chosen and cost(example) <= longest:
                 chosen[example.output] = example
     shots, used = [], 0

@@ -82,17 +82,26 @@ def fit_calibrations(
 def fit_lm_free(evidence: Evidence, gold: IntArray, labels: Sequence[str]) -> dict[str, Fitted]:
     """Return blends without the language model's answers.
 
-    ``without`` uses its states at most, ``bare`` those of the bare text alone, ``index`` none.
+    ``without`` uses its states, in context where they are seen; ``bare`` those of the bare text,
+    ``index`` none.
 
     :param evidence: of all rows, without the language model's answers
     """
-    calibrations = {"without": fit_blend(evidence, gold, labels)}
+    calibrations = {"without": fit_blend(in_context(evidence), gold, labels)}
     if evidence.context is not None:
         calibrations["bare"] = fit_blend(replace(evidence, context=None), gold, labels)
     if evidence.features is not None:
         bare = replace(evidence, features=None, context=None)
         calibrations["index"] = fit_blend(bare, gold, labels)
     return calibrations
+
+
+def in_context(evidence: Evidence) -> Evidence:
+    """Return evidence without the states of the bare text where there are those in context.
+
+    These know what the others do: reading every text twice is not worth its time.
+    """
+    return evidence if evidence.context is None else replace(evidence, features=None)
 
 
 def prior_blend(lm_free: Mapping[str, Fitted], evidence: Evidence) -> Blend:

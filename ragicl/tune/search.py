@@ -30,6 +30,7 @@ from ragicl.tune.fit import (
     figures,
     fit_calibrations,
     fit_lm_free,
+    in_context,
     nearly,
     prior_blend,
     sources,
@@ -165,7 +166,8 @@ class _Search:
     def _evidence(self, candidate: Candidate, size: int) -> tuple[Evidence, IntArray]:
         """Return the evidence for the first rows, as far as they are scored, and their labels."""
         lm = self._cache.of(candidate, self._ids[:size])
-        return replace(self._lm_free_evidence.of(slice(len(lm))), lm=lm), self._gold[: len(lm)]
+        rows = slice(len(lm))
+        return replace(in_context(self._lm_free_evidence.of(rows)), lm=lm), self._gold[rows]
 
     def _without_model(self) -> tuple[int, Evidence]:
         """Return how many neighbours should vote, and the evidence for each row without prompts."""

@@ -1,13 +1,17 @@
 """States in context: who demonstrates, who fits, who judges."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ragicl.backends.fake import FakeEncoder, FakeFeaturingLM
 from ragicl.index import Index
 from ragicl.probes import context, state_cache
-from ragicl.probes.context import Context, mean_of_known
+from ragicl.probes.context import Context
 from ragicl.probes.demonstrations import draw
+from ragicl.probes.views import VIEWS
+from ragicl.protocols import no_progress
 from ragicl.records import Example
 
 WORDS = {"fruit": "apple pear plum fig", "tool": "saw file drill plane"}
@@ -20,7 +24,7 @@ LABELS = ("fruit", "tool")
 
 
 class Counted(FakeFeaturingLM):
-    """Notes what it reads."""
+    """Notes what it reads; what comes before a text colours its states."""
 
     def __init__(self):
         super().__init__()
@@ -28,7 +32,8 @@ class Counted(FakeFeaturingLM):
 
     def states(self, prompts, shares):
         self.read += ["".join(parts) for parts in prompts]
-        return super().states(prompts, shares)
+        before = FakeEncoder("before").encode([parts[0] for parts in prompts])
+        return super().states(prompts, shares) + 0.5 * before[:, None, None]
 
 
 @pytest.fixture
@@ -46,33 +51,42 @@ def opened(index, lm=None):
     return Context(index, lm or Counted(), lambda: LABELS)
 
 
-def test_demonstrations_neither_fit_nor_judge(index):
+def test_a_draw_tells_nothing_of_its_own_examples(index):
+    """A demonstration's state is the mean over the draws that do not hold its text and label."""
     own = opened(index)
     fitted = own.get()
-    draws = fitted.shown
+    draws = fitted.draws
     assert len(draws) == context.DRAWS
-    for shots, part in zip(draws, fitted.draws, strict=True):
-        shown = {shot.id for shot in shots}
+    for shots in draws:
         assert {shot.output for shot in shots} == set(LABELS)
-        assert shown == part.demonstrated
-        assert not shown & set(part.rows)
-        assert len(part.rows) == len(EXAMPLES) - len(shown)
-    ids = [shot.id for shots in draws for shot in shots]
-    assert len(ids) == len(set(ids)), "no example is in two draws"
+    texts = [shot.input for shots in draws for shot in shots]
+    assert len(texts) == len(set(texts)), "no text is in two draws"
+    places = {example.id: row for example, row in zip(EXAMPLES, range(len(EXAMPLES)), strict=True)}
+    everything = own._states.keep([e.input for e in EXAMPLES], draws, no_progress)
+    for d, shots in enumerate(draws):
+        others = tuple(draw for e, draw in enumerate(draws) if e != d)
+        expected = own._states.keep([e.input for e in EXAMPLES], others, no_progress)
+        for shot in shots:
+            row = places[shot.id]
+            np.testing.assert_allclose(everything[row], expected[row], atol=1e-6)
+            read = own._states.of([shot.input], draws, fitted.views)
+            np.testing.assert_allclose(
+                read[0], expected[row][[VIEWS.index(v) for v in fitted.views]], atol=1e-6
+            )
 
 
-def test_a_demonstration_is_judged_by_the_other_draws_alone(index):
-    own = opened(index)
-    fitted = own.get()
-    draws = fitted.shown
-    shot = draws[0][0]
-    states = own._states([shot.input], draws, fitted.share)
-    each = [part.logits(states[:, d], [shot.id])[0] for d, part in enumerate(fitted.draws)]
-    assert np.isnan(each[0]).all()
-    assert np.isfinite(each[1:]).all()
-    probs = own.probs([shot.input], [shot.id], LABELS)[0]
-    expected = np.exp(np.mean(each[1:], axis=0))
-    np.testing.assert_allclose(probs, expected / expected.sum(), rtol=1e-5)
+def test_a_text_that_repeats_a_demonstration_is_read_by_the_other_draws(tmp_path):
+    again = [replace(example, id=f"{example.id}-again") for example in EXAMPLES]
+    with Index.create(tmp_path / "other", encoder=FakeEncoder()) as index:
+        index.add([*EXAMPLES, *again])
+        own = opened(index)
+        draws = own.get().draws
+        texts = [shot.input for shots in draws for shot in shots]
+        assert len(texts) == len(set(texts))
+        shot = draws[1][0]
+        read = own._states.of([shot.input], draws, own.get().views)
+        others = own._states.of([shot.input], (draws[0], draws[2]), own.get().views)
+        np.testing.assert_allclose(read, others, atol=1e-6)
 
 
 def test_an_excluded_example_is_left_out_of_what_judges_it(tmp_path):
@@ -85,22 +99,36 @@ def test_an_excluded_example_is_left_out_of_what_judges_it(tmp_path):
         assert left_out[0] > own.probs([wrong.input], [None], LABELS)[0][0]
 
 
-def test_texts_of_no_draw_have_uniform_probabilities():
-    logits = np.array([[[1.0, 3.0], [np.nan, np.nan]], [[3.0, 1.0], [np.nan, np.nan]]])
-    np.testing.assert_array_equal(mean_of_known(logits), [[2.0, 2.0], [0.0, 0.0]])
-
-
-def test_the_same_draws_and_depth_are_used_again_and_nothing_is_read(index):
-    first = opened(index)
-    share = first.get().share
-    draws = first.get().shown
+def test_the_same_draws_and_views_are_used_again_and_nothing_is_read(index):
+    first = opened(index).get()
     lm = Counted()
     again = opened(index, lm)
-    assert again.get().share == share
-    assert again.get().shown == draws
+    assert again.get().views == first.views
+    assert again.get().draws == first.draws
     assert lm.read == []
     again.probs(["a new text"], [None], LABELS)
     assert len(lm.read) == context.DRAWS
+
+
+def test_views_are_chosen_again_when_the_examples_have_doubled(index, monkeypatch):
+    chosen = []
+    best = context.best_views
+    monkeypatch.setattr(context, "best_views", lambda *a: chosen.append(a[2]) or best(*a))
+    opened(index).get()
+    index.add([Example(f"red {n} {e.input}", e.output) for n in (1, 2) for e in EXAMPLES[:15]])
+    opened(index).get()
+    assert len(chosen) == 1
+    index.add([Example(f"blue {n} {e.input}", e.output) for n in (1, 2) for e in EXAMPLES])
+    opened(index).get()
+    assert len(chosen) == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b'{"draws":[],"views":[],"examples":1}'])
+def test_damaged_demonstrations_are_drawn_again(index, damage):
+    first = opened(index).get()
+    (file,) = (index.path / state_cache.FOLDER).glob("*.json")
+    file.write_bytes(damage)
+    assert opened(index).get().draws == first.draws
 
 
 def test_a_killed_preparation_resumes(index, monkeypatch):
@@ -127,10 +155,10 @@ def test_a_killed_preparation_resumes(index, monkeypatch):
 
 def test_a_removed_demonstration_is_replaced_and_the_cost_said(index, caplog):
     own = opened(index)
-    before = own.get().shown
+    before = own.get().draws
     index.remove([before[1][0].id])
     lm = Counted()
-    after = opened(index, lm).get().shown
+    after = opened(index, lm).get().draws
     assert after[0] == before[0]
     assert after[2] == before[2]
     assert before[1][0] not in after[1]
