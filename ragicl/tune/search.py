@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ragicl.backends.capabilities import as_scoring
-from ragicl.calibration.blend import Blend, Evidence, fit_blend, nll
+from ragicl.calibration.blend import Evidence, fit_blend, nll
 from ragicl.calibration.conformal import ConformalRecord
-from ragicl.calibration.distributions import from_votes
 from ragicl.engine import Engine
 from ragicl.errors import TaskError
-from ragicl.inference.blender import Blender
 from ragicl.inference.pipeline import CHUNK
 from ragicl.inference.tuned_settings import Tuned
-from ragicl.probes.context import context_of
-from ragicl.probes.lm_features import features_of
 from ragicl.protocols import Float64Array, FloatArray, IntArray, Progress, no_progress
 from ragicl.records import Example, Prediction
-from ragicl.retrieval.retriever import RetrievalResult, Retriever
 from ragicl.tune.candidates import CANDIDATES, Candidate, possible
 from ragicl.tune.fit import (
     best_calibration,
@@ -35,12 +30,10 @@ from ragicl.tune.fit import (
     prior_blend,
     sources,
 )
+from ragicl.tune.held_out import HeldOut
 from ragicl.tune.logprob_cache import LogProbCache
 
 FIRST = 24  # examples that every candidate is tried on
-MOST = 1000  # examples that the last one is tried on
-FEWEST = 10  # examples of an index below which nothing can be judged
-VOTERS = (1, 3, 5, 9, 15, 25, 40)  # numbers of voting neighbours tried
 SEARCH_SHARE = 0.6  # of the time; then the best candidate continues alone
 
 
@@ -111,13 +104,11 @@ class _Search:
         self._cache = cache
         self._start, self._seconds = time.monotonic(), 60 * minutes
         self._seed, self._progress = seed, progress
-        self._rows = _drawn(engine, self._labels, seed)
+        self._held_out = HeldOut.of(engine, seed, progress)
+        self._rows, self._gold = self._held_out.rows, self._held_out.gold
         self._ids = [row.id for row in self._rows]
-        places = {label: place for place, label in enumerate(self._labels)}
-        self._gold = np.array([places[row.output] for row in self._rows], dtype=np.int64)
-        self._voters, self._lm_free_evidence = self._without_model()
         # Fitted on all examples; the language model is only asked about some of them.
-        self._lm_free = fit_lm_free(self._lm_free_evidence, self._gold, self._labels)
+        self._lm_free = fit_lm_free(self._held_out.evidence, self._gold, self._labels)
         self._trials: list[Trial] = []
 
     def run(self, candidates: Sequence[Candidate]) -> Tuned:
@@ -167,26 +158,7 @@ class _Search:
         """Return the evidence for the first rows, as far as they are scored, and their labels."""
         lm = self._cache.of(candidate, self._ids[:size])
         rows = slice(len(lm))
-        return replace(in_context(self._lm_free_evidence.of(rows)), lm=lm), self._gold[rows]
-
-    def _without_model(self) -> tuple[int, Evidence]:
-        """Return how many neighbours should vote, and the evidence for each row without prompts."""
-        engine = self._engine
-        base = engine.policy.replace(decide="blend", voters=max(VOTERS), shortlist=None)
-        found = Retriever(engine.index, base).find_others(self._rows, demonstrations=False)
-        features = features_of(engine.index.path, engine.lm)
-        where = engine.policy.retrieval.where
-        context = context_of(engine.index, engine.lm, lambda: self._labels, where)
-        blender = Blender(engine.index, base, lambda: self._labels, Blend(), features, context)
-        blender.load(self._progress)
-        votes = {number: self._vote(found, number) for number in VOTERS}
-        best = max(votes, key=lambda n: float((votes[n].argmax(axis=1) == self._gold).mean()))
-        evidence = blender.evidence(found, self._labels)
-        return best, replace(evidence, vote=votes[best])
-
-    def _vote(self, found: Sequence[RetrievalResult], number: int) -> FloatArray:
-        shares = [list(from_votes(f.voters[:number], self._labels).values()) for f in found]
-        return np.array(shares, dtype=np.float32)
+        return replace(in_context(self._held_out.evidence.of(rows)), lm=lm), self._gold[rows]
 
     def _finished(self, candidate: Candidate) -> Tuned:
         """Return the candidate with its best calibration; without the language model, if better."""
@@ -211,7 +183,7 @@ class _Search:
             "trials": [_row(trial) for trial in self._trials],
         }
         return Tuned(
-            {**prompting.policy.tunable(), "voters": self._voters},
+            {**prompting.policy.tunable(), "voters": self._held_out.voters},
             candidate.template,
             self._lm,
             name,
@@ -231,21 +203,6 @@ def cheapest(trials: Sequence[Trial]) -> Candidate:
         trial for trial in trials if nearly(trial.losses[: best.rows], best.losses[: trial.rows])
     ]
     return min(as_good, key=lambda trial: (trial.candidate.read, trial.loss)).candidate
-
-
-def _drawn(engine: Engine, labels: Collection[str], seed: int) -> list[Example]:
-    """Return examples to try candidates on, in random order.
-
-    :raises TaskError: where there are too few
-    """
-    sample = engine.index.sample(MOST, seed, where=engine.policy.retrieval.where)
-    known = [example for example in sample if example.output in labels]
-    if len(known) < FEWEST:
-        raise TaskError(
-            f"{len(known)} examples are too few to tune on; add some to {engine.index.path}, "
-            f"{FEWEST} or more in all"
-        )
-    return [known[i] for i in np.random.default_rng(seed).permutation(len(known))]
 
 
 def _log_probs(engine: Engine, rows: Sequence[Example], labels: Sequence[str]) -> FloatArray:

@@ -26,6 +26,7 @@ from ragicl.inference.blender import default_blend
 from ragicl.inference.tuned_settings import Tuned, tuned_for
 from ragicl.tune import Candidate, tune
 from ragicl.tune.fit import best_calibration, fit_calibrations, fit_lm_free
+from ragicl.tune.held_out import VOTERS
 from ragicl.tune.logprob_cache import NAME, LogProbCache
 
 FEW = (Candidate(4), Candidate(2), Candidate(4, order="nearest-first"), Candidate(2, ensemble=2))
@@ -78,7 +79,7 @@ def test_candidates_are_halved_and_the_best_sees_all_examples(folder):
     assert max(better) <= min(t["loss"] for t in trials[:4] if t["candidate"] not in went_on)
     assert len(better) == 2
     assert trials[-1]["candidate"] in {t["candidate"] for t in trials[4:6]}
-    assert tuned.policy["voters"] in search.VOTERS
+    assert tuned.policy["voters"] in VOTERS
     assert tuned.evidence["blend"]["accuracy"] > 0.9
     assert len(tuned.record.right) == tuned.evidence["rows"] == 60
     assert seen[-1][1:] == (60, 60)
