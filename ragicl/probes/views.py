@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 
 from ragicl.calibration.blend import mean_nll
-from ragicl.probes.ensemble import fit_classifier, probabilities
+from ragicl.probes.ensemble import probabilities
+from ragicl.probes.ridge import fit_ridge
 from ragicl.probes.scaling import Scaling
 from ragicl.protocols import Float64Array, FloatArray, IntArray
 
@@ -60,7 +61,7 @@ def joined(states: FloatArray) -> FloatArray:
 
 
 def best_views(states: FloatArray, gold: IntArray, labels: int) -> tuple[View, ...]:
-    """Return the views whose classifiers, pooled, have the least leave-one-out loss.
+    """Return the views whose kernel ridges, pooled, have the least leave-one-out loss.
 
     The best one, and then, one after the other, what lowers the loss of the pool the most: at most
     :data:`MOST` (forward selection).
@@ -80,8 +81,9 @@ def best_views(states: FloatArray, gold: IntArray, labels: int) -> tuple[View, .
 
 
 def _left_out(states: FloatArray, gold: IntArray, labels: int) -> Float64Array:
-    scaling = Scaling.of(states)
-    return fit_classifier(scaling.unit(states), gold, labels).loo_logits(np.arange(len(gold)))
+    """Return leave-one-out logits by the ridge alone, which is fitted in an instant."""
+    ridge = fit_ridge(Scaling.of(states).unit(states), gold, labels)
+    return np.asarray(ridge.inverse_temperature * ridge.loo_values.astype(np.float64))
 
 
 def _loss(logits: Mapping[View, Float64Array], views: Sequence[View], gold: IntArray) -> float:
