@@ -183,7 +183,7 @@ class Contribution:
 
     :ivar example: as the classifiers have learned it
     :ivar by_source: nats that it adds to the log-odds of the explained label, by the source of the
-        blend: ``vectors``, ``features``; each times that source's weight
+        blend: ``vectors``, ``features``, ``context``; each times that source's weight
     """
 
     example: Example

@@ -110,6 +110,9 @@ class Blender:
             probe = self._lm_probe.get()
             added = probe.contributions(self._features.of([found.text])[0], *asked)
             yield "features", probe.examples, self.blend.features * added
+        if self._context is not None:
+            known, added = self._context.contributions(found.text, *asked)
+            yield "context", known, self.blend.context * added
 
     def percentiles(self, found: Sequence[RetrievalResult]) -> Float64Array:
         """Return the share of the examples that are less like the others than a query is.

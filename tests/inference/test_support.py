@@ -12,6 +12,7 @@ from ragicl.calibration.blend import Blend
 from ragicl.calibration.conformal import ConformalRecord
 from ragicl.index import Index
 from ragicl.inference.tuned_settings import Tuned
+from ragicl.probes.views import joined
 from ragicl.prompting.template import plain_template
 
 TEXT = "sweet steel pear red"
@@ -77,22 +78,23 @@ def test_the_other_label_mirrors_the_contributions(things):
         assert own.nats == pytest.approx(-other[own.example.id])
 
 
-def test_features_of_the_language_model_add_by_their_own_weight(things):
-    blend = Blend(0.0, 0.1, 0.4, 0.7)
+def test_each_source_adds_by_its_own_weight(things):
+    blend = Blend(0.0, 0.1, 0.4, 0.7, 0.5)
     with opened(things, FakeFeaturingLM(), blend) as engine:
         explanation = engine.explain(TEXT, examples=EVERY)
         blender = engine.pipeline.blender
-        vectors, features = blender._index_probe.get(), blender._lm_probe.get()
-        states = blender._features.of([TEXT])
-    asked = explanation.label, explanation.support.against
-    sums = {
-        source: sum(own.by_source[source] for own in explanation.support.examples)
-        for source in ("vectors", "features")
-    }
-    by_vectors = ridge_part(vectors, FakeEncoder("a").encode([TEXT]), *asked)
-    by_features = ridge_part(features, states, *asked)
-    assert sums["vectors"] == pytest.approx(0.4 * by_vectors, abs=1e-4)
-    assert sums["features"] == pytest.approx(0.7 * by_features, abs=1e-4)
+        context = blender._context.get()
+        states = blender._context._states.of([TEXT], context.draws, context.views)
+        asked = {
+            "vectors": (blender._index_probe.get(), FakeEncoder("a").encode([TEXT])),
+            "features": (blender._lm_probe.get(), blender._features.of([TEXT])),
+            "context": (context.classifier, joined(states)),
+        }
+    for source, (probe, vector) in asked.items():
+        added = sum(own.by_source[source] for own in explanation.support.examples)
+        part = ridge_part(probe, vector, explanation.label, explanation.support.against)
+        assert added == pytest.approx(getattr(blend, source) * part, abs=1e-4)
+        assert added != 0
     assert explanation.prompt is None
     assert explanation.influences == ()
     assert explanation.lm == FakeFeaturingLM.description
