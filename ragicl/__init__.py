@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     from ragicl.integrations.sklearn import ICLClassifier
     from ragicl.policy import Policy
     from ragicl.prompting.template import PlainTemplate
-    from ragicl.records import Example, Explanation, Influence, Neighbor, Prediction, Prompt
+    from ragicl.records import (
+        Contribution,
+        Example,
+        Explanation,
+        Influence,
+        Neighbor,
+        Prediction,
+        Prompt,
+        Support,
+    )
 
 _HOMES = {
     "Engine": "ragicl.engine",
@@ -37,12 +46,14 @@ _HOMES = {
     "ICLClassifier": "ragicl.integrations.sklearn",
     "Index": "ragicl.index",
     "PlainTemplate": "ragicl.prompting.template",
+    "Contribution": "ragicl.records",
     "Example": "ragicl.records",
     "Explanation": "ragicl.records",
     "Influence": "ragicl.records",
     "Neighbor": "ragicl.records",
     "Prediction": "ragicl.records",
     "Prompt": "ragicl.records",
+    "Support": "ragicl.records",
     "BackendError": "ragicl.errors",
     "BudgetError": "ragicl.errors",
     "CorruptError": "ragicl.errors",
@@ -61,6 +72,7 @@ _HOMES = {
 __all__ = [
     "BackendError",
     "BudgetError",
+    "Contribution",
     "CorruptError",
     "DataError",
     "EncoderError",
@@ -82,6 +94,7 @@ __all__ = [
     "Prompt",
     "RagiclError",
     "StoreError",
+    "Support",
     "TaskError",
 ]
 

@@ -17,6 +17,7 @@ from ragicl.errors import BudgetError, TaskError
 from ragicl.index import Index
 from ragicl.inference.explain import explain
 from ragicl.inference.pipeline import CHUNK, Pipeline
+from ragicl.inference.support import NAMED
 from ragicl.inference.tuned_settings import Tuned, tuned_for
 from ragicl.policy import DEFAULT, Policy
 from ragicl.prompting.template import Template, named_template
@@ -231,7 +232,12 @@ class Engine:
         return self._pipeline.composer.prompts(text, found)[0]
 
     def explain(
-        self, text: str, *, label: str | None = None, exclude: str | None = None
+        self,
+        text: str,
+        *,
+        label: str | None = None,
+        exclude: str | None = None,
+        examples: int = NAMED,
     ) -> Explanation:
         """Say how much each demonstration changes the prediction of a text.
 
@@ -239,15 +245,19 @@ class Engine:
         takes its place. Fixed demonstrations are one piece with the instruction and are not taken
         apart, and an ensemble is explained by its first prompt. The language model is asked even
         where neighbours that agree would answer. In a blend, a demonstration that is left out does
-        not vote either; the classifiers stay what they are.
+        not vote either; the classifiers stay what they are. The stored examples that weigh most in
+        these are named with what they add. A blend that shows no demonstrations has those alone.
 
         :param label: the label to explain, None the predicted one; where texts are written, any
             text, None the one that is written
-        :param exclude: id of an example that must not serve as a demonstration, such as its own
-        :raises TaskError: where no language model is asked, or the label is not to choose from
+        :param exclude: id of an example that must not serve as a demonstration, such as its own;
+            it is not named either
+        :param examples: how many stored examples are named, at most
+        :raises TaskError: where the neighbours' vote alone answers, or the label is not to choose
+            from
         :raises BudgetError: where the text does not fit into the budget
         """
-        return explain(self._pipeline, text, label=label, exclude=exclude)
+        return explain(self._pipeline, text, label=label, exclude=exclude, examples=examples)
 
     def bare_prompt(self, text: str) -> Prompt:
         """Return the prompt of a text without demonstrations.

@@ -178,24 +178,70 @@ class Influence:
 
 
 @dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one stored example adds to an answer through the classifiers fitted on it.
+
+    :ivar example: as the classifiers have learned it
+    :ivar by_source: nats that it adds to the log-odds of the explained label, by the source of the
+        blend: ``vectors``, ``features``, ``context``; each times that source's weight
+    """
+
+    example: Example
+    by_source: Mapping[str, float] = field(hash=False)
+
+    @property
+    def nats(self) -> float:
+        """What it adds by all sources; above 0 where it speaks for the explained label."""
+        return sum(self.by_source.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """The stored examples that a blend's answer rests on.
+
+    Of the pool in each classifier the kernel ridge is an exact sum over examples; the contributions
+    are to its part of the log-odds.
+
+    :ivar against: the likeliest other label
+    :ivar log_odds: log P(label) - log P(against) by all sources of the blend, in nats
+    :ivar examples: the ones that add or take most, the strongest first; none that was excluded
+    :ivar rest: what all the others add together, in nats
+    """
+
+    against: str
+    log_odds: float
+    examples: tuple[Contribution, ...]
+    rest: float
+
+    @property
+    def total(self) -> float:
+        """What all examples add together: the ridges' part of the log-odds, in nats."""
+        return sum(own.nats for own in self.examples) + self.rest
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
-    """What each demonstration of a prompt does to a prediction.
+    """What demonstrations and stored examples do to a prediction.
 
     :ivar label: the label that is explained, or the written answer
     :ivar output: the label predicted; where texts are written, the answer that is explained
     :ivar log_prob: log P(label | prompt) in nats, normalised over the labels; of a written answer
         the log-likelihood, summed over its tokens and its ending
+    :ivar prompt: what the language model reads; None where it is not asked for labels
     :ivar influences: one for each demonstration that can be left out, in prompt order
-    :ivar lm: the language model that was asked, with the weights used
+    :ivar lm: the language model that was asked, with the weights used; empty where none was
+    :ivar support: the examples behind a blend's answer; None where a language model answers alone,
+        or where there is only one label to choose from
     """
 
     text: str
     label: str
     output: str
     log_prob: float
-    prompt: Prompt
+    prompt: Prompt | None
     influences: tuple[Influence, ...]
     lm: str
+    support: Support | None = None
 
     @property
     def probability(self) -> float:

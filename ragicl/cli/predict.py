@@ -24,7 +24,7 @@ from ragicl.cli.output import (
     record_text,
 )
 from ragicl.cli.progress import progress, steps
-from ragicl.cli.render import block, ceiling, influences
+from ragicl.cli.render import block, ceiling, explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -129,30 +129,40 @@ def prompt(index: Path, text: str, output: Output, **options: Any) -> None:
 @output_options("table", "json", default="table", deprecated_json=True)
 @click.option(
     "--decide",
-    type=click.Choice(["lm", "blend"]),
+    type=click.Choice(["lm", "blend", "probe"]),
     default="lm",
     show_default=True,
-    help="Explain the language model's own answer, or the blend's where it shows demonstrations.",
+    help="Explain the language model's own answer, the blend's, or the one without the model.",
+)
+@click.option(
+    "--examples",
+    type=click.IntRange(0),
+    default=5,
+    show_default=True,
+    help="How many stored examples behind a blend's answer to name.",
 )
 @engine_options(without={"decide"})
 def explain_command(
-    index: Path, text: str, label: str | None, output: Output, **options: Any
+    index: Path, text: str, label: str | None, examples: int, output: Output, **options: Any
 ) -> None:
     """Show how much each demonstration changes the prediction of a text.
 
     The prediction is made again without each demonstration in turn. The change is that of the
-    label's log-probability, in nats, and above 0 where the demonstration speaks for the label.
+    label's log-probability, in nats, and above 0 where the demonstration speaks for the label. For
+    a blend's answer the stored examples that weigh most in its classifiers are named, too, with
+    what they add to the label's log-odds against the likeliest other one.
 
     \b
     ragicl explain indexes/support "cant log in" --k 4
     ragicl explain indexes/support "cant log in" --label "delete account" --format json
+    ragicl explain indexes/support "cant log in" --decide blend --examples 10
     """
     from ragicl.inference.explain import explanation_row
 
     with open_engine(index, options) as engine:
-        explanation = engine.explain(text, label=label)
+        explanation = engine.explain(text, label=label, examples=examples)
     row = explanation_row(explanation)
-    output.write(record_text(output.form, row, lambda: influences(explanation)))
+    output.write(record_text(output.form, row, lambda: explained(explanation)))
 
 
 def _target(stack: ExitStack, output: Output, engine: Engine) -> ResumableFile | None:

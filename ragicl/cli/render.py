@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ragicl.engine import Engine
     from ragicl.index.build import Report, Survey
     from ragicl.inference.tuned_settings import Tuned
-    from ragicl.records import Explanation, Recall
+    from ragicl.records import Example, Explanation, Recall, Support
     from ragicl.serving.batch import Row
 
 SHOWN = 3  # neighbours under each prediction
@@ -37,22 +37,36 @@ def block(row: Row, engine: Engine) -> str:
     return "\n".join(lines) + "\n"
 
 
-def influences(explanation: Explanation) -> str:
-    """Return an explanation for people: what changes most comes first."""
+def explained(explanation: Explanation) -> str:
+    """Return an explanation for people: what changes or adds most comes first."""
     lines = [explanation.text, f"  => {explanation.output}"]
     if explanation.label != explanation.output:
         lines.append(f"  explained: {explanation.label}")
-    lines.append(f"     log-probability {explanation.log_prob:.3f}; what each demonstration adds:")
+    adds = "; what each demonstration adds:" if explanation.influences else ""
+    lines.append(f"     log-probability {explanation.log_prob:.3f}{adds}")
     for own in sorted(explanation.influences, key=lambda i: -abs(i.log_prob_change)):
-        example = own.neighbor.example
-        text, output = " ".join(example.input.split()), " ".join(example.output.split())
-        lines.append(
-            f"     {own.log_prob_change:+.3f}  similarity {own.neighbor.similarity:.2f}  "
-            f"{output[:40]}  <- {text[:80]}"
-        )
+        similar = f"similarity {own.neighbor.similarity:.2f}"
+        lines.append(f"     {own.log_prob_change:+.3f}  {similar}  {_pair(own.neighbor.example)}")
         if own.output_without not in (None, explanation.output):
             lines.append(f"             without it: {own.output_without}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_support(explanation.support)])
+
+
+def _support(support: Support | None) -> Iterator[str]:
+    if support is None:
+        return
+    yield (
+        f"     log-odds against {support.against} {support.log_odds:+.3f}, {support.total:+.3f} of "
+        f"them by the kernel ridge; what stored examples add to it:"
+    )
+    for own in support.examples:
+        yield f"     {own.nats:+.3f}  {', '.join(own.by_source)}  {_pair(own.example)}"
+    yield f"     {support.rest:+.3f}  all other examples together"
+
+
+def _pair(example: Example) -> str:
+    text, output = " ".join(example.input.split()), " ".join(example.output.split())
+    return f"{output[:40]}  <- {text[:80]}"
 
 
 def tuning(tuned: Tuned) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from msgspec.structs import replace
@@ -15,6 +15,7 @@ from ragicl.probes.context import Context
 from ragicl.probes.index_probe import IndexClassifier, IndexProbe
 from ragicl.probes.lm_features import Features
 from ragicl.protocols import LM, Featuring, Float64Array, FloatArray, Progress, Scoring, no_progress
+from ragicl.records import Example
 from ragicl.retrieval.retriever import RetrievalResult
 
 
@@ -93,6 +94,25 @@ class Blender:
         """Return the queries' evidence of each source but the language model's answer."""
         by_vectors, _ = _asked(self._index_probe.get(), found, labels)
         return self._evidence(found, labels, None, by_vectors)
+
+    def contributions(
+        self, found: RetrievalResult, label: str, against: str
+    ) -> Iterator[tuple[str, Sequence[Example], Float64Array]]:
+        """Yield the sources with a ridge: name, examples, and what each of these adds.
+
+        It adds to the blend's log-odds of the label against the other, in nats.
+        """
+        assert found.vector is not None
+        probe, asked = self._index_probe.get(), (found.exclude, label, against)
+        added = probe.contributions(found.vector, *asked)
+        yield "vectors", probe.examples, self.blend.vectors * added
+        if self._lm_probe is not None and self._features is not None:
+            probe = self._lm_probe.get()
+            added = probe.contributions(self._features.of([found.text])[0], *asked)
+            yield "features", probe.examples, self.blend.features * added
+        if self._context is not None:
+            known, added = self._context.contributions(found.text, *asked)
+            yield "context", known, self.blend.context * added
 
     def percentiles(self, found: Sequence[RetrievalResult]) -> Float64Array:
         """Return the share of the examples that are less like the others than a query is.

@@ -1,7 +1,8 @@
 """What each demonstration does to a prediction: it is made again without each in turn.
 
 An example's influence in the sense of Nguyen and Wong (arXiv 2302.11042), the difference that its
-presence makes; theirs is a mean over many random prompts, this one is about one prompt.
+presence makes; theirs is a mean over many random prompts, this one is about one prompt. Of a blend
+the stored examples behind its classifiers are named, too.
 """
 
 from __future__ import annotations
@@ -17,38 +18,50 @@ from ragicl.backends.capabilities import as_scoring
 from ragicl.errors import TaskError
 from ragicl.inference.pipeline import Pipeline
 from ragicl.inference.scorer import check_numbers
+from ragicl.inference.support import NAMED, support_of, support_row
 from ragicl.prompting.compose import compose
 from ragicl.prompting.template import Template
-from ragicl.protocols import FloatArray, Parts
+from ragicl.protocols import FloatArray, Parts, Scoring
 from ragicl.records import Explanation, Influence, Neighbor, Prediction, Prompt
 from ragicl.retrieval.retriever import RetrievalResult
 
 
 def explain(
-    pipeline: Pipeline, text: str, *, label: str | None = None, exclude: str | None = None
+    pipeline: Pipeline,
+    text: str,
+    *,
+    label: str | None = None,
+    exclude: str | None = None,
+    examples: int = NAMED,
 ) -> Explanation:
     """Explain a prediction; see :meth:`ragicl.Engine.explain`."""
-    if not pipeline.prompts_lm:
+    asks = pipeline.prompts_lm
+    if not asks and pipeline.blender is None:
         raise TaskError(
-            "this policy or blend shows no demonstrations to a language model; to explain what "
-            "they would do, decide by lm (--decide lm)"
+            "a vote shows no demonstrations to a language model, and has no classifiers; to "
+            "explain an answer, decide by lm, blend or probe (--decide lm)"
         )
-    lm = as_scoring(pipeline.require_lm())
-    (found,) = pipeline.retriever.find([text], [exclude], {})
-    prompt = pipeline.composer.prompts(text, found)[0]
-    shots = taken_apart(prompt, found)
-    shorter = without_each(text, prompt, found, pipeline.template, lm.count)
-    prompts, founds = [prompt, *(p for p, _ in shorter)], [found, *(f for _, f in shorter)]
-    if not pipeline.generates:
-        _check_choice(pipeline, label, found)
+    if examples < 0:
+        raise TaskError(f"examples must be 0 or more, not {examples}")
+    lm = as_scoring(pipeline.require_lm()) if asks else None
+    (found,) = pipeline.retriever.find([text], [exclude], {}, demonstrations=asks)
+    if pipeline.generates:
+        assert lm is not None
+        return _written(pipeline, lm, text, label, found)
+    _check_choice(pipeline, label, found)
+    if asks:
+        prompt, shots, prompts, founds = _shortened(pipeline, text, found)
         each = [(own,) for own in prompts]
         predictions = list(pipeline.classify(each, founds, {}, exact=True))
-        return of_label(text, label, prompt, shots, predictions)
-    if label is None:
-        label = next(pipeline.generate([(prompt,)], [found], {})).output
-    scores = lm.score([p.parts for p in prompts], [pipeline.template.answer(label)])
-    check_numbers(scores, lm)
-    return of_answer(text, label, prompt, shots, scores[:, 0], lm.description)
+        explanation = of_label(text, label, prompt, shots, predictions)
+    else:
+        predictions = list(pipeline.blended.of([found], {}, pipeline.labels))
+        explanation = of_label(text, label, None, (), predictions)
+    if pipeline.blender is None or found.vector is None:
+        return explanation
+    probs = predictions[0].probs
+    support = support_of(pipeline.blender, found, explanation.label, probs, examples)
+    return replace(explanation, support=support)
 
 
 def taken_apart(prompt: Prompt, found: RetrievalResult) -> tuple[Neighbor, ...]:
@@ -95,13 +108,14 @@ def without_each(
 def of_label(
     text: str,
     label: str | None,
-    prompt: Prompt,
+    prompt: Prompt | None,
     shots: Sequence[Neighbor],
     predictions: Sequence[Prediction],
 ) -> Explanation:
     """Explain a label by the prediction with all demonstrations, then those without each.
 
     :param label: None takes the predicted one
+    :param prompt: None where the language model reads none
     """
     output = predictions[0].output
     label = output if label is None else label
@@ -151,9 +165,36 @@ def explanation_row(explanation: Explanation) -> dict[str, Any]:
             }
             for influence in explanation.influences
         ],
-        "tokens": explanation.prompt.tokens,
-        "lm": explanation.lm,
+        "support": support_row(explanation.support),
+        "tokens": explanation.prompt.tokens if explanation.prompt else None,
+        "lm": explanation.lm or None,
     }
+
+
+def _written(
+    pipeline: Pipeline, lm: Scoring, text: str, label: str | None, found: RetrievalResult
+) -> Explanation:
+    """Explain a written answer; None takes the one that the language model writes."""
+    prompt, shots, prompts, _ = _shortened(pipeline, text, found)
+    if label is None:
+        label = next(pipeline.generate([(prompt,)], [found], {})).output
+    scores = lm.score([p.parts for p in prompts], [pipeline.template.answer(label)])
+    check_numbers(scores, lm)
+    return of_answer(text, label, prompt, shots, scores[:, 0], lm.description)
+
+
+def _shortened(
+    pipeline: Pipeline, text: str, found: RetrievalResult
+) -> tuple[Prompt, tuple[Neighbor, ...], list[Prompt], list[RetrievalResult]]:
+    """Return the prompt and its demonstrations, then all prompts, the whole one first.
+
+    Last come the results that belong to them.
+    """
+    prompt = pipeline.composer.prompts(text, found)[0]
+    count = pipeline.require_lm().count
+    shorter = without_each(text, prompt, found, pipeline.template, count)
+    prompts, founds = [prompt, *(p for p, _ in shorter)], [found, *(f for _, f in shorter)]
+    return prompt, taken_apart(prompt, found), prompts, founds
 
 
 def _check_choice(pipeline: Pipeline, label: str | None, found: RetrievalResult) -> None:

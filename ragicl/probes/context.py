@@ -32,6 +32,7 @@ from ragicl.probes.views import VIEWS, View, best_views, joined
 from ragicl.protocols import (
     LM,
     Featuring,
+    Float64Array,
     FloatArray,
     IntArray,
     Progress,
@@ -95,8 +96,22 @@ class Context:
         :param excluded: for each text the id of an example to leave out, whose text it is
         """
         fitted = self.get()
-        vectors = joined(self._states.of(texts, fitted.draws, fitted.views))
-        return fitted.classifier.answers(vectors, excluded, labels)[0]
+        return fitted.classifier.answers(self._vectors(texts, fitted), excluded, labels)[0]
+
+    def contributions(
+        self, text: str, excluded: str | None, label: str, against: str
+    ) -> tuple[Sequence[Example], Float64Array]:
+        """Return the examples, and what each adds to the log-odds of two labels.
+
+        See :meth:`ragicl.probes.index_probe.IndexClassifier.contributions`.
+        """
+        fitted = self.get()
+        (vector,) = self._vectors([text], fitted)
+        added = fitted.classifier.contributions(vector, excluded, label, against)
+        return fitted.classifier.examples, added
+
+    def _vectors(self, texts: Sequence[str], fitted: ContextClassifier) -> FloatArray:
+        return joined(self._states.of(texts, fitted.draws, fitted.views))
 
     def _fit(self, progress: Progress = no_progress) -> ContextClassifier:
         labels = self._labels()

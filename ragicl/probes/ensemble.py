@@ -42,6 +42,11 @@ class VectorClassifier:
     weights: Float64Array
 
     @property
+    def ridge_scale(self) -> float:
+        """By how many nats the pool's logits rise with the ridge's values."""
+        return float(self.weights[0]) * self.ridge.inverse_temperature
+
+    @property
     def loo_probs(self) -> FloatArray:
         """Leave-one-out P(label | example), shape (examples, labels)."""
         return probabilities(self.loo_logits(np.arange(len(self.ridge.loo_values))))

@@ -20,6 +20,7 @@ from ragicl.probes.ensemble import (
     probabilities,
 )
 from ragicl.probes.lm_features import Features
+from ragicl.probes.ridge import example_weights
 from ragicl.probes.scaling import Scaling
 from ragicl.protocols import Float64Array, FloatArray, IntArray, Progress, no_progress
 from ragicl.records import Example, Where
@@ -72,18 +73,37 @@ class IndexClassifier:
             vectors = self.scaling.unit(vectors)
         values = self.classifier.ridge.values(vectors)
         logits = self.classifier.logits(vectors, values)
-        own = [
-            (i, self.rows[name])
-            for i, name in enumerate(excluded)
-            if name is not None
-            and name in self.rows
-            and vectors[i] @ self.vectors[self.rows[name]] > SAME
-        ]
-        if own:
+        found = [(i, self._own_row(vectors[i], name)) for i, name in enumerate(excluded)]
+        if own := [(i, row) for i, row in found if row is not None]:
             places, rows = map(np.array, zip(*own, strict=True))
             values[places] = self.classifier.ridge.loo_values[rows]
             logits[places] = self.classifier.loo_logits(rows)
         return probabilities(over_labels(logits, self.labels, labels)), values
+
+    def contributions(
+        self, vector: FloatArray, excluded: str | None, label: str, against: str
+    ) -> Float64Array:
+        """Return what each example adds through the ridge to the log-odds of two labels.
+
+        Examples of other labels add nothing; the sum is the ridge's part of the log-odds. Those
+        of the pool's other classifiers have no such parts.
+
+        :param vector: the encoder's, or a language model's features before scaling, shape (dim,)
+        :param excluded: as :meth:`answers` takes it
+        :return: in nats, above 0 for the label, shape (examples,)
+        """
+        if self.scaling is not None:
+            vector = self.scaling.unit(vector[None])[0]
+        left_out = self._own_row(vector, excluded)
+        weights = example_weights(self.classifier.ridge, self.vectors, vector, left_out)
+        outputs = np.array([example.output for example in self.examples], dtype=object)
+        signs = (outputs == label).astype(float) - (outputs == against)
+        return np.asarray(self.classifier.ridge_scale * signs * weights)
+
+    def _own_row(self, vector: FloatArray, excluded: str | None) -> int | None:
+        """Return the row of an excluded example, where the scaled vector is its own."""
+        row = self.rows.get(excluded) if excluded is not None else None
+        return row if row is not None and vector @ self.vectors[row] > SAME else None
 
     def percentiles(self, values: Float64Array, similarities: Float64Array) -> Float64Array:
         """Return in-distribution percentiles: the share of examples that are less near than a text.

@@ -114,7 +114,8 @@ def test_likelihoods_that_are_needed_are_an_error(things, work):
         ("evaluate", things, "--test", "things.jsonl", "--out", "report", *TEXT),
     ):
         fails(*arguments, match=NONE_GIVEN)
-    fails("explain", things, "x", *TEXT, "--decide", "blend", match="shows no demonstrations")
+    row = run("explain", things, "x", *TEXT, "--decide", "blend", "--format", "json").stdout
+    assert json.loads(row)["support"]["examples"], "the blend needs none"
     for decide in ("lm", "blend"):
         options = ("--ensemble", 3, "--decide", decide)
         fails("predict", things, "x", *TEXT, *options, match="an ensemble averages label")

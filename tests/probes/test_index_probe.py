@@ -121,3 +121,23 @@ def test_the_classifier_of_a_large_index_is_kept(index, monkeypatch):
     again = IndexProbe(index, labels_of(index)).get(progress)
     assert heard == [(0, len(index)), (len(index), len(index))], "of what takes a while alone"
     assert again.classifier.loo_probs.tolist() == first.classifier.loo_probs.tolist()
+
+
+@pytest.mark.parametrize(("text", "own"), [("sweet saw", None), ("odd one", "odd")])
+def test_contributions_sum_to_the_ridges_part_of_the_log_odds(index, text, own):
+    index.add([Example("odd one", "tool", "odd"), Example("odd two", "fruit", "even")])
+    index.add([Example(f"blue whale {i}", "animal") for i in range(4)])
+    fitted = IndexProbe(index, labels_of(index)).get()
+    (vector,) = FakeEncoder().encode([text])
+    added = fitted.contributions(vector, own, "tool", "fruit")
+    _, values = fitted.answers(vector[None], [own], fitted.labels)
+    pool = fitted.classifier
+    part = pool.weights[0] * pool.ridge.inverse_temperature * values[0]
+    tool, fruit = (part[fitted.labels.index(name)] for name in ("tool", "fruit"))
+    assert added.sum() == pytest.approx(tool - fruit, abs=1e-4)
+    outputs = np.array([example.output for example in fitted.examples])
+    assert not added[outputs == "animal"].any()
+    assert added[outputs == "tool"].sum() > 0 or own
+    if own:
+        assert added[fitted.rows["odd"]] == 0
+        assert added[fitted.rows["even"]] < added[outputs == "fruit"].mean()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from ragicl.probes.ridge import JITTER, fit_ridge, kernel
+from ragicl.probes.ridge import JITTER, example_weights, fit_ridge, kernel
 
 
 def left_out(ridge):
@@ -86,3 +86,44 @@ def test_many_near_duplicates_are_no_trouble(apart):
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     ridge = fit_ridge(vectors.astype(np.float32), np.arange(1500) % 2, 2)
     assert left_out(ridge) == pytest.approx(np.full((1500, 2), 0.5), abs=0.2)
+
+
+def by_label(weights, columns):
+    return np.bincount(columns, weights=weights, minlength=3)
+
+
+@pytest.mark.parametrize("landmarks", [1500, 20])
+def test_values_are_sums_of_the_examples_weights(groups, monkeypatch, landmarks):
+    monkeypatch.setattr("ragicl.probes.ridge.LANDMARKS", landmarks)
+    vectors, columns = groups
+    ridge = fit_ridge(vectors, columns, 3)
+    query = -vectors[0]
+    weights = example_weights(ridge, vectors, query)
+    assert weights.sum() == pytest.approx(1)
+    assert by_label(weights, columns) == pytest.approx(ridge.values(query[None])[0])
+
+
+@pytest.mark.parametrize("landmarks", [1500, 20])
+def test_each_weight_is_the_value_of_a_label_that_the_example_alone_has(
+    groups, monkeypatch, landmarks
+):
+    monkeypatch.setattr("ragicl.probes.ridge.LANDMARKS", landmarks)
+    vectors, columns = groups
+    ridge = fit_ridge(vectors, columns, 3)
+    monkeypatch.setattr("ragicl.probes.ridge.PENALTIES", (ridge.penalty,))
+    alone = fit_ridge(vectors, np.arange(60), 60)
+    query = (vectors[3] + vectors[4]) / np.linalg.norm(vectors[3] + vectors[4])
+    expected = alone.values(query[None])[0]
+    assert example_weights(ridge, vectors, query) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("landmarks", [1500, 20])
+def test_an_example_left_out_has_no_weight(groups, monkeypatch, landmarks):
+    monkeypatch.setattr("ragicl.probes.ridge.LANDMARKS", landmarks)
+    vectors, columns = groups
+    ridge = fit_ridge(vectors, columns, 3)
+    for row in (0, 7, 59):
+        weights = example_weights(ridge, vectors, vectors[row], left_out=row)
+        assert weights[row] == 0
+        assert weights.sum() == pytest.approx(1)
+        assert by_label(weights, columns) == pytest.approx(ridge.loo_values[row], abs=1e-5)
