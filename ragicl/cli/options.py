@@ -6,6 +6,7 @@ import csv
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -108,6 +109,7 @@ def data_file(source: str, options: dict[str, Any]) -> DataFile:
         on_error=options["on_error"],
         split=options["split"],
         subset=options["subset"],
+        notify=partial(click.echo, err=True),
     )
 
 

@@ -10,7 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ragicl.data.readers import STDIN, Row, Values, open_rows
+from ragicl.data.readers import STDIN, open_rows
+from ragicl.data.rows import Notify, Row, Values, once, unheard
 from ragicl.errors import DataError, first_line
 from ragicl.records import Correction, Example, Query
 
@@ -35,6 +36,7 @@ class DataFile:
     :ivar name: what it is called in messages
     :ivar source: what it was read from, as the words of a command line
     :ivar skipped: bad rows passed over in the last reading, with ``on_error="skip"``
+    :param notify: called once with each line that a reader of the data should know
     """
 
     def __init__(
@@ -45,13 +47,14 @@ class DataFile:
         on_error: OnError = "stop",
         split: str = "train",
         subset: str | None = None,
+        notify: Notify = unheard,
     ) -> None:
         self.name = "stdin" if source == STDIN else source
         self.source = _source(source, columns, split, subset)
         self.skipped = 0
         self._columns = columns
         self._on_error = on_error
-        self._rows = open_rows(source, self.name, split, subset)
+        self._rows = open_rows(source, self.name, split, subset, once(notify))
 
     def examples(self) -> Iterator[Example]:
         """Yield each row as an example.
