@@ -47,11 +47,13 @@ class Query:
     """One row to predict.
 
     :ivar gold: the right output, where the row carries one
+    :ivar numbered: whether the id is the row's number, for want of an own one
     """
 
     input: str
     id: str = ""
     gold: str | None = None
+    numbered: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

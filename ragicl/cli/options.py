@@ -122,7 +122,9 @@ def queries_of(
     if texts and file:
         raise click.UsageError("Give texts or --file, not both.")
     if texts:
-        queries = [Query(text, str(n)) for n, text in enumerate(texts, 1) if text.strip()]
+        queries = [
+            Query(text, str(n), numbered=True) for n, text in enumerate(texts, 1) if text.strip()
+        ]
         if len(queries) < len(texts):
             raise click.UsageError("A text is empty.")
         return iter(queries), len(queries)

@@ -42,7 +42,11 @@ WHOLE = {"json": json_text, "csv": csv_text}  # formats written once all rows ar
 @output_options("table", "jsonl", "json", "csv", default="jsonl", files=["jsonl"])
 @click.option("--probs", is_flag=True, help="Add every label's probability.")
 @click.option("--show-prompt", is_flag=True, help="Add the prompt.")
-@click.option("--exclude-self", is_flag=True, help="Leave out the example with the row's own id.")
+@click.option(
+    "--exclude-self",
+    is_flag=True,
+    help="Leave out the example with the row's own id, or else with its text and label.",
+)
 @engine_options()
 @column_options
 def predict(

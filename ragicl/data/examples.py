@@ -131,9 +131,11 @@ class DataFile:
         source = self._find(place, values, self._columns.input, INPUT_COLUMNS, "input")
         names = (self._columns.output,) if self._columns.output else OUTPUT_COLUMNS
         target = next((name for name in names if values.get(name) not in (None, "")), None)
+        own = _identity(place, values)
         return Query(
             input=_text(place, source, values[source]),
-            id=_identity(place, values) or number,
+            id=own or number,
+            numbered=not own,
             gold=_text(place, target, values[target]).strip() if target else None,
         )
 

@@ -14,6 +14,7 @@ from ragicl.engine import Engine
 from ragicl.errors import BudgetError, DataError
 from ragicl.inference.pipeline import CHUNK
 from ragicl.records import Prediction, Prompt, Query
+from ragicl.serving.own_examples import OwnExamples
 
 Row = dict[str, Any]
 MARKS = ("exited", "abstained", "out_of_scope")  # of a prediction; a row names those that hold
@@ -31,13 +32,14 @@ def predict_rows(
     """Yield a JSON-ready row for each query, in order.
 
     :param skip_errors: a query that does not fit becomes a row with an ``error``
-    :param exclude_self: leave out the example that has the query's own id
+    :param exclude_self: leave out the example that the query is: see :class:`OwnExamples`
     :param probs: add the whole distribution
     :param prompt: add the prompt's text
     :raises BudgetError: at a query that does not fit, unless those are skipped
     """
+    own_examples = OwnExamples(engine.index)
     while chunk := list(islice(queries, CHUNK)):
-        own = [query.id if exclude_self else None for query in chunk]
+        own = own_examples.ids(chunk) if exclude_self else None
         answers = engine.try_all([query.input for query in chunk], exclude=own)
         for query, answer in zip(chunk, answers, strict=True):
             if isinstance(answer, Prediction):
