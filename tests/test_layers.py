@@ -27,8 +27,8 @@ HOMES = {
     "sentence_transformers": {"backends/sentence_transformers.py"},
     "bm25s": {"retrieval/bm25.py"},
     "faiss": {"index/vectors/faiss_import.py"},
-    "datasets": {"data/readers.py", "backends/hf/training/batches.py"},
-    "pyarrow": {"data/readers.py"},
+    "datasets": {"data/arrow.py", "backends/hf/training/batches.py"},
+    "pyarrow": {"data/arrow.py"},
     "sqlite3": {"index/store"},
     "sklearn": {
         *("serving/batch.py", "integrations/sklearn.py", "retrieval/fixed.py"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ragicl.data.readers import STDIN, open_rows
-from ragicl.data.rows import Notify, Row, Values, once, unheard
+from ragicl.data.rows import Notify, Row, Unusable, Values, once, unheard
 from ragicl.errors import DataError, first_line
 from ragicl.records import Correction, Example, Query
 
@@ -113,7 +113,11 @@ class DataFile:
             input=_text(place, source, values[source]),
             output=_text(place, target, values[target]).strip(),
             id=_identity(place, values),
-            meta={k: _plain(v) for k, v in values.items() if k not in (source, target, ID_COLUMN)},
+            meta={
+                column: _plain(value)
+                for column, value in values.items()
+                if column not in (source, target, ID_COLUMN) and not isinstance(value, Unusable)
+            },
         )
 
     def _correction(self, place: str, values: Values) -> Correction:
@@ -173,6 +177,8 @@ def _text(place: str, column: str, value: Any) -> str:
 
 
 def _check_text(place: str, column: str, value: Any) -> None:
+    if isinstance(value, Unusable):
+        raise DataError(f"{place}: {column!r} {value.why}")
     if not isinstance(value, str):
         raise DataError(f"{place}: {column!r} is {_kind(value)}, not text")
     if not value.strip():

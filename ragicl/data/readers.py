@@ -1,4 +1,4 @@
-"""Rows out of files and data sets, whatever their format; the home of pyarrow and datasets."""
+"""Rows out of files and data sets, whatever their format."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, Any
 
-from ragicl.data.rows import Notify, Row, Values
+from ragicl.data.arrow import dataset_rows, load_folder, load_hub, parquet_rows
+from ragicl.data.rows import Notify, Row, Values, under_names
 from ragicl.data.separated import comma_rows, tab_rows
-from ragicl.errors import DataError, first_line, require
-
-if TYPE_CHECKING:
-    import datasets
+from ragicl.errors import DataError
 
 STDIN = "-"
 Reader = Callable[[Path, str, Notify], Iterator[Row]]
@@ -32,7 +30,7 @@ def open_rows(
         return _kept(sys.stdin.buffer, name, notify)
     path = Path(source)
     if path.is_dir():
-        return lambda: _dataset_rows(_load_folder(path, split), name)
+        return lambda: dataset_rows(load_folder(path, split), name, notify)
     if path.exists():
         reader = READERS.get(path.suffix.lower())
         if reader is None:
@@ -40,7 +38,7 @@ def open_rows(
         return lambda: reader(path, name, notify)
     if path.suffix.lower() in READERS or path.is_absolute() or source.startswith("."):
         raise DataError(f"{source}: no such file")
-    return lambda: _dataset_rows(_load_hub(source, subset, split), name)
+    return lambda: dataset_rows(load_hub(source, subset, split), name, notify)
 
 
 def _kept(stream: IO[bytes], name: str, notify: Notify) -> Callable[[], Iterator[Row]]:
@@ -58,12 +56,22 @@ def _json_lines(path: Path, name: str, notify: Notify) -> Iterator[Row]:
         for number, line in enumerate(file, 1):
             if line.strip():
                 place = f"{name}:{number}"
-                yield place, _json_row(place, line)
+                yield place, _json_row(place, line, name, notify)
 
 
-def _json_row(place: str, line: bytes) -> Values | DataError:
+def _object(name: str, notify: Notify, pairs: list[tuple[str, Any]]) -> Values:
+    """Return a JSON object; of keys that it has twice, none can be used."""
+    values = dict(pairs)
+    if len(values) == len(pairs):
+        return values
+    return under_names([key for key, _ in pairs], [value for _, value in pairs], name, notify)
+
+
+def _json_row(place: str, line: bytes, name: str, notify: Notify) -> Values | DataError:
     try:
-        values = json.loads(line.decode("utf-8-sig"))
+        values = json.loads(
+            line.decode("utf-8-sig"), object_pairs_hook=partial(_object, name, notify)
+        )
     except UnicodeDecodeError as error:
         return DataError(f"{place}: not UTF-8 at byte {error.start}; save the file as UTF-8")
     except (ValueError, RecursionError) as error:
@@ -80,87 +88,13 @@ def _json_array(path: Path, name: str, notify: Notify) -> Iterator[Row]:
             yield from _json_lines(path, name, notify)
             return
     try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        rows = json.loads(text, object_pairs_hook=partial(_object, name, notify))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name}: not valid JSON ({error})") from error
     for number, values in enumerate(rows, 1):
         place = f"{name}: row {number}"
         yield place, values if isinstance(values, dict) else DataError(f"{place}: not an object")
-
-
-def _parquet(path: Path, name: str, notify: Notify) -> Iterator[Row]:
-    require("parquet", f"reading the Parquet file {name}", "pyarrow")
-    import pyarrow
-    import pyarrow.parquet
-
-    number = 0
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            names = _class_names(file.schema_arrow.metadata or {})
-            for batch in file.iter_batches():
-                for values in batch.to_pylist():
-                    number += 1
-                    yield f"{name}: row {number}", _named(values, names)
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{name}: not a readable Parquet file ({first_line(error)})") from error
-
-
-def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
-    """Return the label names that the datasets library writes into a Parquet file's header."""
-    info = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {})
-    return {
-        column: feature["names"]
-        for column, feature in info.get("features", {}).items()
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
-    }
-
-
-def _named(values: Values, names: Mapping[str, Sequence[str]]) -> Values:
-    """Put names in place of class numbers; -1, "no label" by convention, becomes None."""
-    named = dict(values)
-    for column, labels in names.items():
-        if isinstance(number := named.get(column), int):
-            named[column] = labels[number] if 0 <= number < len(labels) else None
-    return named
-
-
-def _load_folder(path: Path, split: str) -> datasets.Dataset:
-    require("hub", f"reading the data set {path}", "datasets")
-    import datasets
-
-    try:
-        loaded = datasets.load_from_disk(str(path))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: a folder, but not one saved by the datasets library; give a file"
-        ) from error
-    if isinstance(loaded, datasets.Dataset):
-        return loaded
-    if split not in loaded:
-        raise DataError(f"{path}: no split {split!r}; there are {', '.join(loaded)}; use --split")
-    return loaded[split]
-
-
-def _load_hub(name: str, subset: str | None, split: str) -> datasets.Dataset:
-    require("hub", f"{name} is no file here; reading it as a data set of the hub", "datasets")
-    import datasets
-
-    try:
-        return datasets.load_dataset(name, subset, split=split)
-    except Exception as error:  # datasets raises a dozen kinds, of several libraries
-        raise DataError(
-            f"{name}: neither a file here nor a data set that the hub gave ({first_line(error)})"
-        ) from error
-
-
-def _dataset_rows(dataset: datasets.Dataset, name: str) -> Iterator[Row]:
-    names = {
-        column: feature.names
-        for column, feature in dataset.features.items()
-        if hasattr(feature, "int2str")
-    }
-    for number, values in enumerate(dataset, 1):
-        yield f"{name}: row {number}", _named(values, names)
 
 
 READERS: dict[str, Reader] = {
@@ -169,5 +103,5 @@ READERS: dict[str, Reader] = {
     ".json": _json_array,
     ".csv": comma_rows,
     ".tsv": tab_rows,
-    ".parquet": _parquet,
+    ".parquet": parquet_rows,
 }

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ragicl.data import tabs
-from ragicl.data.rows import Notify, Row
+from ragicl.data.rows import Notify, Row, under_names
 from ragicl.errors import DataError
 
 MANY = 3  # places that a notice names
@@ -18,7 +18,7 @@ Cells = tuple[str, list[str] | DataError]
 def comma_rows(path: Path, name: str, notify: Notify) -> Iterator[Row]:
     """Yield the rows of a CSV file."""
     with path.open("rb") as file:
-        yield from _under_header(_comma_cells(file, name, notify), ",")
+        yield from _under_header(_comma_cells(file, name, notify), ",", name, notify)
 
 
 def tab_rows(path: Path, name: str, notify: Notify) -> Iterator[Row]:
@@ -26,10 +26,12 @@ def tab_rows(path: Path, name: str, notify: Notify) -> Iterator[Row]:
     with path.open("rb") as file:
         quoted = tabs.quotes_cells(_decoded(file, set()))
     with path.open("rb") as file:
-        yield from _under_header(_tab_cells(file, name, quoted), tabs.TAB)
+        yield from _under_header(_tab_cells(file, name, quoted), tabs.TAB, name, notify)
 
 
-def _under_header(rows: Iterator[Cells], separator: str) -> Iterator[Row]:
+def _under_header(
+    rows: Iterator[Cells], separator: str, name: str, notify: Notify
+) -> Iterator[Row]:
     header: list[str] = []
     for place, cells in rows:
         if not header:
@@ -39,7 +41,7 @@ def _under_header(rows: Iterator[Cells], separator: str) -> Iterator[Row]:
         elif isinstance(cells, DataError):
             yield place, cells
         elif len(cells) == len(header):
-            yield place, dict(zip(header, cells, strict=True))
+            yield place, under_names(header, cells, name, notify)
         else:
             wrong = f"{place}: {len(cells)} cells under {len(header)} columns"
             yield place, DataError(f"{wrong}; quote texts that hold a {separator!r}")
