@@ -31,7 +31,7 @@ HOMES = {
     "pyarrow": {"data/arrow.py"},
     "sqlite3": {"index/store"},
     "sklearn": {
-        *("serving/batch.py", "integrations/sklearn.py", "retrieval/fixed.py"),
+        *("serving/summary.py", "integrations/sklearn.py", "retrieval/fixed.py"),
         *("probes/logistic.py", "evaluate/references/linear.py"),
     },
     "peft": {"backends/hf/training/methods.py"},

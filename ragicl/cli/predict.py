@@ -70,7 +70,8 @@ def predict(
     ragicl predict indexes/support --file test.jsonl --decide knn --k 5 > votes.jsonl
     ragicl predict indexes/support "error E-17" --select hybrid --where shop=north
     """
-    from ragicl.serving.batch import predict_rows, summarize
+    from ragicl.serving.batch import predict_rows
+    from ragicl.serving.summary import summarize
 
     queries, total = queries_of(texts, file, options)
     with ExitStack() as stack:
@@ -95,9 +96,10 @@ def predict(
             write(row)
             rows.append(_essentials(row))
             done(1)
+        labels = engine.index.labels()
     if output.form in WHOLE:
         output.write(WHOLE[output.form](kept))
-    if (summary := summarize(rows)) is not None:
+    if (summary := summarize(rows, labels)) is not None:
         click.echo(summary, err=True)
 
 
