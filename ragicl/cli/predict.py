@@ -27,7 +27,7 @@ from ragicl.cli.progress import progress, steps
 from ragicl.cli.render import block, ceiling, influences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from ragicl.engine import Engine
     from ragicl.serving.batch import ResumableFile, Row
@@ -71,7 +71,6 @@ def predict(
     ragicl predict indexes/support "error E-17" --select hybrid --where shop=north
     """
     from ragicl.serving.batch import predict_rows
-    from ragicl.serving.summary import summarize
 
     queries, total = queries_of(texts, file, options)
     with ExitStack() as stack:
@@ -99,8 +98,7 @@ def predict(
         labels = engine.index.labels()
     if output.form in WHOLE:
         output.write(WHOLE[output.form](kept))
-    if (summary := summarize(rows, labels)) is not None:
-        click.echo(summary, err=True)
+    _summarize(rows, labels)
 
 
 @click.command()
@@ -159,6 +157,13 @@ def explain_command(
         explanation = engine.explain(text, label=label)
     row = explanation_row(explanation)
     output.write(record_text(output.form, row, lambda: influences(explanation)))
+
+
+def _summarize(rows: list[Row], labels: Collection[str]) -> None:
+    from ragicl.serving.summary import summarize
+
+    if (summary := summarize(rows, labels)) is not None:
+        click.echo(summary, err=True)
 
 
 def _target(stack: ExitStack, output: Output, engine: Engine) -> ResumableFile | None:
