@@ -49,6 +49,12 @@ column_options = together(
     ),
 )
 
+normalize_option = click.option(
+    "--normalize-labels",
+    is_flag=True,
+    help="Merge labels that differ in case, white space or invisible characters only.",
+)
+
 lm_option = click.option(
     "--lm", default="smollm2", show_default=True, help="Language model: smollm2 or hf:NAME."
 )
@@ -111,6 +117,20 @@ def data_file(source: str, options: dict[str, Any]) -> DataFile:
         subset=options["subset"],
         notify=partial(click.echo, err=True),
     )
+
+
+def normalize_labels(data: DataFile, index: Path) -> None:
+    """Give labels one spelling, that of an index where there is one, and say how many change."""
+    from ragicl.errors import NoIndexError
+    from ragicl.index import Index
+
+    try:
+        with Index.open(index) as opened:
+            known = opened.labels()
+    except NoIndexError:
+        known = {}
+    changed = data.normalize_labels(known)
+    click.echo(f"{data.name}: {changed} spellings of labels merged with others", err=True)
 
 
 def queries_of(

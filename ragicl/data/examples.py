@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from ragicl.data.labels import one_spelling
 from ragicl.data.readers import STDIN, open_rows
 from ragicl.data.rows import Notify, Row, Unusable, Values, once, unheard
 from ragicl.errors import DataError, first_line
@@ -54,6 +56,7 @@ class DataFile:
         self.skipped = 0
         self._columns = columns
         self._on_error = on_error
+        self._spelling: Mapping[str, str] = {}
         self._rows = open_rows(source, self.name, split, subset, once(notify))
 
     def examples(self) -> Iterator[Example]:
@@ -62,6 +65,20 @@ class DataFile:
         :raises DataError: at the first bad row, unless bad rows are skipped; where no row is good
         """
         return self._read(lambda place, values, _: self._example(place, values))
+
+    def normalize_labels(self, known: Collection[str] = ()) -> int:
+        """Give the labels of examples that differ invisibly one spelling, in every later reading.
+
+        It is a known label's, or else that of most rows.
+
+        :param known: labels that examples have which these will join
+        :return: how many spellings are replaced
+        :raises DataError: as :meth:`examples` does
+        """
+        counts = Counter(example.output for example in self.examples())
+        self._spelling = one_spelling(counts, known)
+        self.source += " --normalize-labels"
+        return len(self._spelling)
 
     def queries(self, *, numbered: bool = True) -> Iterator[Query]:
         """Yield each row as a query.
@@ -109,9 +126,10 @@ class DataFile:
     def _example(self, place: str, values: Values) -> Example:
         source = self._find(place, values, self._columns.input, INPUT_COLUMNS, "input")
         target = self._find(place, values, self._columns.output, OUTPUT_COLUMNS, "output")
+        output = _text(place, target, values[target]).strip()
         return Example(
             input=_text(place, source, values[source]),
-            output=_text(place, target, values[target]).strip(),
+            output=self._spelling.get(output, output),
             id=_identity(place, values),
             meta={
                 column: _plain(value)
