@@ -36,8 +36,9 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 column_options = together(
-    click.option("--input-column", metavar="NAME", help="Column of texts.  [text or input]"),
-    click.option("--output-column", metavar="NAME", help="Column of labels.  [label or output]"),
+    click.option("--input-column", metavar="NAME", help="Column of texts.  [text, or found]"),
+    click.option("--output-column", metavar="NAME", help="Column of labels.  [label, or found]"),
+    click.option("--id-column", metavar="NAME", help="Column of ids.  [id]"),
     click.option("--split", default="train", show_default=True, help="Split of a data set."),
     click.option("--subset", metavar="NAME", help="Configuration of a data set on the hub."),
     click.option(
@@ -107,11 +108,12 @@ def engine_options(*, without: Collection[str] = ()) -> Callable[[F], F]:
 
 def data_file(source: str, options: dict[str, Any]) -> DataFile:
     """Return the data that a command names, with its column options."""
-    from ragicl.data.examples import Columns, DataFile
+    from ragicl.data.columns import Columns
+    from ragicl.data.examples import DataFile
 
     return DataFile(
         source,
-        columns=Columns(options["input_column"], options["output_column"]),
+        columns=Columns(options["input_column"], options["output_column"], options["id_column"]),
         on_error=options["on_error"],
         split=options["split"],
         subset=options["subset"],

@@ -6,11 +6,12 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
+from ragicl.data.cells import check_text, label_of, plain, text_of
+from ragicl.data.columns import ID, INPUT, OUTPUT, ColumnFinder, Columns
 from ragicl.data.labels import one_spelling
 from ragicl.data.readers import STDIN, open_rows
 from ragicl.data.rows import Notify, Row, Unusable, Values, once, unheard
@@ -19,17 +20,7 @@ from ragicl.records import Correction, Example, Query
 
 T = TypeVar("T")
 OnError = Literal["stop", "skip"]
-INPUT_COLUMNS = ("text", "input")
-OUTPUT_COLUMNS = ("label", "output")
-ID_COLUMN = "id"
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Which columns hold the input and the output; None finds them by their usual names."""
-
-    input: str | None = None
-    output: str | None = None
+FOUND = Columns()
 
 
 class DataFile:
@@ -45,7 +36,7 @@ class DataFile:
         self,
         source: str,
         *,
-        columns: Columns = Columns(),
+        columns: Columns = FOUND,
         on_error: OnError = "stop",
         split: str = "train",
         subset: str | None = None,
@@ -54,10 +45,11 @@ class DataFile:
         self.name = "stdin" if source == STDIN else source
         self.source = _source(source, columns, split, subset)
         self.skipped = 0
-        self._columns = columns
         self._on_error = on_error
         self._spelling: Mapping[str, str] = {}
-        self._rows = open_rows(source, self.name, split, subset, once(notify))
+        self._notify = once(notify)
+        self._columns = ColumnFinder(columns, self.name, self._notify)
+        self._rows = open_rows(source, self.name, split, subset, self._notify)
 
     def examples(self) -> Iterator[Example]:
         """Yield each row as an example.
@@ -124,54 +116,53 @@ class DataFile:
             raise DataError(f"{self.name}: cannot be read ({first_line(error)})") from error
 
     def _example(self, place: str, values: Values) -> Example:
-        source = self._find(place, values, self._columns.input, INPUT_COLUMNS, "input")
-        target = self._find(place, values, self._columns.output, OUTPUT_COLUMNS, "output")
-        output = _text(place, target, values[target]).strip()
+        source = self._columns.need(INPUT, place, values)
+        target = self._columns.need(OUTPUT, place, values)
+        used = {source, target, self._columns.find(ID, place, values)}
+        output = self._label(place, target, values)
         return Example(
-            input=_text(place, source, values[source]),
+            input=text_of(place, source, values[source]),
             output=self._spelling.get(output, output),
-            id=_identity(place, values),
+            id=self._identity(place, values),
             meta={
-                column: _plain(value)
+                column: plain(value)
                 for column, value in values.items()
-                if column not in (source, target, ID_COLUMN) and not isinstance(value, Unusable)
+                if column not in used and not isinstance(value, Unusable)
             },
         )
 
     def _correction(self, place: str, values: Values) -> Correction:
-        source = self._find(place, values, self._columns.input, INPUT_COLUMNS, "input")
-        target = self._find(place, values, self._columns.output, OUTPUT_COLUMNS, "output")
-        identity = _identity(place, values)
+        source = self._columns.need(INPUT, place, values)
+        target = self._columns.need(OUTPUT, place, values)
+        identity = self._identity(place, values)
         if not identity:
             raise DataError(f"{place}: no id; give the id of the example that this row corrects")
         given = values[target]
         empty = given is None or (isinstance(given, str) and not given.strip())
-        output = None if empty else _text(place, target, given).strip()
-        return Correction(identity, _text(place, source, values[source]), output)
+        output = None if empty else self._label(place, target, values)
+        return Correction(identity, text_of(place, source, values[source]), output)
 
     def _query(self, place: str, values: Values, number: str) -> Query:
-        source = self._find(place, values, self._columns.input, INPUT_COLUMNS, "input")
-        names = (self._columns.output,) if self._columns.output else OUTPUT_COLUMNS
-        target = next((name for name in names if values.get(name) not in (None, "")), None)
-        own = _identity(place, values)
+        source = self._columns.need(INPUT, place, values)
+        target = self._columns.label(place, values)
+        own = self._identity(place, values)
         return Query(
-            input=_text(place, source, values[source]),
+            input=text_of(place, source, values[source]),
             id=own or number,
             numbered=not own,
-            gold=_text(place, target, values[target]).strip() if target else None,
+            gold=self._label(place, target, values) if target else None,
         )
 
-    def _find(
-        self, place: str, values: Values, given: str | None, usual: Sequence[str], role: str
-    ) -> str:
-        names = [given] if given else usual
-        for name in names:
-            if name in values:
-                return name
-        raise DataError(
-            f"{place}: no column {' or '.join(map(repr, names))}; there are "
-            f"{', '.join(map(repr, values)) or 'none'}; name yours with --{role}-column"
-        )
+    def _label(self, place: str, column: str, values: Values) -> str:
+        return label_of(place, column, values[column], self._say)
+
+    def _identity(self, place: str, values: Values) -> str:
+        column = self._columns.find(ID, place, values)
+        value = values[column] if column else None
+        return "" if column is None or value in (None, "") else text_of(place, column, value)
+
+    def _say(self, line: str) -> None:
+        self._notify(f"{self.name}: {line}")
 
 
 def _source(source: str, columns: Columns, split: str, subset: str | None) -> str:
@@ -179,6 +170,7 @@ def _source(source: str, columns: Columns, split: str, subset: str | None) -> st
     options = {
         "--input-column": columns.input,
         "--output-column": columns.output,
+        "--id-column": columns.id,
         "--split": None if split == "train" else split,
         "--subset": subset,
     }
@@ -186,53 +178,12 @@ def _source(source: str, columns: Columns, split: str, subset: str | None) -> st
     return shlex.join([place, *chain.from_iterable(given)])
 
 
-def _text(place: str, column: str, value: Any) -> str:
-    """Return a cell as text: integers as digits; anything else that is not text is refused."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    _check_text(place, column, value)
-    return str(value)
-
-
-def _check_text(place: str, column: str, value: Any) -> None:
-    if isinstance(value, Unusable):
-        raise DataError(f"{place}: {column!r} {value.why}")
-    if not isinstance(value, str):
-        raise DataError(f"{place}: {column!r} is {_kind(value)}, not text")
-    if not value.strip():
-        raise DataError(f"{place}: {column!r} is empty")
-    if not _encodable(value):
-        raise DataError(f"{place}: {column!r} holds half a character (a lone surrogate)")
-
-
-def _kind(value: Any) -> str:
-    return "missing" if value is None else type(value).__name__
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _identity(place: str, values: Values) -> str:
-    value = values.get(ID_COLUMN)
-    return "" if value is None or value == "" else _text(place, ID_COLUMN, value)
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold of a value."""
-    return json.loads(json.dumps(value, default=str))
-
-
 def check_query(text: str) -> None:
     """Refuse what cannot be a query.
 
     :raises DataError: where it is not text, is empty or not valid Unicode
     """
-    _check_text("query", "text", text)
+    check_text("query", "text", text)
 
 
 def check_examples(examples: Sequence[Example]) -> None:
@@ -243,10 +194,10 @@ def check_examples(examples: Sequence[Example]) -> None:
     """
     for number, example in enumerate(examples, 1):
         place = f"example {example.id!r}" if example.id else f"example number {number}"
-        _check_text(place, "input", example.input)
-        _check_text(place, "output", example.output)
+        check_text(place, "input", example.input)
+        check_text(place, "output", example.output)
         if example.id != "":
-            _check_text(place, "id", example.id)
+            check_text(place, "id", example.id)
         try:
             json.dumps(dict(example.meta))
         except (TypeError, ValueError) as error:

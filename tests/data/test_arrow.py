@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ragicl.data.examples import Columns, DataFile
+from ragicl.data.columns import Columns
+from ragicl.data.examples import DataFile
 from ragicl.errors import DataError
 
 DAYS = pa.array([10**7, 0], pa.int32()).cast(pa.date32())

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ragicl.data.columns import Columns
 from ragicl.data.examples import DataFile
 from ragicl.errors import DataError
 
@@ -60,3 +61,73 @@ def test_columns_without_a_name_are_nothing_to_speak_of(tmp_path):
     (tmp_path / "t.csv").write_text("text,label,,\na,x,,\n")
     [example], told = read(tmp_path / "t.csv")
     assert (example.meta, told) == ({"": ""}, [])
+
+
+def rows_of(path, *rows, **options):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    examples, told = read(path, **options)
+    return [(e.input, e.output, e.id, e.meta) for e in examples], told
+
+
+TEXTS = ["text", "input", "sentence", "utterance", "query", "message", "Text", " QUERY "]
+LABELS = ["label", "output", "category", "intent", "class", "target", "answer", "response", "Label"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("label", LABELS)
+def test_usual_names_are_found(tmp_path, text, label):
+    found, told = rows_of(tmp_path / "r.jsonl", {"No": 1, text: "a", label: "x"})
+    assert found == [("a", "x", "", {"No": 1})]
+    unusual = {name for name in (text, label) if name in TEXTS[2:6] + LABELS[2:8]}
+    unusual |= {name for name in (text,) if name == " QUERY "}
+    assert {line.split("'")[1] for line in told} == unusual
+
+
+def test_what_is_ambiguous_lists_the_columns_and_the_option(tmp_path):
+    row = {"text": "a", "category": "x", "intent": "y", "no": 1}
+    with pytest.raises(DataError, match=r"'category' and 'intent' could .*'no'.*--output-column"):
+        rows_of(tmp_path / "r.jsonl", row)
+    with pytest.raises(DataError, match=r"'Query' and 'Message' could each .*--input-column"):
+        rows_of(tmp_path / "r.jsonl", {"Query": "a", "Message": "b", "label": "x"})
+    found, _ = rows_of(tmp_path / "r.jsonl", row, columns=Columns(output="intent"))
+    assert found == [("a", "y", "", {"category": "x", "no": 1})]
+
+
+def test_label_text_beside_label(tmp_path):
+    found, told = rows_of(tmp_path / "r.jsonl", {"text": "a", "label": 1, "label_text": "sport"})
+    assert found == [("a", "sport", "", {"label": 1})]
+    assert "'label_text' is taken for the labels" in told[0]
+
+
+def test_a_column_of_ids(tmp_path):
+    row = {"text": "a", "label": "x", "Ticket": 7, "id": "n"}
+    found, _ = rows_of(tmp_path / "r.jsonl", row, columns=Columns(id="ticket"))
+    assert found == [("a", "x", "7", {"id": "n"})]
+    row = {"text": "a", "label": "x", "ID": "n"}
+    assert rows_of(tmp_path / "r.jsonl", row)[0] == [("a", "x", "n", {})]
+    with pytest.raises(DataError, match=r"no column 'ticket'.*--id-column"):
+        rows_of(tmp_path / "r.jsonl", row, columns=Columns(id="ticket"))
+
+
+@pytest.mark.parametrize(
+    ("label", "text", "word"),
+    [
+        (True, "true", "truth values"),
+        (1.0, "1", "numbers"),
+        (2.5, "2.5", "numbers"),
+        (["x"], "x", "lists"),
+        ([3], "3", "lists"),
+        ([False], "false", "truth values"),
+    ],
+)
+def test_labels_become_text_with_a_notice(tmp_path, label, text, word):
+    found, told = rows_of(tmp_path / "r.jsonl", {"text": "a", "label": label})
+    assert found == [("a", text, "", {})]
+    assert word in told[-1]
+    assert "r.jsonl" in told[-1]
+
+
+def test_rows_to_predict_need_no_label_in_the_named_column(tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"text": "a"}\n{"text": "b", "queue": "x"}\n')
+    asked = DataFile(str(tmp_path / "q.jsonl"), columns=Columns(output="queue")).queries()
+    assert [query.gold for query in asked] == [None, "x"]
