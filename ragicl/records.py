@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -12,7 +14,7 @@ Kind = Literal["classify", "generate"]
 """What an index is for: choosing one of its labels, or writing text."""
 
 Where = tuple[tuple[str, str], ...]
-"""Metadata that an example must have: keys with values, as text."""
+"""Metadata that an example must have: keys with values, as text or as JSON writes them."""
 
 DecidedBy = Literal["vote", "probe", "blend", "likelihoods", "choice", "generation"]
 """What an output came from: the neighbours' vote; vote and classifiers; these and the language
@@ -38,8 +40,28 @@ class Example:
 
 
 def holds(meta: Mapping[str, Any], where: Where) -> bool:
-    """Return whether metadata have every key with its value, as ``str`` gives it."""
-    return all(key in meta and str(meta[key]) == value for key, value in where)
+    """Return whether metadata have every key with its value, as the same text or in JSON."""
+    return all(key in meta and _is(meta[key], value) for key, value in where)
+
+
+def _is(value: Any, wanted: str) -> bool:
+    if str(value) == wanted:
+        return True
+    if isinstance(value, str):
+        return False
+    read = _from_json(wanted)
+    if isinstance(value, bool) or isinstance(read, bool):  # 1 is not true
+        return value is read
+    return bool(value == read)
+
+
+@lru_cache(maxsize=64)
+def _from_json(text: str) -> Any:
+    """Return what a text is in JSON; the text itself where it is nothing."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +69,13 @@ class Query:
     """One row to predict.
 
     :ivar gold: the right output, where the row carries one
+    :ivar numbered: whether the id is the row's number, for want of an own one
     """
 
     input: str
     id: str = ""
     gold: str | None = None
+    numbered: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from ragicl.cli.options import column_options, data_file
+from ragicl.cli.options import column_options, data_file, normalize_option
+from ragicl.cli.options import normalize_labels as normalize
 from ragicl.cli.output import Output, output_options, record_text
 from ragicl.cli.progress import steps
 from ragicl.cli.render import describe, fields, kind_of, outcome
@@ -30,9 +31,16 @@ from ragicl.cli.render import describe, fields, kind_of, outcome
     help="Choose labels or write texts.  [found from the data]",
 )
 @click.option("--dedupe", is_flag=True, help="Leave out exact duplicates.")
+@normalize_option
 @column_options
 def index_command(
-    data: str, out: Path | None, encoder: str, kind: Any, dedupe: bool, **columns: Any
+    data: str,
+    out: Path | None,
+    encoder: str,
+    kind: Any,
+    dedupe: bool,
+    normalize_labels: bool,
+    **columns: Any,
 ) -> None:
     """Index labelled examples: a JSONL, CSV, TSV or Parquet file, a data set, or - for stdin.
 
@@ -47,8 +55,10 @@ def index_command(
 
     path = out or Path("indexes") / _stem(data)
     file = data_file(data, columns)
+    if normalize_labels:
+        normalize(file, path)
     surveyed = survey(file)
-    for line in describe(surveyed, dedupe):
+    for line in describe(surveyed, dedupe, kind or surveyed.kind):
         click.echo(line, err=True)
     with steps() as progress:
         index, report = build(
@@ -91,8 +101,9 @@ def info(index: Path, output: Output) -> None:
 @click.command()
 @click.argument("index", type=click.Path(path_type=Path))
 @click.argument("data")
+@normalize_option
 @column_options
-def add(index: Path, data: str, **columns: Any) -> None:
+def add(index: Path, data: str, normalize_labels: bool, **columns: Any) -> None:
     """Add the examples of a file, or of - for stdin, in one transaction.
 
     Examples that are there already, by id or by content, are not added again.
@@ -103,7 +114,10 @@ def add(index: Path, data: str, **columns: Any) -> None:
     """
     from ragicl.index import Index
 
-    examples = list(data_file(data, columns).examples())
+    file = data_file(data, columns)
+    if normalize_labels:
+        normalize(file, index)
+    examples = list(file.examples())
     with Index.open(index) as opened:
         before = len(opened)
         for identity in opened.add(examples):

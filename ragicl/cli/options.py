@@ -6,6 +6,7 @@ import csv
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,8 +36,9 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 column_options = together(
-    click.option("--input-column", metavar="NAME", help="Column of texts.  [text or input]"),
-    click.option("--output-column", metavar="NAME", help="Column of labels.  [label or output]"),
+    click.option("--input-column", metavar="NAME", help="Column of texts.  [text, or found]"),
+    click.option("--output-column", metavar="NAME", help="Column of labels.  [label, or found]"),
+    click.option("--id-column", metavar="NAME", help="Column of ids.  [id]"),
     click.option("--split", default="train", show_default=True, help="Split of a data set."),
     click.option("--subset", metavar="NAME", help="Configuration of a data set on the hub."),
     click.option(
@@ -46,6 +48,12 @@ column_options = together(
         show_default=True,
         help="At a bad row: stop and name it, or skip and count it.",
     ),
+)
+
+normalize_option = click.option(
+    "--normalize-labels",
+    is_flag=True,
+    help="Merge labels that differ in case, white space or invisible characters only.",
 )
 
 lm_option = click.option(
@@ -100,15 +108,31 @@ def engine_options(*, without: Collection[str] = ()) -> Callable[[F], F]:
 
 def data_file(source: str, options: dict[str, Any]) -> DataFile:
     """Return the data that a command names, with its column options."""
-    from ragicl.data.examples import Columns, DataFile
+    from ragicl.data.columns import Columns
+    from ragicl.data.examples import DataFile
 
     return DataFile(
         source,
-        columns=Columns(options["input_column"], options["output_column"]),
+        columns=Columns(options["input_column"], options["output_column"], options["id_column"]),
         on_error=options["on_error"],
         split=options["split"],
         subset=options["subset"],
+        notify=partial(click.echo, err=True),
     )
+
+
+def normalize_labels(data: DataFile, index: Path) -> None:
+    """Give labels one spelling, that of an index where there is one, and say how many change."""
+    from ragicl.errors import NoIndexError
+    from ragicl.index import Index
+
+    try:
+        with Index.open(index) as opened:
+            known = opened.labels()
+    except NoIndexError:
+        known = {}
+    changed = data.normalize_labels(known)
+    click.echo(f"{data.name}: {changed} spellings of labels merged with others", err=True)
 
 
 def queries_of(
@@ -120,7 +144,9 @@ def queries_of(
     if texts and file:
         raise click.UsageError("Give texts or --file, not both.")
     if texts:
-        queries = [Query(text, str(n)) for n, text in enumerate(texts, 1) if text.strip()]
+        queries = [
+            Query(text, str(n), numbered=True) for n, text in enumerate(texts, 1) if text.strip()
+        ]
         if len(queries) < len(texts):
             raise click.UsageError("A text is empty.")
         return iter(queries), len(queries)

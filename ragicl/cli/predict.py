@@ -27,7 +27,7 @@ from ragicl.cli.progress import progress, steps
 from ragicl.cli.render import block, ceiling, explained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from ragicl.engine import Engine
     from ragicl.serving.batch import ResumableFile, Row
@@ -42,7 +42,11 @@ WHOLE = {"json": json_text, "csv": csv_text}  # formats written once all rows ar
 @output_options("table", "jsonl", "json", "csv", default="jsonl", files=["jsonl"])
 @click.option("--probs", is_flag=True, help="Add every label's probability.")
 @click.option("--show-prompt", is_flag=True, help="Add the prompt.")
-@click.option("--exclude-self", is_flag=True, help="Leave out the example with the row's own id.")
+@click.option(
+    "--exclude-self",
+    is_flag=True,
+    help="Leave out the example with the row's own id, or else with its text and label.",
+)
 @engine_options()
 @column_options
 def predict(
@@ -66,7 +70,7 @@ def predict(
     ragicl predict indexes/support --file test.jsonl --decide knn --k 5 > votes.jsonl
     ragicl predict indexes/support "error E-17" --select hybrid --where shop=north
     """
-    from ragicl.serving.batch import predict_rows, summarize
+    from ragicl.serving.batch import predict_rows
 
     queries, total = queries_of(texts, file, options)
     with ExitStack() as stack:
@@ -91,10 +95,10 @@ def predict(
             write(row)
             rows.append(_essentials(row))
             done(1)
+        labels = engine.index.labels()
     if output.form in WHOLE:
         output.write(WHOLE[output.form](kept))
-    if (summary := summarize(rows)) is not None:
-        click.echo(summary, err=True)
+    _summarize(rows, labels)
 
 
 @click.command()
@@ -163,6 +167,13 @@ def explain_command(
         explanation = engine.explain(text, label=label, examples=examples)
     row = explanation_row(explanation)
     output.write(record_text(output.form, row, lambda: explained(explanation)))
+
+
+def _summarize(rows: list[Row], labels: Collection[str]) -> None:
+    from ragicl.serving.summary import summarize
+
+    if (summary := summarize(rows, labels)) is not None:
+        click.echo(summary, err=True)
 
 
 def _target(stack: ExitStack, output: Output, engine: Engine) -> ResumableFile | None:

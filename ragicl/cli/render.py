@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ragicl.data.labels import spelled_out
+
 if TYPE_CHECKING:
     from ragicl.engine import Engine
     from ragicl.index.build import Report, Survey
     from ragicl.inference.tuned_settings import Tuned
-    from ragicl.records import Example, Explanation, Recall, Support
+    from ragicl.records import Example, Explanation, Kind, Recall, Support
     from ragicl.serving.batch import Row
 
 SHOWN = 3  # neighbours under each prediction
@@ -103,7 +105,7 @@ def tuning(tuned: Tuned) -> str:
     return "\n".join(lines)
 
 
-def describe(surveyed: Survey, dedupe: bool) -> Iterator[str]:
+def describe(surveyed: Survey, dedupe: bool, kind: Kind) -> Iterator[str]:
     """Yield what a reader of the data should know, line by line."""
     yield f"{surveyed.name}: {surveyed.rows} rows, {surveyed.outputs} different outputs"
     if surveyed.skipped:
@@ -113,6 +115,9 @@ def describe(surveyed: Survey, dedupe: bool) -> Iterator[str]:
         yield f"  {surveyed.duplicates} exact duplicates, {what}"
     if surveyed.conflicts:
         yield f"  {surveyed.conflicts} texts occur with more than one output"
+    for group in surveyed.lookalikes if kind == "classify" else ():
+        labels = spelled_out(group)
+        yield f"  labels that differ invisibly, --normalize-labels merges them: {labels}"
 
 
 def outcome(report: Report) -> str:

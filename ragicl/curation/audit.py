@@ -22,6 +22,7 @@ from ragicl.curation.findings import (
     Finding,
 )
 from ragicl.curation.near_duplicates import NEIGHBORS, NearDuplicates, nearest_others
+from ragicl.data.labels import lookalikes
 from ragicl.errors import TaskError
 from ragicl.index import Index
 from ragicl.probes.ensemble import fit_classifier
@@ -81,6 +82,7 @@ def audit(
         conflicts,
         _confusions(columns, judged.predicted, labels),
         rare,
+        lookalikes(counts),
     )
 
 

@@ -80,6 +80,7 @@ class Audit:
     :ivar conflicts: pairs of near duplicates with different labels, the most similar first
     :ivar confusions: labels predicted as another, the most examples first
     :ivar rare: each rare label with its number of examples
+    :ivar lookalikes: groups of labels that differ invisibly, the most frequent first
     """
 
     rows: int
@@ -91,6 +92,7 @@ class Audit:
     conflicts: tuple[Conflict, ...]
     confusions: tuple[Confusion, ...]
     rare: Mapping[str, int] = field(hash=False)
+    lookalikes: tuple[tuple[str, ...], ...] = ()
 
     @property
     def errors(self) -> tuple[Finding, ...]:

@@ -8,6 +8,7 @@ from io import StringIO
 from typing import Any
 
 from ragicl.curation.findings import CONFLICT, COPY, Audit, Finding
+from ragicl.data.labels import spelled_out
 
 COLUMNS = (
     "id", "text", "label", "suggested", "confidence", "reasons",
@@ -66,6 +67,7 @@ def as_json(audit: Audit) -> dict[str, Any]:
             for c in audit.confusions
         ],
         "rare": dict(audit.rare),
+        "lookalikes": [list(group) for group in audit.lookalikes],
     }
 
 
@@ -85,6 +87,7 @@ def as_text(audit: Audit) -> str:
             _confusions(audit),
         ),
         (f"{len(audit.rare):,} labels have fewer than {audit.few} examples", _rare(audit)),
+        (f"{len(audit.lookalikes):,} groups of labels differ invisibly", _lookalikes(audit)),
     ):
         lines += ["", heading, *shown]
     return "\n".join(lines)
@@ -117,6 +120,11 @@ def _confusions(audit: Audit) -> Iterator[str]:
 def _rare(audit: Audit) -> Iterator[str]:
     for label, count in sorted(audit.rare.items(), key=lambda item: item[1])[:SHOWN]:
         yield f"  {count}  {label}"
+
+
+def _lookalikes(audit: Audit) -> Iterator[str]:
+    for group in audit.lookalikes[:SHOWN]:
+        yield f"  {spelled_out(group)}"
 
 
 def _short(text: str) -> str:

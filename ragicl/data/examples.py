@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-from ragicl.data.readers import STDIN, Row, Values, open_rows
+from ragicl.data.cells import check_text, label_of, plain, text_of
+from ragicl.data.columns import ID, INPUT, OUTPUT, ColumnFinder, Columns
+from ragicl.data.labels import one_spelling
+from ragicl.data.readers import STDIN, open_rows
+from ragicl.data.rows import Notify, Row, Unusable, Values, once, unheard
 from ragicl.errors import DataError, first_line
 from ragicl.records import Correction, Example, Query
 
 T = TypeVar("T")
 OnError = Literal["stop", "skip"]
-INPUT_COLUMNS = ("text", "input")
-OUTPUT_COLUMNS = ("label", "output")
-ID_COLUMN = "id"
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Which columns hold the input and the output; None finds them by their usual names."""
-
-    input: str | None = None
-    output: str | None = None
+FOUND = Columns()
 
 
 class DataFile:
@@ -35,23 +29,27 @@ class DataFile:
     :ivar name: what it is called in messages
     :ivar source: what it was read from, as the words of a command line
     :ivar skipped: bad rows passed over in the last reading, with ``on_error="skip"``
+    :param notify: called once with each line that a reader of the data should know
     """
 
     def __init__(
         self,
         source: str,
         *,
-        columns: Columns = Columns(),
+        columns: Columns = FOUND,
         on_error: OnError = "stop",
         split: str = "train",
         subset: str | None = None,
+        notify: Notify = unheard,
     ) -> None:
         self.name = "stdin" if source == STDIN else source
         self.source = _source(source, columns, split, subset)
         self.skipped = 0
-        self._columns = columns
         self._on_error = on_error
-        self._rows = open_rows(source, self.name, split, subset)
+        self._spelling: Mapping[str, str] = {}
+        self._notify = once(notify)
+        self._columns = ColumnFinder(columns, self.name, self._notify)
+        self._rows = open_rows(source, self.name, split, subset, self._notify)
 
     def examples(self) -> Iterator[Example]:
         """Yield each row as an example.
@@ -59,6 +57,20 @@ class DataFile:
         :raises DataError: at the first bad row, unless bad rows are skipped; where no row is good
         """
         return self._read(lambda place, values, _: self._example(place, values))
+
+    def normalize_labels(self, known: Collection[str] = ()) -> int:
+        """Give the labels of examples that differ invisibly one spelling, in every later reading.
+
+        It is a known label's, or else that of most rows.
+
+        :param known: labels that examples have which these will join
+        :return: how many spellings are replaced
+        :raises DataError: as :meth:`examples` does
+        """
+        counts = Counter(example.output for example in self.examples())
+        self._spelling = one_spelling(counts, known)
+        self.source += " --normalize-labels"
+        return len(self._spelling)
 
     def queries(self, *, numbered: bool = True) -> Iterator[Query]:
         """Yield each row as a query.
@@ -104,47 +116,53 @@ class DataFile:
             raise DataError(f"{self.name}: cannot be read ({first_line(error)})") from error
 
     def _example(self, place: str, values: Values) -> Example:
-        source = self._find(place, values, self._columns.input, INPUT_COLUMNS, "input")
-        target = self._find(place, values, self._columns.output, OUTPUT_COLUMNS, "output")
+        source = self._columns.need(INPUT, place, values)
+        target = self._columns.need(OUTPUT, place, values)
+        used = {source, target, self._columns.find(ID, place, values)}
+        output = self._label(place, target, values)
         return Example(
-            input=_text(place, source, values[source]),
-            output=_text(place, target, values[target]).strip(),
-            id=_identity(place, values),
-            meta={k: _plain(v) for k, v in values.items() if k not in (source, target, ID_COLUMN)},
+            input=text_of(place, source, values[source]),
+            output=self._spelling.get(output, output),
+            id=self._identity(place, values),
+            meta={
+                column: plain(value)
+                for column, value in values.items()
+                if column not in used and not isinstance(value, Unusable)
+            },
         )
 
     def _correction(self, place: str, values: Values) -> Correction:
-        source = self._find(place, values, self._columns.input, INPUT_COLUMNS, "input")
-        target = self._find(place, values, self._columns.output, OUTPUT_COLUMNS, "output")
-        identity = _identity(place, values)
+        source = self._columns.need(INPUT, place, values)
+        target = self._columns.need(OUTPUT, place, values)
+        identity = self._identity(place, values)
         if not identity:
             raise DataError(f"{place}: no id; give the id of the example that this row corrects")
         given = values[target]
         empty = given is None or (isinstance(given, str) and not given.strip())
-        output = None if empty else _text(place, target, given).strip()
-        return Correction(identity, _text(place, source, values[source]), output)
+        output = None if empty else self._label(place, target, values)
+        return Correction(identity, text_of(place, source, values[source]), output)
 
     def _query(self, place: str, values: Values, number: str) -> Query:
-        source = self._find(place, values, self._columns.input, INPUT_COLUMNS, "input")
-        names = (self._columns.output,) if self._columns.output else OUTPUT_COLUMNS
-        target = next((name for name in names if values.get(name) not in (None, "")), None)
+        source = self._columns.need(INPUT, place, values)
+        target = self._columns.label(place, values)
+        own = self._identity(place, values)
         return Query(
-            input=_text(place, source, values[source]),
-            id=_identity(place, values) or number,
-            gold=_text(place, target, values[target]).strip() if target else None,
+            input=text_of(place, source, values[source]),
+            id=own or number,
+            numbered=not own,
+            gold=self._label(place, target, values) if target else None,
         )
 
-    def _find(
-        self, place: str, values: Values, given: str | None, usual: Sequence[str], role: str
-    ) -> str:
-        names = [given] if given else usual
-        for name in names:
-            if name in values:
-                return name
-        raise DataError(
-            f"{place}: no column {' or '.join(map(repr, names))}; there are "
-            f"{', '.join(map(repr, values)) or 'none'}; name yours with --{role}-column"
-        )
+    def _label(self, place: str, column: str, values: Values) -> str:
+        return label_of(place, column, values[column], self._say)
+
+    def _identity(self, place: str, values: Values) -> str:
+        column = self._columns.find(ID, place, values)
+        value = values[column] if column else None
+        return "" if column is None or value in (None, "") else text_of(place, column, value)
+
+    def _say(self, line: str) -> None:
+        self._notify(f"{self.name}: {line}")
 
 
 def _source(source: str, columns: Columns, split: str, subset: str | None) -> str:
@@ -152,6 +170,7 @@ def _source(source: str, columns: Columns, split: str, subset: str | None) -> st
     options = {
         "--input-column": columns.input,
         "--output-column": columns.output,
+        "--id-column": columns.id,
         "--split": None if split == "train" else split,
         "--subset": subset,
     }
@@ -159,51 +178,12 @@ def _source(source: str, columns: Columns, split: str, subset: str | None) -> st
     return shlex.join([place, *chain.from_iterable(given)])
 
 
-def _text(place: str, column: str, value: Any) -> str:
-    """Return a cell as text: integers as digits; anything else that is not text is refused."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    _check_text(place, column, value)
-    return str(value)
-
-
-def _check_text(place: str, column: str, value: Any) -> None:
-    if not isinstance(value, str):
-        raise DataError(f"{place}: {column!r} is {_kind(value)}, not text")
-    if not value.strip():
-        raise DataError(f"{place}: {column!r} is empty")
-    if not _encodable(value):
-        raise DataError(f"{place}: {column!r} holds half a character (a lone surrogate)")
-
-
-def _kind(value: Any) -> str:
-    return "missing" if value is None else type(value).__name__
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _identity(place: str, values: Values) -> str:
-    value = values.get(ID_COLUMN)
-    return "" if value is None or value == "" else _text(place, ID_COLUMN, value)
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold of a value."""
-    return json.loads(json.dumps(value, default=str))
-
-
 def check_query(text: str) -> None:
     """Refuse what cannot be a query.
 
     :raises DataError: where it is not text, is empty or not valid Unicode
     """
-    _check_text("query", "text", text)
+    check_text("query", "text", text)
 
 
 def check_examples(examples: Sequence[Example]) -> None:
@@ -214,10 +194,10 @@ def check_examples(examples: Sequence[Example]) -> None:
     """
     for number, example in enumerate(examples, 1):
         place = f"example {example.id!r}" if example.id else f"example number {number}"
-        _check_text(place, "input", example.input)
-        _check_text(place, "output", example.output)
+        check_text(place, "input", example.input)
+        check_text(place, "output", example.output)
         if example.id != "":
-            _check_text(place, "id", example.id)
+            check_text(place, "id", example.id)
         try:
             json.dumps(dict(example.meta))
         except (TypeError, ValueError) as error:

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from ragicl.data.examples import DataFile
+from ragicl.data.labels import lookalikes
 from ragicl.errors import DataError, RagiclError, StoreError
 from ragicl.index.ids import content_id
 from ragicl.index.index import Index
@@ -18,6 +19,7 @@ from ragicl.protocols import Progress
 from ragicl.records import Example, Kind
 
 CHUNK = 2048  # rows embedded, sorted by length, and committed together
+MANY_LABELS = 100_000  # different ones that are compared; no classifier has so many
 LONG_LABEL = 100  # characters; longer outputs are texts, not labels
 
 
@@ -31,6 +33,8 @@ class Survey:
     :ivar conflicts: inputs that occur with more than one output
     :ivar outputs: different outputs
     :ivar longest: characters of the longest output
+    :ivar lookalikes: groups of short outputs that differ invisibly, as
+        :func:`ragicl.data.labels.plain_form` says, the most frequent first
     """
 
     name: str
@@ -40,6 +44,7 @@ class Survey:
     conflicts: int
     outputs: int
     longest: int
+    lookalikes: tuple[tuple[str, ...], ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -81,6 +86,7 @@ def survey(data: DataFile) -> Survey:
     conflicting: set[bytes] = set()
     ids: set[bytes] = set()
     outputs: set[bytes] = set()
+    labels: Counter[str] = Counter()
     rows = longest = 0
     for example in data.examples():
         rows += 1
@@ -88,15 +94,17 @@ def survey(data: DataFile) -> Survey:
         text, output = _hash(example.input), _hash(example.output)
         seen.add(text + output)
         outputs.add(output)
+        if len(example.output) <= LONG_LABEL and len(labels) < MANY_LABELS:
+            labels[example.output] += 1
         if outputs_of.setdefault(text, output) != output:
             conflicting.add(text)
         if example.id and (key := _hash(example.id)) in ids:
             raise DataError(f"{data.name}: id {example.id!r} occurs twice; ids must be unique")
         if example.id:
             ids.add(key)
-    return Survey(
-        data.name, rows, data.skipped, rows - len(seen), len(conflicting), len(outputs), longest
-    )
+    repeats = rows - len(seen)
+    counts = (rows, data.skipped, repeats, len(conflicting), len(outputs), longest)
+    return Survey(data.name, *counts, lookalikes(labels))
 
 
 def build(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from ragicl.data.examples import check_query
 from ragicl.errors import TaskError
@@ -12,7 +15,7 @@ from ragicl.index import Index
 from ragicl.index.cached import CachedByGeneration
 from ragicl.policy import Policy
 from ragicl.protocols import FloatArray
-from ragicl.records import Example, Neighbor
+from ragicl.records import Example, Neighbor, Where
 from ragicl.retrieval.bm25 import WordIndex
 from ragicl.retrieval.fixed import FixedSets, learn_fixed
 from ragicl.retrieval.nearest import nearest
@@ -21,7 +24,9 @@ from ragicl.timing import Timings, timed
 
 LEARN_FROM = 4000  # examples that anything is learnt from, at most
 BATCH = 256  # of the index's own examples, searched for together
-KEYS_FROM = 100  # examples whose metadata an error names
+KEYS_FROM = 1000  # examples whose metadata an error names
+VALUES_NAMED = 10  # of each key
+VALUE_SHOWN = 40  # characters
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,11 +172,9 @@ class Retriever:
         where = self._policy.retrieval.where
         if where and not len(self._index.rows(where)):
             wanted = " and ".join(f"{key}={value}" for key, value in where)
-            some = self._index.sample(KEYS_FROM)
-            keys = ", ".join(dict.fromkeys(key for example in some for key in example.meta))
+            metas = [example.meta for example in self._index.sample(KEYS_FROM)]
             raise TaskError(
-                f"no example in {self._index.path} has {wanted}; "
-                f"{f'they have {keys}' if keys else 'they have no metadata'}"
+                f"no example in {self._index.path} has {wanted}; {_there_is(metas, where)}"
             )
 
     def _learn_fixed(self) -> FixedSets:
@@ -186,6 +189,26 @@ class Retriever:
         stored = self._index.get(list(sets.ids))
         chosen = (example for fixed in sets.sets for example in fixed.examples)
         return all(stored.get(example.id) == example for example in chosen)
+
+
+def _there_is(metas: Sequence[Mapping[str, Any]], where: Where) -> str:
+    """Return what metadata have in place of what was asked for: the keys' values, or the keys."""
+    keys = ", ".join(dict.fromkeys(key for meta in metas for key in meta))
+    if not keys:
+        return "they have no metadata"
+    values = {key: Counter(_shown(meta[key]) for meta in metas if key in meta) for key, _ in where}
+    if not all(values.values()):
+        return f"they have {keys}"
+    return "; ".join(f"{key} is {_listed(seen)}" for key, seen in values.items())
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _listed(seen: Counter[str]) -> str:
+    named = ", ".join(value[:VALUE_SHOWN] for value, _ in seen.most_common(VALUES_NAMED))
+    return f"{named} and others" if len(seen) > VALUES_NAMED else named
 
 
 def _labels(neighbors: Sequence[Neighbor]) -> tuple[str, ...]:

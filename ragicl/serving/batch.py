@@ -1,19 +1,22 @@
-"""Many predictions at once: rows for a file, a file that can be continued, a summary."""
+"""Many predictions at once: rows for a file, and a file that can be continued."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Self
 
 from filelock import FileLock, Timeout
 
+from ragicl.data.labels import NO_LABEL
 from ragicl.engine import Engine
 from ragicl.errors import BudgetError, DataError
 from ragicl.inference.pipeline import CHUNK
 from ragicl.records import Prediction, Prompt, Query
+from ragicl.serving.own_examples import OwnExamples
 
 Row = dict[str, Any]
 MARKS = ("exited", "abstained", "out_of_scope")  # of a prediction; a row names those that hold
@@ -31,13 +34,16 @@ def predict_rows(
     """Yield a JSON-ready row for each query, in order.
 
     :param skip_errors: a query that does not fit becomes a row with an ``error``
-    :param exclude_self: leave out the example that has the query's own id
+    :param exclude_self: leave out the example that the query is: see :class:`OwnExamples`
     :param probs: add the whole distribution
     :param prompt: add the prompt's text
     :raises BudgetError: at a query that does not fit, unless those are skipped
     """
+    own_examples = OwnExamples(engine.index)
+    labels = engine.index.labels()
     while chunk := list(islice(queries, CHUNK)):
-        own = [query.id if exclude_self else None for query in chunk]
+        chunk = [_without_hidden(query, labels) for query in chunk]
+        own = own_examples.ids(chunk) if exclude_self else None
         answers = engine.try_all([query.input for query in chunk], exclude=own)
         for query, answer in zip(chunk, answers, strict=True):
             if isinstance(answer, Prediction):
@@ -196,29 +202,10 @@ class ResumableFile:
                 )
 
 
-def summarize(rows: Sequence[Row]) -> str | None:
-    """Return accuracy and macro-F1 in one line, or None where no row has the right output.
-
-    A row with an error counts as wrong.
-    """
-    from sklearn.metrics import accuracy_score, f1_score
-
-    judged = [(row["gold"], row["output"] or "") for row in rows if "gold" in row]
-    early = [row["gold"] == row["output"] for row in rows if "gold" in row and "exited" in row]
-    if not judged:
-        return None
-    gold, output = zip(*judged, strict=True)
-    text = f"accuracy {accuracy_score(gold, output):.4f} on {len(judged)} rows"
-    if len(set(gold)) < len(gold):  # labels come back; texts to generate do not
-        text += f", macro-F1 {f1_score(gold, output, average='macro'):.4f}"
-    if early:
-        late = len(judged) - len(early)
-        right = sum(g == o for g, o in judged) - sum(early)
-        text += f"; {len(early)} by early exit, {sum(early) / len(early):.4f} of them right"
-        text += f", {right / late:.4f} of the others" if late else ""
-    if errors := sum("error" in row for row in rows):
-        text += f", {errors} of them not answered"
-    return text
+def _without_hidden(query: Query, labels: Collection[str]) -> Query:
+    """Return a query without what stands for a label that is hidden, unless it is a label here."""
+    hidden = query.gold == NO_LABEL and labels and NO_LABEL not in labels
+    return replace(query, gold=None) if hidden else query
 
 
 def _query_row(query: Query) -> Row:

@@ -53,7 +53,8 @@ def test_columns_of_a_file_serve_as_filters(work):
         for neighbor in row["neighbors"]:
             assert metas[neighbor["id"]] == {"shop": "south=1", "year": "2020"}
     wrong = ["predict", "indexes/shops", "x", "--decide", "knn", "--where"]
-    fails(*wrong, "shop=east", match="has shop=east; they have shop, year")
+    fails(*wrong, "shop=east", match="has shop=east; shop is north, south=1")
+    fails(*wrong, "town=x", match="has town=x; they have shop, year")
     fails(*wrong, "shop", match="write it as KEY=VALUE")
 
 

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragicl.data.examples import Columns, DataFile
+from ragicl.data.columns import Columns
+from ragicl.data.examples import DataFile
 from ragicl.errors import DataError
 from ragicl.records import Example, Query
 
@@ -319,8 +320,11 @@ def test_empty_tables(tmp_path, file):
         ("f.csv", "text,label\na,\n", [":2: 'label' is empty"]),
         ("f.jsonl", GOOD + '{"text": "a", "label": null}', [":2: 'label' is missing"]),
         ("f.jsonl", '{"text": ["a"], "label": "b"}', [":1: 'text' is list, not text"]),
-        ("f.jsonl", '{"text": "a", "label": true}', [":1: 'label' is bool, not text"]),
-        ("f.jsonl", '{"text": "a", "label": 1.5}', [":1: 'label' is float, not text"]),
+        ("f.jsonl", '{"text": true, "label": "b"}', [":1: 'text' is bool, not text"]),
+        ("f.jsonl", '{"text": "a", "label": {}}', [":1: 'label' is dict, not text"]),
+        ("f.jsonl", '{"text": "a", "label": NaN}', [":1: 'label' is missing"]),
+        ("f.jsonl", '{"text": "a", "label": []}', [":1: 'label' is missing"]),
+        ("f.jsonl", '{"text": "a", "label": ["b", "c"]}', [":1: 'label' holds 2 labels", "keep"]),
         ("f.jsonl", '{"text": "a", "label": "b", "id": {}}', [":1: 'id' is dict, not text"]),
         ("f.jsonl", '{"text": "\\ud800", "label": "b"}', [":1: 'text' holds half a character"]),
         ("f.csv", 'text,label\n"a\nb",c\nd,e,f\n', [":4: 3 cells under 2 columns", "','"]),

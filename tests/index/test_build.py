@@ -4,7 +4,8 @@ import pytest
 
 from ragicl.backends import registry
 from ragicl.backends.fake import FakeEncoder
-from ragicl.data.examples import Columns, DataFile
+from ragicl.data.columns import Columns
+from ragicl.data.examples import DataFile
 from ragicl.errors import DataError, EncoderError, ExampleError, StoreError
 from ragicl.index import Index
 from ragicl.index.build import build, survey

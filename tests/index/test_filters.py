@@ -136,3 +136,22 @@ def test_metadata_hold_their_own_values_as_text(meta):
     assert holds(meta, own)
     assert not holds(meta, (*own, ("another key", "x")))
     assert not any(holds(meta, ((key, value + "x"),)) for key, value in own)
+
+
+@pytest.mark.parametrize(
+    ("value", "same", "other"),
+    [
+        (True, ["true", "True"], ["1", "1.0", "false", '"true"', "yes"]),
+        (False, ["false"], ["0", "null", ""]),
+        (None, ["null"], ["0", "false", "", '""']),
+        (1, ["1", "1.0", "1e0"], ["true", "01", "one"]),
+        (2.5, ["2.5", "2.50"], ["2", "2,5"]),
+        ("1", ["1"], ["1.0", '"1"']),
+        ("true", ["true"], ["True", "1"]),
+        (["a", 1], ['["a", 1]', '["a",1.0]'], ["a", '["a"]']),
+        ({"k": None}, ['{"k": null}'], ["{}", "{"]),
+    ],
+)
+def test_values_compare_as_json(value, same, other):
+    assert all(holds({"key": value}, (("key", text),)) for text in same)
+    assert not any(holds({"key": value}, (("key", text),)) for text in other)

@@ -332,7 +332,7 @@ def test_where_holds_for_votes_fixed_demonstrations_and_groups(index):
 
 
 def test_nothing_matches_is_an_error_that_names_the_keys(index):
-    with pytest.raises(TaskError, match=r"has team=c and n=1; they have team, n"):
+    with pytest.raises(TaskError, match=r"has team=c and n=1; team is a, b; n is 0, 1, 2"):
         found(index, where=(("team", "c"), ("n", "1")))
     index.update([Example(text, label, str(n)) for n, (text, label) in enumerate(ROWS)])
     with pytest.raises(TaskError, match="they have no metadata"):
