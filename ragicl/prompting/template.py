@@ -58,11 +58,14 @@ class PlainTemplate:
     :ivar instruction: comes first; may be empty
     :ivar separator: between instruction, demonstrations and query; it also closes an answer, so
         that a label that begins another label is told apart from it
+    :ivar one_line: whether line breaks inside an input become spaces: an input cannot write lines
+        then that look like demonstrations
     """
 
     shot: str
     instruction: str = ""
     separator: str = "\n"
+    one_line: bool = False
 
     def __post_init__(self) -> None:
         if (
@@ -116,7 +119,13 @@ class PlainTemplate:
     def _before(self, text: str) -> str:
         head, _, rest = self.shot.partition(INPUT)
         middle, _, _ = rest.partition(OUTPUT)
-        return right_stripped(joined((frame(head), text.strip(), frame(middle))))
+        return right_stripped(joined((frame(head), self._input(text), frame(middle))))
+
+    def _input(self, text: str) -> str:
+        if not self.one_line:
+            return text.strip()
+        lines = (line.strip() for line in text.splitlines())
+        return " ".join(line for line in lines if line)
 
     def _after(self, output: str) -> str:
         before, _, end = self.shot.partition(OUTPUT)
@@ -181,7 +190,8 @@ def plain_template(kind: Kind, instruction: str | None = None) -> PlainTemplate:
     """Return the plain template for a kind of index; None takes its usual instruction."""
     if instruction is None:
         instruction = INSTRUCTIONS[kind]
-    return PlainTemplate(PLAIN_SHOTS[kind], instruction, SEPARATORS[kind])
+    one_line = kind == "classify"  # texts to write may well be about lines
+    return PlainTemplate(PLAIN_SHOTS[kind], instruction, SEPARATORS[kind], one_line)
 
 
 def named_template(
