@@ -28,7 +28,7 @@ def write_whole(file: Path, data: bytes) -> None:
     """
     if is_stream(file):
         with file.open("ab", buffering=0) as stream:  # "w" would empty what `>> FILE` added to
-            _write_all(stream, data)
+            write_through(stream, data)
         return
     target = file.resolve()
     draft = target.with_name(f".{target.name}.{os.getpid()}")
@@ -48,7 +48,7 @@ def write_npz(file: Path, **arrays: Any) -> None:
     write_whole(file, buffer.getvalue())
 
 
-def _write_all(stream: io.FileIO, data: bytes) -> None:
+def write_through(stream: io.FileIO, data: bytes) -> None:
     """Write data that a pipe may take in pieces."""
     rest = memoryview(data)
     while rest:

@@ -8,13 +8,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import StringIO
+from io import FileIO, StringIO
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import click
 
-from ragicl.atomic import is_stream, write_whole
+from ragicl.atomic import is_stream, write_through, write_whole
 from ragicl.errors import DataError
 
 Format = Literal["table", "jsonl", "json", "csv"]
@@ -60,7 +60,7 @@ class Output:
             yield lambda text: click.echo(text, nl=False)
             return
         with _writing(self.path):
-            stream = self.path.open("a", encoding="utf-8")
+            stream = self.path.open("ab", buffering=0)
         with stream:
             yield lambda text: _write_line(self.path, stream, text)
 
@@ -168,10 +168,9 @@ def _write_file(path: Path, text: str) -> None:
         write_whole(path, text.encode())
 
 
-def _write_line(path: Path | None, stream: IO[str], text: str) -> None:
+def _write_line(path: Path | None, stream: FileIO, text: str) -> None:
     with _writing(path):
-        stream.write(text)
-        stream.flush()
+        write_through(stream, text.encode())
 
 
 @contextmanager
