@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ragicl"
 LAYERS = [
-    {"errors", "records", "protocols", "atomic", "timing"},
+    {"errors", "records", "protocols", "atomic", "framing", "timing"},
     {"data", "backends", "prompting", "calibration"},
     {"index", "options", "policy"},
     {"retrieval"},

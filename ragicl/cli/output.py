@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import StringIO
+from io import FileIO, StringIO
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import click
 
+from ragicl.atomic import is_stream, write_through, write_whole
 from ragicl.errors import DataError
 
 Format = Literal["table", "jsonl", "json", "csv"]
@@ -47,6 +49,20 @@ class Output:
             click.echo(ended, nl=False)
         else:
             _write_file(self.path, MARK + ended if self.form == "csv" else ended)
+
+    @contextmanager
+    def lines(self) -> Iterator[Callable[[str], None]]:
+        """Give what writes results one after another, to stdout or into a device or a pipe.
+
+        :raises DataError: where they cannot be written
+        """
+        if self.path is None:
+            yield lambda text: click.echo(text, nl=False)
+            return
+        with _writing(self.path):
+            stream = self.path.open("ab", buffering=0)
+        with stream:
+            yield lambda text: _write_line(self.path, stream, text)
 
 
 def output_options(
@@ -88,11 +104,15 @@ def choose_output(
 ) -> Output:
     """Return the output that was asked for; a file's suffix decides its format.
 
+    A device or a pipe takes any format, and needs no suffix.
+
     :raises click.UsageError: where the suffix is unsupported, or another format was asked for
     """
     if out is None:
         return Output(form or default)
     found = SUFFIXES.get(out.suffix.lower())
+    if is_stream(out):
+        return Output(form or found or default, out)
     if found is None or found not in files:
         known = ", ".join(_suffixes(files))
         raise click.UsageError(f"--out {out}: unsupported suffix; supported: {known}")
@@ -143,11 +163,20 @@ def _cell(value: Any) -> Any:
 
 
 def _write_file(path: Path, text: str) -> None:
-    from ragicl.atomic import write_whole
-
-    try:
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text.encode())
+
+
+def _write_line(path: Path | None, stream: FileIO, text: str) -> None:
+    with _writing(path):
+        write_through(stream, text.encode())
+
+
+@contextmanager
+def _writing(path: Path | None) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}; choose another --out") from error
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ragicl.atomic import is_stream
 from ragicl.cli.options import (
     column_options,
     engine_options,
@@ -15,7 +16,6 @@ from ragicl.cli.options import (
     queries_of,
 )
 from ragicl.cli.output import (
-    Format,
     Output,
     csv_text,
     json_line,
@@ -82,7 +82,7 @@ def predict(
         kept: list[Row] = []
         if total is None or len(rows) < total:  # else there is nothing to predict
             _load(engine)
-        write = target.write if target else _writer(output.form, kept, engine)
+        write = target.write if target else _writer(stack, output, kept, engine)
         done = stack.enter_context(progress(total, "predicting", len(rows)))
         for row in predict_rows(
             engine,
@@ -180,7 +180,7 @@ def _target(stack: ExitStack, output: Output, engine: Engine) -> ResumableFile |
     from ragicl.inference.fingerprint import fingerprint
     from ragicl.serving.batch import ResumableFile
 
-    if output.path is None:
+    if output.path is None or is_stream(output.path):
         return None
     return stack.enter_context(ResumableFile(output.path, fingerprint(engine.pipeline)))
 
@@ -201,13 +201,16 @@ def _notes(engine: Engine) -> Iterator[str]:
         )
 
 
-def _writer(form: Format, kept: list[Row], engine: Engine) -> Callable[[Row], None]:
+def _writer(
+    stack: ExitStack, output: Output, kept: list[Row], engine: Engine
+) -> Callable[[Row], None]:
     """Return what becomes of a row on stdout: printed at once, or kept until all are there."""
-    if form in WHOLE:
+    if output.form in WHOLE:
         return kept.append
-    if form == "jsonl":
-        return lambda row: click.echo(json_line(row), nl=False)
-    return lambda row: click.echo(f"{block(row, engine)}\n", nl=False)
+    write = stack.enter_context(output.lines())
+    if output.form == "jsonl":
+        return lambda row: write(json_line(row))
+    return lambda row: write(f"{block(row, engine)}\n")
 
 
 def _essentials(row: Row) -> Row:

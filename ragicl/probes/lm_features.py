@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ragicl.framing import joined
 from ragicl.probes.state_cache import FOLDER, StateCache, digest
 from ragicl.prompting.compose import compose
 from ragicl.prompting.template import Template, plain_template
 from ragicl.protocols import LM, Featuring, FloatArray, Parts, Progress, no_progress
 
-VERSION = 4  # raise it when the same model gives other features
+VERSION = 5  # raise it when the same model gives other features
 DEPTH = 0.5  # share of the blocks after which a text's features are taken
 LONGEST = 256  # tokens read of a text, its prompt included; a whole one may take thousands
 
@@ -48,7 +49,7 @@ class Features:
 
     def _read(self, texts: Sequence[str]) -> FloatArray:
         # One part: the mean is over all of it.
-        prompts = [("".join(bare_prompt(text, self._template, self._lm)),) for text in texts]
+        prompts = [(joined(bare_prompt(text, self._template, self._lm)),) for text in texts]
         return units(self._lm.states(prompts, (DEPTH,))[:, 0, 0])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ragicl.errors import BudgetError
+from ragicl.framing import joined
 from ragicl.prompting.ordering import Order, nearest_last
 from ragicl.prompting.template import Template
 from ragicl.protocols import Parts
@@ -79,7 +80,7 @@ def _fitting(
         shots = (*fixed, *order(kept))
         parts = template.render(query, _pairs(shots))
         if fixed and (own := len(kept) + 1) < len(parts):
-            parts = ("".join(parts[:-own]), *parts[-own:])
+            parts = (joined(parts[:-own]), *parts[-own:])
         tokens = count(parts)
         return (shots, parts, tokens) if tokens <= room else None
 

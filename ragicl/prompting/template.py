@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ragicl.errors import TaskError
+from ragicl.framing import frame, joined, right_stripped
 from ragicl.protocols import Message
 from ragicl.records import Kind
 
@@ -23,7 +24,10 @@ SEPARATORS = {"classify": "\n", "generate": "\n\n"}
 
 
 class Template(Protocol):
-    """How demonstrations and a query become text."""
+    """How demonstrations and a query become text.
+
+    Where a text holds control tokens that are meant, it says so: :func:`ragicl.framing.frame`.
+    """
 
     def render(self, query: str, shots: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         """Return the prompt in pieces, for (input, output) demonstrations in prompt order."""
@@ -54,11 +58,14 @@ class PlainTemplate:
     :ivar instruction: comes first; may be empty
     :ivar separator: between instruction, demonstrations and query; it also closes an answer, so
         that a label that begins another label is told apart from it
+    :ivar one_line: whether line breaks inside an input become spaces: an input cannot write lines
+        then that look like demonstrations
     """
 
     shot: str
     instruction: str = ""
     separator: str = "\n"
+    one_line: bool = False
 
     def __post_init__(self) -> None:
         if (
@@ -74,10 +81,10 @@ class PlainTemplate:
 
     def render(self, query: str, shots: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         """Return the instruction, one piece for each demonstration, and the query."""
-        pieces = [self.instruction] if self.instruction else []
-        pieces += [self._before(text) + self._after(output) for text, output in shots]
+        pieces: list[str] = [frame(self.instruction)] if self.instruction else []
+        pieces += [joined((self._before(text), self._after(output))) for text, output in shots]
         pieces.append(self._before(query))
-        return (pieces[0], *(self.separator + piece for piece in pieces[1:]))
+        return (pieces[0], *(joined((frame(self.separator), piece)) for piece in pieces[1:]))
 
     def messages(self, query: str, shots: Sequence[tuple[str, str]]) -> tuple[Message, ...]:
         """Return the instruction as system message, demonstrations and query as turns."""
@@ -85,11 +92,12 @@ class PlainTemplate:
 
     def answer(self, output: str) -> str:
         """Return the white space, the output, what the shot has after it, and the separator."""
-        return self._after(output) + self.separator
+        return joined((self._after(output), frame(self.separator)))
 
     def ended(self, output: str) -> str:
         """Return the answer and what the next demonstration has before its input."""
-        return self.answer(output) + self.shot.partition(INPUT)[0].rstrip(" ")
+        following = self.shot.partition(INPUT)[0].rstrip(" ")
+        return joined((self.answer(output), frame(following)))
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -111,11 +119,17 @@ class PlainTemplate:
     def _before(self, text: str) -> str:
         head, _, rest = self.shot.partition(INPUT)
         middle, _, _ = rest.partition(OUTPUT)
-        return (head + text.strip() + middle).rstrip()
+        return right_stripped(joined((frame(head), self._input(text), frame(middle))))
+
+    def _input(self, text: str) -> str:
+        if not self.one_line:
+            return text.strip()
+        lines = (line.strip() for line in text.splitlines())
+        return " ".join(line for line in lines if line)
 
     def _after(self, output: str) -> str:
         before, _, end = self.shot.partition(OUTPUT)
-        return before[len(before.rstrip()) :] + output + end
+        return joined((frame(before[len(before.rstrip()) :]), output, frame(end)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +156,7 @@ class ChatTemplate:
 
     def answer(self, output: str) -> str:
         """Return the output and the ending."""
-        return output + self.ending
+        return joined((output, frame(self.ending)))
 
     def ended(self, output: str) -> str:
         """Return the answer: its ending stops it."""
@@ -176,7 +190,8 @@ def plain_template(kind: Kind, instruction: str | None = None) -> PlainTemplate:
     """Return the plain template for a kind of index; None takes its usual instruction."""
     if instruction is None:
         instruction = INSTRUCTIONS[kind]
-    return PlainTemplate(PLAIN_SHOTS[kind], instruction, SEPARATORS[kind])
+    one_line = kind == "classify"  # texts to write may well be about lines
+    return PlainTemplate(PLAIN_SHOTS[kind], instruction, SEPARATORS[kind], one_line)
 
 
 def named_template(

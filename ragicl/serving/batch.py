@@ -105,6 +105,7 @@ class ResumableFile:
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.rows: list[Row] = []
+        path = path.resolve()  # a link to it is the same file, with the same settings and lock
         self._path = path
         self._notes = path.with_name(f"{path.name}.settings.json")
         self._settings = json.loads(json.dumps(settings))

@@ -3,12 +3,15 @@
 import csv
 import io
 import json
+import os
+import threading
+from pathlib import Path
 
 import pytest
 from cli_runner import LM, fails, lines, misused, run
 
 from ragicl.cli.main import main
-from ragicl.cli.output import csv_text, rows_text
+from ragicl.cli.output import Output, choose_output, csv_text, rows_text
 
 OFFER = {
     "info": {"table", "json"},
@@ -139,6 +142,36 @@ def test_the_supported_suffixes_are_listed(things):
     match = "supported: .jsonl, .json, .csv, .txt, .md"
     misused(*command("suggest", things), "--out", "x.doc", match=match)
     misused(*command("info", things), "--out", "x.csv", match="supported: .json, .txt, .md")
+
+
+@pytest.mark.parametrize("name", OFFER)
+def test_links_devices_and_pipes_stay_what_they_are(things, tmp_path, name):
+    """Links in the test's own folder: a fault must not cost the machine its devices."""
+    suffix = ".jsonl" if name == "predict" else ".json"
+    file = tmp_path / f"real{suffix}"
+    for target in (file, "/dev/null", "/dev/full", "pipe"):
+        link = tmp_path / f"link{suffix}"
+        link.symlink_to(target)
+        if target == "pipe":
+            os.mkfifo(tmp_path / "pipe")
+            read = []
+            reader = threading.Thread(daemon=True, target=lambda: read.append(link.read_text()))  # noqa: B023
+            reader.start()
+        end = {"match": "choose another --out"} if target == "/dev/full" else {}
+        (fails if end else run)(*command(name, things), "--out", link, **end)
+        assert link.readlink() == Path(target)
+        link.unlink()
+    reader.join()
+    assert read[0]
+    assert file.read_text()
+    left = {"real.jsonl.settings.json"} if name == "predict" else set()
+    assert set(os.listdir(tmp_path)) - {"indexes", "things.jsonl"} == {file.name, "pipe"} | left
+
+
+def test_a_device_needs_no_suffix_and_takes_any_format():
+    null = Path("/dev/null")  # not written to
+    assert choose_output(None, null, ["jsonl"], default="table") == Output("table", null)
+    assert choose_output("csv", null, ["jsonl"], default="table") == Output("csv", null)
 
 
 def test_a_file_that_cannot_be_written(things, tmp_path):

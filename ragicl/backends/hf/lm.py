@@ -215,7 +215,7 @@ class HFLM:
 
     def chat(self, messages: Sequence[Message]) -> str:
         """Return the messages in the model's own chat format, ready for the assistant's turn."""
-        return render_chat(self._tokenizer, messages, self.spec)
+        return render_chat(self._tokenizer, self.tokens.controls, messages, self.spec)
 
     def prefill(self, parts: Parts) -> None:
         """Read a prompt, and do nothing else."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from ragicl.backends.hf.control_tokens import ControlTokens
 from ragicl.backends.hf.token_cache import TokenCache
 from ragicl.protocols import Parts
 
@@ -43,12 +44,14 @@ class Tokens:
     have the ids of their joined text is checked at every new boundary; a tokenizer that fails once
     encodes whole prompts from then on.
 
+    :ivar controls: how texts are written: inside, all are, so that keys tell them apart
     :ivar prefix_stable: whether more text has left the ids of a part as they are so far
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
         self._lock = RLock()
+        self.controls = ControlTokens(tokenizer)
         self._start = self._find_start()
         self.plain = TokenCache(self._encode_part)
         self._ends = lru_cache(KEPT_ENDS)(self._encode_ends)
@@ -70,17 +73,22 @@ class Tokens:
         counted to the answer, so that each answer is scored in the segmentation it would have had
         in running text.
         """
-        pieces = self.pieces(parts)
+        parts = self.controls.parts(parts)
+        answers = tuple(map(self.controls.written, answers))
+        pieces = self._pieces(parts)
         if len(pieces) > 1:
-            kept, ends = self._split_end(parts[-1], pieces[-1], tuple(answers))
+            kept, ends = self._split_end(parts[-1], pieces[-1], answers)
             if kept:  # else an answer reaches back into the part before
                 return Split([*chain(*pieces[:-1]), *kept], ends, len(pieces[0]))
         text = "".join(parts)
-        kept, ends = self._split_end(text, self._plain([text])[0], tuple(answers))
+        kept, ends = self._split_end(text, self._plain([text])[0], answers)
         return Split([*self._start_of(text), *kept], ends)
 
     def pieces(self, parts: Parts) -> list[Ids]:
         """Return the ids of each part, or of the whole text where they would differ."""
+        return self._pieces(self.controls.parts(parts))
+
+    def _pieces(self, parts: Sequence[str]) -> list[Ids]:
         start = self._start_of(parts[0]) if parts else []
         pieces = [self.plain(part) for part in parts] if self.prefix_stable else []
         if pieces and all(map(self._is_stable, pairwise(parts), pairwise(pieces))):
@@ -120,7 +128,7 @@ class Tokens:
 
         The end must encode by itself exactly as it does in place; otherwise the beginning is empty.
         """
-        if len(ids) <= TAIL or not self._tokenizer.is_fast:
+        if len(ids) <= TAIL or not self._tokenizer.is_fast or self.controls.is_marked(text):
             return 0, text
         with self._lock:
             encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -136,14 +144,16 @@ class Tokens:
         self, tail: str, answers: tuple[str, ...]
     ) -> tuple[int, tuple[tuple[int, ...], ...]]:
         """Return how many ids of the tail no answer changes, and what each answer adds to them."""
-        ids, *ends = self._plain([tail, *(tail + answer for answer in answers)])
+        ids, *ends = self._plain([tail, *(tail + self.controls.after(tail, a) for a in answers)])
         shared = min((min(common_prefix(ids, e), len(e) - 1) for e in ends), default=len(ids))
         return shared, tuple(tuple(end[shared:]) for end in ends)
 
     def _plain(self, texts: Sequence[str]) -> list[list[int]]:
         with self._lock:
-            encoded = self._tokenizer(list(texts), add_special_tokens=False)
-        ids: list[list[int]] = encoded["input_ids"]
+            return self.controls.encode(texts, self._encode)
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        ids: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         return ids
 
     def _start_of(self, text: str) -> list[int]:
