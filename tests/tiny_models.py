@@ -1,4 +1,4 @@
-"""Tiny, randomly initialised language models of many architectures, made on disk."""
+"""Tiny, randomly initialised language models of many architectures, made on disk; the real one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,12 @@ from transformers import (
 )
 
 from ragicl.backends import open_lm
+from ragicl.backends.defaults import SMOLLM2
 from ragicl.backends.hf.lm import HFLM
+
+needs_packaged = pytest.mark.skipif(
+    SMOLLM2.path() is None, reason=f"needs the package {SMOLLM2.package}"
+)
 
 SENTENCES = [
     "Classify each text.\nText: what is on my calendar today\nLabel: calendar\n",

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from tiny_models import needs_packaged
 from torch import nn
 
+from ragicl.backends import open_lm
 from ragicl.backends.hf import hidden_states
 from ragicl.backends.hf.layers import Stack, blocks_of
 from ragicl.backends.hf.lm import HFLM
@@ -62,23 +64,24 @@ def in_context(text):
     return "".join(parts[:-1]), parts[-1]
 
 
-def slowly(it, parts):
+def slowly(lm, parts):
     """Return the states that a whole prompt has when it is read at once, without any cache."""
-    ids = it.lm.tokens.encode(parts)
-    first = len(it.lm.tokens.encode(parts[:1])) if len(parts) > 1 else 0
-    _, blocks = blocks_of(it.model)
+    model = lm.model()
+    ids = lm.tokens.encode(parts)
+    first = len(lm.tokens.encode(parts[:1])) if len(parts) > 1 else 0
+    _, blocks = blocks_of(model)
     found = {}
     hooks = [
         block.register_forward_hook(lambda module, given, output, i=i: found.update({i: output}))
         for i, block in enumerate(blocks, 1)
     ]
     with torch.inference_mode():
-        it.model.base_model(torch.tensor([ids]), use_cache=False)
+        model.base_model(torch.tensor([ids]), use_cache=False)
     for hook in hooks:
         hook.remove()
     rows = []
     for share in SHARES:
-        output = found[Stack(it.model).depth(share)]
+        output = found[Stack(model).depth(share)]
         states = (output[0] if isinstance(output, tuple) else output)[0, first:].numpy()
         states = states / np.sqrt((states**2).mean(axis=1, keepdims=True) + hidden_states.TINY)
         rows.append([states.mean(axis=0), states[-1]])
@@ -89,11 +92,11 @@ def slowly(it, parts):
 def test_states_after_a_kept_prefix_are_those_of_the_whole_prompt(tiny, kind):
     it = tiny(kind)
     prompts = [in_context(text) for text in TEXTS]
-    expected = [slowly(it, parts) for parts in prompts]
+    expected = [slowly(it.lm, parts) for parts in prompts]
     for _ in range(2):  # the prefix is read, then kept
         np.testing.assert_allclose(it.lm.states(prompts, SHARES), expected, rtol=1e-4, atol=1e-4)
     alone = [("".join(parts),) for parts in prompts]  # then the mean is over all of it
-    expected = [slowly(it, parts) for parts in alone]
+    expected = [slowly(it.lm, parts) for parts in alone]
     np.testing.assert_allclose(it.lm.states(alone, SHARES), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -135,3 +138,13 @@ def test_other_weights_have_other_states(tiny):
     other = it.model.__class__(it.model.config)
     assert np.abs(it.lm.variant(other, "other").states(prompts, SHARES) - before).max() > 1e-3
     np.testing.assert_array_equal(it.lm.states(prompts, SHARES), before)
+
+
+@needs_packaged
+@pytest.mark.packaged
+def test_packaged_model_after_a_kept_prefix_as_of_the_whole_prompt():
+    lm = open_lm("smollm2", dtype="float32")
+    prompts = [in_context(text) for text in TEXTS]
+    expected = [slowly(lm, parts) for parts in prompts]
+    for _ in range(2):
+        np.testing.assert_allclose(lm.states(prompts, SHARES), expected, rtol=1e-4, atol=1e-4)

@@ -22,6 +22,7 @@ from tiny_models import (
     TOKENIZERS,
     WINDOW,
     Open,
+    needs_packaged,
     save_tiny_model,
     slow_scores,
     tokenizer_of,
@@ -43,11 +44,6 @@ from ragicl.backends.hf.scoring.trie import ROOT, build_trie
 from ragicl.backends.hf.tokenization import Split, Tokens
 from ragicl.errors import BackendError, BudgetError
 from ragicl.prompting.template import chat_template
-
-needs_packaged = pytest.mark.skipif(
-    SMOLLM2.path() is None, reason=f"needs the package {SMOLLM2.package}"
-)
-
 
 # ---------------------------------------------------------------------------------- scoring
 
