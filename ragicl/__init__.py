@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ragicl.policy import Policy
     from ragicl.prompting.template import PlainTemplate
     from ragicl.records import (
+        ContextInfluence,
         Contribution,
         Example,
         Explanation,
@@ -46,6 +47,7 @@ _HOMES = {
     "ICLClassifier": "ragicl.integrations.sklearn",
     "Index": "ragicl.index",
     "PlainTemplate": "ragicl.prompting.template",
+    "ContextInfluence": "ragicl.records",
     "Contribution": "ragicl.records",
     "Example": "ragicl.records",
     "Explanation": "ragicl.records",
@@ -72,6 +74,7 @@ _HOMES = {
 __all__ = [
     "BackendError",
     "BudgetError",
+    "ContextInfluence",
     "Contribution",
     "CorruptError",
     "DataError",

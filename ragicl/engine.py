@@ -238,6 +238,7 @@ class Engine:
         label: str | None = None,
         exclude: str | None = None,
         examples: int = NAMED,
+        context: bool = False,
     ) -> Explanation:
         """Say how much each demonstration changes the prediction of a text.
 
@@ -253,11 +254,19 @@ class Engine:
         :param exclude: id of an example that must not serve as a demonstration, such as its own;
             it is not named either
         :param examples: how many stored examples are named, at most
-        :raises TaskError: where the neighbours' vote alone answers, or the label is not to choose
-            from
+        :param context: also read the text again without each demonstration that precedes every text
+        :raises TaskError: where the neighbours' vote alone answers, the label is not to choose
+            from, or with `context` no states are read in context or an example is excluded
         :raises BudgetError: where the text does not fit into the budget
         """
-        return explain(self._pipeline, text, label=label, exclude=exclude, examples=examples)
+        return explain(
+            self._pipeline,
+            text,
+            label=label,
+            exclude=exclude,
+            examples=examples,
+            context=context,
+        )
 
     def bare_prompt(self, text: str) -> Prompt:
         """Return the prompt of a text without demonstrations.

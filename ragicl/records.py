@@ -244,6 +244,23 @@ class Support:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextInfluence:
+    """What one demonstration that the language model reads before every text does to an answer.
+
+    :ivar example: the demonstration; each draw has others
+    :ivar log_odds_change: log-odds of the explained label against the likeliest other one, minus
+        the same without the demonstration, in nats; above 0 where it speaks for the label
+    :ivar probability_without: of the explained label without it
+    :ivar output_without: the label that wins without it
+    """
+
+    example: Example
+    log_odds_change: float
+    probability_without: float
+    output_without: str
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """What demonstrations and stored examples do to a prediction.
 
@@ -256,6 +273,8 @@ class Explanation:
     :ivar lm: the language model that was asked, with the weights used; empty where none was
     :ivar support: the examples behind a blend's answer; None where a language model answers alone,
         or where there is only one label to choose from
+    :ivar in_context: the demonstrations that precede every text, in their draws' order; empty where
+        that was not asked for
     """
 
     text: str
@@ -266,6 +285,7 @@ class Explanation:
     influences: tuple[Influence, ...]
     lm: str
     support: Support | None = None
+    in_context: tuple[ContextInfluence, ...] = ()
 
     @property
     def probability(self) -> float:

@@ -117,6 +117,17 @@ class Blend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         values = pooled(np.array(self.weights), np.stack(evidence.logs())) - offsets
         return np.asarray(softmax(np.where(impossible, -np.inf, values), axis=1))
 
+    def with_context(self, probs: Float64Array, old: FloatArray, new: FloatArray) -> Float64Array:
+        """Return P(label | all evidence), had the states in context said something else.
+
+        :param probs: with what they have said, shape (labels,)
+        :param old: P(label | states in context) as it was, shape (labels,)
+        :param new: the same as it would have been
+        """
+        before, after = (np.log(np.maximum(own, np.exp(FLOOR)), dtype=float) for own in (old, new))
+        changed = probs * np.exp(self.context * (after - before))
+        return np.asarray(changed / changed.sum())
+
     @property
     def weights(self) -> Weights:
         """The weights, in the order of :data:`SOURCES`."""

@@ -145,9 +145,20 @@ def prompt(index: Path, text: str, output: Output, **options: Any) -> None:
     show_default=True,
     help="How many stored examples behind a blend's answer to name.",
 )
+@click.option(
+    "--context",
+    is_flag=True,
+    help="Also leave out each demonstration read before every text; each takes a reading.",
+)
 @engine_options(without={"decide"})
 def explain_command(
-    index: Path, text: str, label: str | None, examples: int, output: Output, **options: Any
+    index: Path,
+    text: str,
+    label: str | None,
+    examples: int,
+    context: bool,
+    output: Output,
+    **options: Any,
 ) -> None:
     """Show how much each demonstration changes the prediction of a text.
 
@@ -164,7 +175,8 @@ def explain_command(
     from ragicl.inference.explain import explanation_row
 
     with open_engine(index, options) as engine:
-        explanation = engine.explain(text, label=label, examples=examples)
+        _load(engine)
+        explanation = engine.explain(text, label=label, examples=examples, context=context)
     row = explanation_row(explanation)
     output.write(record_text(output.form, row, lambda: explained(explanation)))
 

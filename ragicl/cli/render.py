@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ragicl.serving.batch import Row
 
 SHOWN = 3  # neighbours under each prediction
+STRONGEST = 5  # demonstrations read before every text, of many
 
 
 def block(row: Row, engine: Engine) -> str:
@@ -51,7 +52,7 @@ def explained(explanation: Explanation) -> str:
         lines.append(f"     {own.log_prob_change:+.3f}  {similar}  {_pair(own.neighbor.example)}")
         if own.output_without not in (None, explanation.output):
             lines.append(f"             without it: {own.output_without}")
-    return "\n".join([*lines, *_support(explanation.support)])
+    return "\n".join([*lines, *_support(explanation.support), *_in_context(explanation)])
 
 
 def _support(support: Support | None) -> Iterator[str]:
@@ -64,6 +65,18 @@ def _support(support: Support | None) -> Iterator[str]:
     for own in support.examples:
         yield f"     {own.nats:+.3f}  {', '.join(own.by_source)}  {_pair(own.example)}"
     yield f"     {support.rest:+.3f}  all other examples together"
+
+
+def _in_context(explanation: Explanation) -> Iterator[str]:
+    """Yield the demonstrations read before every text that change most, and how many there are."""
+    found = sorted(explanation.in_context, key=lambda own: -abs(own.log_odds_change))
+    if not found:
+        return
+    yield f"     read before every text: {len(found)} demonstrations; to the log-odds add most:"
+    for own in found[:STRONGEST]:
+        yield f"     {own.log_odds_change:+.3f}  {_pair(own.example)}"
+        if own.output_without != explanation.output:
+            yield f"             without it: {own.output_without}"
 
 
 def _pair(example: Example) -> str:

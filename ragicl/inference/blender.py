@@ -12,6 +12,7 @@ from ragicl.calibration.distributions import from_votes
 from ragicl.index import Index
 from ragicl.policy import Policy
 from ragicl.probes.context import Context
+from ragicl.probes.demonstrations import Shot
 from ragicl.probes.index_probe import IndexClassifier, IndexProbe
 from ragicl.probes.lm_features import Features
 from ragicl.protocols import LM, Featuring, Float64Array, FloatArray, Progress, Scoring, no_progress
@@ -113,6 +114,20 @@ class Blender:
         if self._context is not None:
             known, added = self._context.contributions(found.text, *asked)
             yield "context", known, self.blend.context * added
+
+    def without_each_shot(
+        self, found: RetrievalResult, labels: tuple[str, ...], probs: Float64Array
+    ) -> Iterator[tuple[Shot, Float64Array]]:
+        """Yield each demonstration read before every text, and the blend's answer without it.
+
+        :param probs: the blend's with all of them, shape (len(labels),)
+        :return: the second of the same shape; without states in context there is nothing
+        """
+        if self._context is None:
+            return
+        (whole,) = self._context.probs([found.text], [None], labels)
+        for shot, changed in self._context.without_each_shot(found.text, labels):
+            yield shot, self.blend.with_context(probs, whole, changed)
 
     def percentiles(self, found: Sequence[RetrievalResult]) -> Float64Array:
         """Return the share of the examples that are less like the others than a query is.

@@ -16,6 +16,11 @@ from typing import Any
 
 from ragicl.backends.capabilities import as_scoring
 from ragicl.errors import TaskError
+from ragicl.inference.in_context import (
+    check_in_context,
+    in_context_rows,
+    influences_in_context,
+)
 from ragicl.inference.pipeline import Pipeline
 from ragicl.inference.scorer import check_numbers
 from ragicl.inference.support import NAMED, support_of, support_row
@@ -33,6 +38,7 @@ def explain(
     label: str | None = None,
     exclude: str | None = None,
     examples: int = NAMED,
+    context: bool = False,
 ) -> Explanation:
     """Explain a prediction; see :meth:`ragicl.Engine.explain`."""
     asks = pipeline.prompts_lm
@@ -43,6 +49,8 @@ def explain(
         )
     if examples < 0:
         raise TaskError(f"examples must be 0 or more, not {examples}")
+    if context:
+        check_in_context(pipeline.blender, exclude)
     lm = as_scoring(pipeline.require_lm()) if asks else None
     (found,) = pipeline.retriever.find([text], [exclude], {}, demonstrations=asks)
     if pipeline.generates:
@@ -59,9 +67,10 @@ def explain(
         explanation = of_label(text, label, None, (), predictions)
     if pipeline.blender is None or found.vector is None:
         return explanation
-    probs = predictions[0].probs
-    support = support_of(pipeline.blender, found, explanation.label, probs, examples)
-    return replace(explanation, support=support)
+    asked = pipeline.blender, found, explanation.label, predictions[0].probs
+    support = support_of(*asked, examples)
+    left_out = influences_in_context(*asked, support) if context else ()
+    return replace(explanation, support=support, in_context=left_out)
 
 
 def taken_apart(prompt: Prompt, found: RetrievalResult) -> tuple[Neighbor, ...]:
@@ -166,6 +175,7 @@ def explanation_row(explanation: Explanation) -> dict[str, Any]:
             for influence in explanation.influences
         ],
         "support": support_row(explanation.support),
+        "in_context": in_context_rows(explanation.in_context),
         "tokens": explanation.prompt.tokens if explanation.prompt else None,
         "lm": explanation.lm or None,
     }

@@ -8,7 +8,7 @@ the bare text do. Nearest in print: PALP (Cho et al. 2023, 2212.10873) and FADS-
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from ragicl.probes.context_states import VERSION, ContextStates
 from ragicl.probes.demonstrations import (
     Demonstrations,
     Draw,
+    Shot,
     draw,
     load_demonstrations,
     save_demonstrations,
@@ -26,6 +27,7 @@ from ragicl.probes.demonstrations import (
 from ragicl.probes.ensemble import fit_or_load
 from ragicl.probes.index_probe import FOLDER as CLASSIFIERS
 from ragicl.probes.index_probe import SMALL, IndexClassifier, enough, no_example
+from ragicl.probes.influence import without_each_shot
 from ragicl.probes.scaling import Scaling
 from ragicl.probes.state_cache import FOLDER, digest
 from ragicl.probes.views import VIEWS, View, best_views, joined
@@ -109,6 +111,18 @@ class Context:
         (vector,) = self._vectors([text], fitted)
         added = fitted.classifier.contributions(vector, excluded, label, against)
         return fitted.classifier.examples, added
+
+    def without_each_shot(
+        self, text: str, labels: tuple[str, ...]
+    ) -> Iterator[tuple[Shot, FloatArray]]:
+        """Yield each demonstration, and P(label | text) read without it, shape (len(labels),)."""
+        fitted = self.get()
+        return without_each_shot(
+            text,
+            fitted.draws,
+            lambda own: self._states.of([text], (own,), fitted.views)[0],
+            lambda state: fitted.classifier.answers(joined(state[None]), [None], labels)[0][0],
+        )
 
     def _vectors(self, texts: Sequence[str], fitted: ContextClassifier) -> FloatArray:
         return joined(self._states.of(texts, fitted.draws, fitted.views))

@@ -25,6 +25,19 @@ def test_a_blend_multiplies_powers():
     assert probs[0] == pytest.approx(by_hand / by_hand.sum(), abs=1e-5)
 
 
+def test_other_states_in_context_move_only_their_own_factor():
+    vectors, old, new = (
+        np.array([own], dtype=np.float32)
+        for own in ([0.1, 0.6, 0.3], [0.2, 0.3, 0.5], [0.9, 0.1, 1e-9])
+    )
+    blend = Blend(0.0, 0.0, 0.4, 0.0, 0.7, {"b": 0.3})
+    before, after = (
+        blend.probs(Evidence(vectors=vectors, context=own), LABELS)[0] for own in (old, new)
+    )
+    assert blend.with_context(before, old[0], new[0]) == pytest.approx(after)
+    assert blend.with_context(np.array([0.0, 0.5, 0.5]), old[0], new[0])[0] == 0
+
+
 def test_a_label_that_is_out_of_the_question_stays_out():
     lm = np.array([[0.0, -np.inf, -1.0]], dtype=np.float32)
     vectors = np.array([[0.1, 0.8, 0.1]], dtype=np.float32)

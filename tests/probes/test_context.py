@@ -10,7 +10,7 @@ from ragicl.index import Index
 from ragicl.probes import context, state_cache
 from ragicl.probes.context import Context
 from ragicl.probes.demonstrations import draw
-from ragicl.probes.views import VIEWS
+from ragicl.probes.views import VIEWS, joined
 from ragicl.protocols import no_progress
 from ragicl.records import Example
 
@@ -196,3 +196,17 @@ def test_a_model_of_transformers_gives_the_same_in_any_batch(index, tiny):
     together = own.probs(texts, [None] * 3, LABELS)
     alone = np.concatenate([own.probs([text], [None], LABELS) for text in texts[::-1]])[::-1]
     np.testing.assert_allclose(alone, together, atol=1e-3)
+
+
+def test_without_a_demonstration_the_text_is_read_after_the_others(index):
+    own = opened(index)
+    fitted = own.get()
+    text = "a green apple or a saw"
+    seen = list(own.without_each_shot(text, LABELS))
+    assert [shot for shot, _ in seen] == [shot for shots in fitted.draws for shot in shots]
+    for shot, probs in seen:
+        draws = tuple(tuple(s for s in shots if s != shot) for shots in fitted.draws)
+        vectors = joined(own._states.of([text], draws, fitted.views))
+        expected = fitted.classifier.answers(vectors, [None], LABELS)[0][0]
+        np.testing.assert_allclose(probs, expected, atol=1e-3)
+        assert np.abs(probs - own.probs([text], [None], LABELS)[0]).max() > 1e-6
