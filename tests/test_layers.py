@@ -28,6 +28,7 @@ HOMES = {
     "bm25s": {"retrieval/bm25.py"},
     "faiss": {"index/vectors/faiss_import.py"},
     "datasets": {"data/arrow.py", "backends/hf/training/batches.py"},
+    "yaml": {"data/rasa.py"},
     "pyarrow": {"data/arrow.py"},
     "sqlite3": {"index/store"},
     "sklearn": {

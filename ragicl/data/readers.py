@@ -14,6 +14,7 @@ from typing import IO
 from ragicl.data.arrow import dataset_rows, load_folder, load_hub, parquet_rows
 from ragicl.data.json_rows import json_rows
 from ragicl.data.opening import COMPRESSED, kind_of
+from ragicl.data.rasa import rasa_rows
 from ragicl.data.rows import Notify, Row
 from ragicl.data.separated import comma_rows, tab_rows
 from ragicl.errors import DataError
@@ -57,6 +58,8 @@ READERS: dict[str, Reader] = {
     ".jsonl": json_rows,
     ".ndjson": json_rows,
     ".json": json_rows,
+    ".yml": rasa_rows,
+    ".yaml": rasa_rows,
     ".csv": comma_rows,
     ".tsv": tab_rows,
     ".parquet": parquet_rows,
