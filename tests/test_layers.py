@@ -29,6 +29,7 @@ HOMES = {
     "faiss": {"index/vectors/faiss_import.py"},
     "datasets": {"data/arrow.py", "backends/hf/training/batches.py"},
     "yaml": {"data/rasa.py"},
+    "python_calamine": {"data/spreadsheet.py"},
     "pyarrow": {"data/arrow.py"},
     "sqlite3": {"index/store"},
     "sklearn": {

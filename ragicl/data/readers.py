@@ -17,6 +17,7 @@ from ragicl.data.opening import COMPRESSED, kind_of
 from ragicl.data.rasa import rasa_rows
 from ragicl.data.rows import Notify, Row
 from ragicl.data.separated import comma_rows, tab_rows
+from ragicl.data.spreadsheet import workbook_rows
 from ragicl.errors import DataError
 
 STDIN = "-"
@@ -62,5 +63,6 @@ READERS: dict[str, Reader] = {
     ".yaml": rasa_rows,
     ".csv": comma_rows,
     ".tsv": tab_rows,
+    ".xlsx": workbook_rows,
     ".parquet": parquet_rows,
 }
