@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from ragicl.data.arrow import zstd_stream
 from ragicl.data.rows import Notify
@@ -34,8 +34,12 @@ def opened(path: Path, name: str, notify: Notify) -> Iterator[IO[bytes]]:
     :raises DataError: also while it is read, where it is damaged
     """
     try:
-        with _decompressed(path, name, notify) as file:
-            yield _as_utf8(file, name, notify)
+        with (
+            _decompressed(path, name, notify) as raw,
+            io.BufferedReader(cast("io.RawIOBase", raw)) as buffered,
+            _as_utf8(buffered, name, notify) as file,
+        ):
+            yield file
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{name}: damaged where it is compressed ({first_line(error)})") from error
     except UnicodeDecodeError as error:
@@ -56,12 +60,20 @@ def _decompressed(path: Path, name: str, notify: Notify) -> IO[bytes]:
     return path.open("rb")
 
 
-def _as_utf8(file: IO[bytes], name: str, notify: Notify) -> IO[bytes]:
-    buffered = io.BufferedReader(cast("io.RawIOBase", file))
-    if not buffered.peek(2).startswith(_UTF16):
-        return buffered
+def _as_utf8(file: io.BufferedReader[Any], name: str, notify: Notify) -> IO[bytes]:
+    head = file.peek(2)
+    if b"\r" in head and b"\n" not in head:
+        return _with_line_ends(file)
+    if not head.startswith(_UTF16):
+        return file
     notify(f"{name}: is UTF-16")
-    return cast("IO[bytes]", io.BufferedReader(_Recoded(buffered)))
+    return cast("IO[bytes]", io.BufferedReader(_Recoded(file)))
+
+
+def _with_line_ends(file: IO[bytes]) -> IO[bytes]:
+    """Return a file with the line ends of today, where it has those of old Macs alone."""
+    content = file.read()
+    return io.BytesIO(content if b"\n" in content else content.replace(b"\r", b"\n"))
 
 
 class _Recoded(io.RawIOBase):

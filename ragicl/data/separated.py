@@ -12,7 +12,8 @@ from ragicl.data.opening import opened
 from ragicl.data.rows import Notify, Row, under_names
 from ragicl.errors import DataError
 
-SEPARATORS = (",", tabs.TAB, ";")  # the last is Excel's where a comma is the decimal point
+SEPARATORS = (",", tabs.TAB, ";", "|")  # a semicolon is Excel's where a comma is a point
+SAID_TO_EXCEL = "sep="  # a first line that only says what separates columns
 MANY = 3  # places that a notice names
 Cells = tuple[str, list[str] | DataError]
 """Where a row begins, and its cells or what is wrong with them."""
@@ -49,7 +50,7 @@ def _under_header(
         if not header:
             if isinstance(cells, DataError):
                 raise cells
-            header = cells
+            header = [] if cells == [SAID_TO_EXCEL, ""] else cells
         elif isinstance(cells, DataError):
             yield place, cells
         elif len(cells) == len(header):

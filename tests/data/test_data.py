@@ -305,7 +305,7 @@ def test_empty_tables(tmp_path, file):
         ("f.jsonl", GOOD + '{"body": 1, "label": "x"}', [":2:", "'body', 'label'", "input-column"]),
         ("f.jsonl", GOOD + '{"text": "x"}', [":2:", "'label' or 'output'", "--output-column"]),
         ("f.jsonl", GOOD + "{}", [":2:", "there are none"]),
-        ("f.csv", "text|label\na|b\n", [":2:", "'text|label'", "--input-column"]),
+        ("f.csv", "text:label\na:b\n", [":2:", "'text:label'", "--input-column"]),
         ("f.jsonl", GOOD + "\n{'a': 1}\n", [":3: not valid JSON"]),
         ("f.jsonl", GOOD + "[" * 100_000, [":2: not valid JSON"]),
         ("f.json", '[{"text": "a",\n "label"}]', ["not valid JSON", "line 2"]),

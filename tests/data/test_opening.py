@@ -85,7 +85,11 @@ def test_half_a_character_of_utf_16(tmp_path, suffix):
 
 @pytest.mark.parametrize(
     ("separator", "said"),
-    [(";", "has ';' between its columns"), ("\t", "has tabs between its columns")],
+    [
+        (";", "has ';' between its columns"),
+        ("|", "has '|' between its columns"),
+        ("\t", "has tabs between its columns"),
+    ],
 )
 def test_other_separators_of_csv(tmp_path, separator, said):
     (tmp_path / "r.csv").write_text(table(separator), newline="")
