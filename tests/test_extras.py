@@ -15,8 +15,8 @@ from ragicl.backends.defaults import SMOLLM2
 from ragicl.backends.fake import FakeEncoder
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = {"accelerate", "datasets", "gguf", "matplotlib", "peft", "pyarrow", "rouge_score",
-          "sacrebleu"}  # fmt: skip
+EXTRAS = {"accelerate", "datasets", "gguf", "matplotlib", "peft", "pyarrow",
+          "python_calamine", "rouge_score", "sacrebleu"}  # fmt: skip
 PREPARED = "import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
 
 
@@ -39,6 +39,9 @@ def work(tmp_path):
         index.add([Example(row["text"], row["label"]) for row in ROWS])
     write_rows(tmp_path / "things.jsonl", ROWS)
     (tmp_path / "things.parquet").write_bytes(b"")
+    (tmp_path / "things.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd")
+    (tmp_path / "things.xlsx").touch()
+    (tmp_path / "nlu.yml").touch()
     (tmp_path / "saved").mkdir()
     return tmp_path
 
@@ -49,6 +52,9 @@ def work(tmp_path):
         ("pyarrow", ["index", "things.parquet", "--encoder", "fake:a"], "parquet"),
         ("datasets", ["index", "saved", "--encoder", "fake:a"], "hub"),
         ("datasets", ["index", "org/name", "--encoder", "fake:a"], "hub"),
+        ("pyarrow", ["index", "things.jsonl.zst", "--encoder", "fake:a"], "parquet"),
+        ("python_calamine", ["index", "things.xlsx", "--encoder", "fake:a"], "xlsx"),
+        ("yaml", ["index", "nlu.yml", "--encoder", "fake:a"], "rasa"),
         pytest.param("gguf", ["predict", "index", "a", "--decide", "lm"], "gguf",
                      marks=pytest.mark.packaged),
         pytest.param("accelerate", ["predict", "index", "a", "--decide", "lm"], "gguf",

@@ -28,6 +28,8 @@ HOMES = {
     "bm25s": {"retrieval/bm25.py"},
     "faiss": {"index/vectors/faiss_import.py"},
     "datasets": {"data/arrow.py", "backends/hf/training/batches.py"},
+    "yaml": {"data/rasa.py"},
+    "python_calamine": {"data/spreadsheet.py"},
     "pyarrow": {"data/arrow.py"},
     "sqlite3": {"index/store"},
     "sklearn": {

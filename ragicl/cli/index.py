@@ -42,7 +42,7 @@ def index_command(
     normalize_labels: bool,
     **columns: Any,
 ) -> None:
-    """Index labelled examples: a JSONL, CSV, TSV or Parquet file, a data set, or - for stdin.
+    """Index labelled examples: a JSON, CSV, TSV, Excel or Parquet file, a data set, or -.
 
     Run it again after an interruption: only what is missing is embedded.
 

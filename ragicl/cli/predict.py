@@ -38,7 +38,7 @@ WHOLE = {"json": json_text, "csv": csv_text}  # formats written once all rows ar
 @click.command()
 @click.argument("index", type=click.Path(path_type=Path))
 @click.argument("texts", nargs=-1)
-@click.option("--file", help="Rows to predict: JSONL, CSV, TSV, Parquet, a data set, - for stdin.")
+@click.option("--file", help="Rows to predict: a file as for index, a data set, - for stdin.")
 @output_options("table", "jsonl", "json", "csv", default="jsonl", files=["jsonl"])
 @click.option("--probs", is_flag=True, help="Add every label's probability.")
 @click.option("--show-prompt", is_flag=True, help="Add the prompt.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from ragicl.data.rows import Notify, Row, Unusable, Values, under_names
 from ragicl.errors import DataError, first_line, require
@@ -36,6 +36,14 @@ def dataset_rows(dataset: datasets.Dataset, name: str, notify: Notify) -> Iterat
     names = _class_names(dataset.features.to_dict())
     batches = dataset.with_format("arrow").iter(batch_size=BATCH)
     return _rows(batches, name, names, notify)
+
+
+def zstd_stream(path: Path, name: str) -> IO[bytes]:
+    """Return what a file holds that zstd compressed."""
+    require("parquet", f"reading {name}, which zstd compressed,", "pyarrow")
+    import pyarrow
+
+    return cast("IO[bytes]", pyarrow.input_stream(str(path), compression="zstd"))
 
 
 def load_folder(path: Path, split: str) -> datasets.Dataset:

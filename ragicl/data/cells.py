@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 from ragicl.data.rows import Notify, Unusable
@@ -34,6 +35,8 @@ def label_of(place: str, column: str, value: Any, notify: Notify) -> str:
         notify(f"{column!r} holds lists of one label each; they are taken out of them")
     if isinstance(value, float) and value != value:  # not a number: how tables leave a cell empty
         value = None
+    if isinstance(value, Decimal):
+        value = float(value)
     if isinstance(value, bool | float):
         notify(f"{column!r} holds {_KINDS[type(value)]}, which become text")
         whole = isinstance(value, float) and value.is_integer()

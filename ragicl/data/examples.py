@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 from ragicl.data.cells import check_text, label_of, plain, text_of
 from ragicl.data.columns import ID, INPUT, OUTPUT, ColumnFinder, Columns
 from ragicl.data.labels import one_spelling
+from ragicl.data.layouts import laid_out
 from ragicl.data.readers import STDIN, open_rows
 from ragicl.data.rows import Notify, Row, Unusable, Values, once, unheard
 from ragicl.errors import DataError, first_line
@@ -111,7 +112,7 @@ class DataFile:
 
     def _readable(self) -> Iterator[Row]:
         try:
-            yield from self._rows()
+            yield from laid_out(self._rows(), self.name, self._notify)
         except OSError as error:
             raise DataError(f"{self.name}: cannot be read ({first_line(error)})") from error
 

@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from ragicl.data import tabs
+from ragicl.data.opening import opened
 from ragicl.data.rows import Notify, Row, under_names
 from ragicl.errors import DataError
 
+SEPARATORS = (",", tabs.TAB, ";", "|")  # a semicolon is Excel's where a comma is a point
+SAID_TO_EXCEL = "sep="  # a first line that only says what separates columns
 MANY = 3  # places that a notice names
 Cells = tuple[str, list[str] | DataError]
 """Where a row begins, and its cells or what is wrong with them."""
 
 
 def comma_rows(path: Path, name: str, notify: Notify) -> Iterator[Row]:
-    """Yield the rows of a CSV file."""
-    with path.open("rb") as file:
-        yield from _under_header(_comma_cells(file, name, notify), ",", name, notify)
+    """Yield the rows of a CSV file, whichever of SEPARATORS its header shows."""
+    with opened(path, name, notify) as file:
+        separator = _separator(next((line for line in file if line.strip()), b""))
+    if separator == tabs.TAB:
+        notify(f"{name}: has tabs between its columns")
+        yield from tab_rows(path, name, notify)
+        return
+    if separator != ",":
+        notify(f"{name}: has {separator!r} between its columns")
+    with opened(path, name, notify) as file:
+        cells = _csv_cells(file, name, separator, notify)
+        yield from _under_header(cells, separator, name, notify)
 
 
 def tab_rows(path: Path, name: str, notify: Notify) -> Iterator[Row]:
     """Yield the rows of a TSV file, whether or not its writer quoted cells."""
-    with path.open("rb") as file:
+    with opened(path, name, notify) as file:
         quoted = tabs.quotes_cells(_decoded(file, set()))
-    with path.open("rb") as file:
+    with opened(path, name, notify) as file:
         yield from _under_header(_tab_cells(file, name, quoted), tabs.TAB, name, notify)
 
 
@@ -37,7 +50,7 @@ def _under_header(
         if not header:
             if isinstance(cells, DataError):
                 raise cells
-            header = cells
+            header = [] if cells == [SAID_TO_EXCEL, ""] else cells
         elif isinstance(cells, DataError):
             yield place, cells
         elif len(cells) == len(header):
@@ -58,11 +71,11 @@ def _tab_cells(file: Iterator[bytes], name: str, quoted: bool) -> Iterator[Cells
             yield place, cells
 
 
-def _comma_cells(file: Iterator[bytes], name: str, notify: Notify) -> Iterator[Cells]:
+def _csv_cells(file: Iterator[bytes], name: str, separator: str, notify: Notify) -> Iterator[Cells]:
     csv.field_size_limit(2**31 - 1)  # texts are longer than the module's 128 kB
     bad: set[int] = set()
-    swallowed = _Swallowed(name, ",")
-    reader = csv.reader(swallowed.watch(_decoded(file, bad)), strict=True)
+    swallowed = _Swallowed(name, separator)
+    reader = csv.reader(swallowed.watch(_decoded(file, bad)), delimiter=separator, strict=True)
     while True:
         first = reader.line_num + 1
         place = f"{name}:{first}"
@@ -84,6 +97,12 @@ def _comma_cells(file: Iterator[bytes], name: str, notify: Notify) -> Iterator[C
             yield place, cells
     if swallowed.places:
         notify(swallowed.notice())
+
+
+def _separator(header: bytes) -> str:
+    """Return what stands between the columns of a header: the likeliest that it holds at all."""
+    bare = re.sub(rb'"[^"]*"', b"", header)
+    return next((own for own in SEPARATORS if own.encode() in bare), ",")
 
 
 class _Swallowed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from pathlib import Path
 from ragicl.data.examples import DataFile
 from ragicl.data.labels import lookalikes
 from ragicl.errors import DataError, RagiclError, StoreError
-from ragicl.index.ids import content_id
+from ragicl.index.ids import content_id, same_content
 from ragicl.index.index import Index
 from ragicl.index.manifest import NAME as MANIFEST
 from ragicl.protocols import Progress
@@ -119,17 +120,18 @@ def build(
 ) -> tuple[Index, Report]:
     """Build an index from a data file, or finish one that was interrupted.
 
-    Rows are recognised by their content, so that only the missing ones are embedded.
+    Rows are recognised by their content, so that only the missing ones are embedded; so is the
+    data itself where its file has moved.
 
     :raises DataError: where the rows cannot make an index of that kind
     :raises StoreError: where the folder holds an index of other data
     """
     kind = kind or surveyed.kind
     _check_kind(surveyed, kind)
-    index = _open_or_create(path, encoder, kind, data.source)
+    index = _open_or_create(path, encoder, kind, data)
     try:
         with index.writing():
-            index.mark(complete=False)
+            index.mark(complete=False, source=data.source)
             added, present, dropped = _add_missing(index, data, dedupe, surveyed.rows, progress)
             index.mark(complete=True)
             index.save_vectors()
@@ -159,12 +161,12 @@ def _add_missing(
     return added, present, dropped
 
 
-def _open_or_create(path: Path, encoder: str, kind: Kind, source: str) -> Index:
+def _open_or_create(path: Path, encoder: str, kind: Kind, data: DataFile) -> Index:
     if not (path / MANIFEST).exists():
-        return Index.create(path, encoder=encoder, kind=kind, source=source)
+        return Index.create(path, encoder=encoder, kind=kind, source=data.source)
     index = Index.open(path)
     try:
-        if index.manifest.source != source:
+        if index.manifest.source != data.source and not _moved(index, data):
             raise StoreError(
                 f"{path} holds an index of {index.manifest.source or 'other examples'}; choose "
                 f"another --out, add these rows with `ragicl add`, or remove the folder first"
@@ -179,6 +181,29 @@ def _open_or_create(path: Path, encoder: str, kind: Kind, source: str) -> Index:
         index.close()
         raise
     return index
+
+
+def _moved(index: Index, data: DataFile) -> bool:
+    """Return whether an index is of the same data at another place, read with the same options.
+
+    It is where the index has most of the first rows, or was interrupted before it had any.
+    """
+    if index.manifest.source is None or _options(index.manifest.source) != _options(data.source):
+        return False
+    if len(index) == 0:
+        return not index.manifest.complete
+    rows = [row for row in islice(_identified(data, False), CHUNK) if row is not None]
+    known = index.get([row.example.id for row in rows])
+    same = (
+        row.example.id in known
+        and not (row.own_id and not same_content(known[row.example.id], row.example))
+        for row in rows
+    )
+    return 2 * sum(same) > len(rows)
+
+
+def _options(source: str) -> list[str]:
+    return shlex.split(source)[1:]
 
 
 def _check_kind(surveyed: Survey, kind: Kind) -> None:

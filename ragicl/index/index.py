@@ -160,9 +160,10 @@ class Index(IndexReader):
         with self._writer, locked(self.path, self._file_lock):
             yield
 
-    def mark(self, *, complete: bool) -> None:
-        """Record whether every row of its source is stored."""
-        self._note(complete=complete)
+    def mark(self, *, complete: bool, source: str | None = None) -> None:
+        """Record whether every row of its source is stored, and where that is by now."""
+        moved = {} if source is None else {"source": source}
+        self._note(complete=complete, **moved)
 
     def keep_tuned(self, tuned: dict[str, Any] | None) -> None:
         """Record what tuning found, as JSON can hold it; None forgets it."""

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any
 
+from ragicl.index import Index
+from ragicl.index.ids import content_id
 from ragicl.inference.pipeline import Pipeline
+
+SAMPLE = 256  # examples that tell an index from others
 
 
 def fingerprint(pipeline: Pipeline) -> Mapping[str, Any]:
@@ -13,7 +18,7 @@ def fingerprint(pipeline: Pipeline) -> Mapping[str, Any]:
     index, lm, template = pipeline.index, pipeline.lm, pipeline.template
     tuned = pipeline.tuned if pipeline.blends else None
     return {
-        "index": str(index.path.resolve()),
+        "index": _content(index),
         "generation": index.generation,
         "encoder": index.manifest.encoder.fingerprint,
         "lm": lm.description if lm else None,
@@ -21,3 +26,11 @@ def fingerprint(pipeline: Pipeline) -> Mapping[str, Any]:
         "blend": tuned.as_json()["blend"] if tuned else None,
         **pipeline.policy.as_dict(),
     }
+
+
+def _content(index: Index) -> str:
+    """Return what tells an index from others wherever its folder is."""
+    digest = blake2b(f"{index.manifest.created} {len(index)}".encode(), digest_size=8)
+    for example in index.sample(SAMPLE):
+        digest.update(content_id(example).encode())
+    return digest.hexdigest()

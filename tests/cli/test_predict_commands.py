@@ -2,6 +2,7 @@
 
 import csv
 import json
+from contextlib import chdir
 
 import pytest
 from cli_runner import LM, ROWS, fails, lines, run, write_rows
@@ -98,6 +99,25 @@ def test_out_file_continues_where_it_stopped(things, work):
     assert f"on {len(ROWS)} rows" in result.stderr
     assert run(*arguments, "--out", "part.jsonl").stdout == ""
     assert (work / "part.jsonl").read_text().splitlines() == part
+
+
+def test_a_moved_project_goes_on(things, work):
+    arguments = ["predict", "indexes/things", "--file", "things.jsonl", "--decide", "knn"]
+    run(*arguments, "--out", "votes.jsonl")
+    whole = (work / "votes.jsonl").read_text().splitlines(keepends=True)
+    (work / "votes.jsonl").write_text("".join(whole[:5]))
+    moved = work / "moved"
+    moved.mkdir()
+    for name in ("indexes", "things.jsonl", "votes.jsonl", "votes.jsonl.settings.json"):
+        (work / name).rename(moved / name)
+    with chdir(moved):
+        run(*arguments, "--out", "votes.jsonl")
+        assert len((moved / "votes.jsonl").read_text().splitlines()) == len(ROWS)
+        assert "0 rows embedded" in run("index", "things.jsonl", "--encoder", "fake:a").stderr
+        write_rows(moved / "others.jsonl", [row | {"text": row["text"] + "!"} for row in ROWS])
+        run("index", "others.jsonl", "--encoder", "fake:a")
+        others = ["predict", "indexes/others", *arguments[2:], "--out", "votes.jsonl"]
+        fails(*others, match="was made with index")
 
 
 def test_a_finished_file_loads_nothing_again(things, work, monkeypatch):

@@ -13,6 +13,7 @@ from ragicl.protocols import no_progress
 from ragicl.records import Example
 
 TEN = [{"text": f"text {n}", "label": f"label {n % 2}"} for n in range(10)]
+OTHER_TEN = [row | {"text": f"other {row['text']}"} for row in TEN]
 
 
 class CountingEncoder(FakeEncoder):
@@ -241,7 +242,7 @@ def test_a_folder_with_other_data_is_refused(rows, tmp_path, encoder):
     data = rows(*TEN)
     run(data, path)
     others = [
-        (rows(*TEN, name="other.jsonl"), {}, data.source),
+        (rows(*OTHER_TEN, name="other.jsonl"), {}, data.source),
         (rows(*TEN, columns=Columns(output="label")), {}, data.source),
         (data, {"kind": "generate"}, "begun as classify"),
         (data, {"encoder": "fake:b"}, "fake:b"),
@@ -255,6 +256,34 @@ def test_a_folder_with_other_data_is_refused(rows, tmp_path, encoder):
     with pytest.raises(StoreError) as caught:
         run(data, tmp_path / "program")
     one_line(caught, "other examples")
+
+
+@pytest.mark.parametrize("own_ids", [True, False])
+@pytest.mark.parametrize("begun", [None, 1])
+def test_data_that_moved_are_the_same(rows, tmp_path, seen, monkeypatch, own_ids, begun):
+    monkeypatch.setattr("ragicl.index.build.CHUNK", 4)
+    given = [row | {"id": f"r{n}"} for n, row in enumerate(TEN)] if own_ids else TEN
+    path, data = tmp_path / "index", rows(*given)
+    if begun is not None:
+        with pytest.raises(KeyboardInterrupt):
+            run(data, path, "counting", interrupt_after(begun))
+    else:
+        run(data, path, "counting")
+    before = len(stored(path))
+    del seen[:]
+    (tmp_path / "elsewhere").mkdir()
+    path.rename(tmp_path / "elsewhere" / "index")
+    moved = rows(*given, name="elsewhere/rows.jsonl")
+    report = run(moved, tmp_path / "elsewhere" / "index", "counting")
+    assert (report.present, report.added, len(seen)) == (before, 10 - before, 10 - before)
+    assert Index.open(tmp_path / "elsewhere" / "index").manifest.source == moved.source
+
+
+def test_other_rows_under_the_same_ids_are_other_data(rows, tmp_path):
+    run(rows(*[row | {"id": str(n)} for n, row in enumerate(TEN)]), tmp_path / "index")
+    others = rows(*[row | {"id": str(n)} for n, row in enumerate(OTHER_TEN)], name="other.jsonl")
+    with pytest.raises(StoreError, match="holds an index of"):
+        run(others, tmp_path / "index")
 
 
 def test_a_folder_with_something_else_is_refused(rows, tmp_path):
