@@ -13,6 +13,7 @@
     │   └── ExampleError         an example id that is missing, or taken by other content
     ├── BudgetError          a query that does not fit into the token budget
     ├── BackendError         an encoder or a language model that cannot be loaded or used
+    ├── ForkError            a process was forked from one that had opened or used what it uses
     ├── MissingExtraError    a package that one of ragicl's extras installs is missing
     └── TaskError            a request that the index or its labels do not support
 
@@ -71,6 +72,10 @@ class BudgetError(RagiclError):
 
 class BackendError(RagiclError):
     """An encoder or a language model cannot be loaded or used."""
+
+
+class ForkError(RagiclError):
+    """A process was forked from one that had opened, or computed with, what it uses."""
 
 
 class MissingExtraError(RagiclError):

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ragicl"
 LAYERS = [
-    {"errors", "records", "protocols", "atomic", "framing", "timing"},
+    {"errors", "records", "protocols", "atomic", "framing", "forks", "timing"},
     {"data", "backends", "prompting", "calibration"},
     {"index", "options", "policy"},
     {"retrieval"},

@@ -14,6 +14,7 @@ from sentence_transformers import SentenceTransformer
 from ragicl.backends.defaults import MINILM
 from ragicl.backends.hf.quiet import quiet
 from ragicl.errors import BackendError, first_line
+from ragicl.forks import compute
 from ragicl.protocols import FloatArray
 
 BATCH = 64
@@ -58,6 +59,7 @@ class STEncoder:
         """Return unit-length embeddings, shape (len(texts), dim); the model cuts long texts."""
         if not texts:
             return np.empty((0, self.dim), dtype=np.float32)
+        compute()
         with self._lock:
             vectors = self._model.encode(  # sorts by length itself
                 list(texts), batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False
@@ -69,6 +71,7 @@ class STEncoder:
 
 
 def _load(name: str, dtype: str = "float32") -> SentenceTransformer:
+    compute()
     try:
         with quiet():
             return SentenceTransformer(name, model_kwargs={"dtype": dtype})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import RLock
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +13,7 @@ from msgspec.structs import replace
 
 from ragicl.backends import open_encoder
 from ragicl.data.examples import check_examples
+from ragicl.forks import OwnLock
 from ragicl.index import changes
 from ragicl.index.creation import create_files, opened_store
 from ragicl.index.lock import LOCK, locked
@@ -46,7 +46,7 @@ class Index(IndexReader):
         store: ExampleStore | None = None,
         vectors: type[VectorIndex] = Vectors,
     ) -> None:
-        self._writer = RLock()  # one writing thread; held while embedding, when searches go on
+        self._writer = OwnLock()  # one writing thread; held while embedding, when searches go on
         self._file_lock = FileLock(path / LOCK, thread_local=False)
         own: ExampleStore = opened_store(path) if store is None else store
         searcher = Searcher(path, manifest.encoder.dim, own, vectors, self._writing_at_once)
@@ -100,7 +100,12 @@ class Index(IndexReader):
         self.close()
 
     def close(self) -> None:
-        """Close the index; what was added is in examples.db already."""
+        """Close the index; what was added is in examples.db already.
+
+        In a process forked since, nothing happens: the index is the other one's.
+        """
+        if not self._lock.own:
+            return
         with self._lock:
             if self._searcher.changed:
                 self._searcher.save()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import RLock
 
 import numpy as np
 from cachetools import LRUCache
 
 from ragicl.backends import open_encoder
 from ragicl.errors import ExampleError
+from ragicl.forks import OwnLock
 from ragicl.index.filters import Matching
 from ragicl.index.manifest import Manifest
 from ragicl.index.store.base import ExampleStore
@@ -63,7 +63,14 @@ class IndexReader:
         self._store = store
         self._searcher = searcher
         self._matching: LRUCache[Where, Matching] = LRUCache(FILTERS)
-        self._lock = RLock()  # guards the connection, the vectors and the matching rows
+        self._lock = OwnLock()  # guards the connection, the vectors and the matching rows
+
+    def check_process(self) -> None:
+        """Refuse a process that was forked after the index was opened.
+
+        :raises ForkError: there
+        """
+        self._lock.check()
 
     @property
     def kind(self) -> Kind:

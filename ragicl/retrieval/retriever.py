@@ -86,6 +86,7 @@ class Retriever:
         :raises DataError: where a text is empty
         :raises TaskError: where no example has the metadata that the policy asks for
         """
+        self._index.check_process()
         for text in texts:
             check_query(text)
         if not self._needed:

@@ -36,11 +36,13 @@ from ragicl.backends.hf.scoring.routes import ONE_PROMPT, PACKED, choose_route
 from ragicl.backends.hf.scoring.trie import Trie, build_trie
 from ragicl.backends.hf.tokenization import Split, Tokens, common_prefix
 from ragicl.errors import BackendError, BudgetError
+from ragicl.forks import compute
 from ragicl.protocols import FloatArray, GenerationOptions, Message, Parts
 
 BATCH_TOKENS = 4096  # tokens read in one pass, prompts and answers together
 LAST_ONLY: dict[str, Any] = {"logits_to_keep": 1, "use_cache": True}
 NO_LIMIT = 2**20  # window of a model that states none
+_trie = lru_cache(64)(build_trie)  # most prompts end alike, and have the same answers
 
 
 def open_hf(name: str, *, dtype: str = "auto") -> HFLM:
@@ -342,9 +344,7 @@ class HFLM:
         self.model()
 
     def model(self) -> PreTrainedModel:
-        """Return the model, loaded."""
+        """Return the model, loaded; refuse where a fork left its threads behind."""
+        compute()
         with self._loading:
             return self._model
-
-
-_trie = lru_cache(64)(build_trie)  # most prompts end alike, and have the same answers

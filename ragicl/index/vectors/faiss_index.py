@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ragicl.forks import compute
 from ragicl.index.store.base import ExampleStore
 from ragicl.index.vectors import ivf
 from ragicl.index.vectors.faiss_import import faiss
@@ -119,6 +120,7 @@ class Vectors:
         k = min(k, len(self))
         if k == 0 or not len(queries):
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+        compute()
         exact = self._on_gpu() or (self._index if self.tuning is None else None)
         if exact is not None:
             found: tuple[FloatArray, IntArray] = exact.search(queries, k)
