@@ -36,6 +36,7 @@ HOMES = {
         *("serving/summary.py", "integrations/sklearn.py", "retrieval/fixed.py"),
         *("probes/logistic.py", "evaluate/references/linear.py"),
     },
+    "threadpoolctl": {"probes/logistic.py"},
     "peft": {"backends/hf/training/methods.py"},
     "rouge_score": {"evaluate/metrics/text_scores.py"},
     "sacrebleu": {"evaluate/metrics/text_scores.py"},

@@ -14,7 +14,6 @@ from ragicl.index import Index
 from ragicl.index.cached import CHANGED, CachedByGeneration
 from ragicl.probes.ensemble import (
     VectorClassifier,
-    fit_classifier,
     fit_or_load,
     over_labels,
     probabilities,
@@ -176,9 +175,7 @@ class IndexProbe:
     def _classifier(
         self, vectors: FloatArray, columns: IntArray, labels: int, progress: Progress
     ) -> VectorClassifier:
-        """Return the classifier; of many examples it is saved, for the next process."""
-        if len(vectors) <= SMALL:
-            return fit_classifier(vectors, columns, labels)
+        """Return the classifier, saved for the next process."""
         name = "vectors" if self._features is None else "features"
         file = self._index.path / FOLDER / f"{name}.npz"
         return fit_or_load(file, vectors, columns, labels, progress)

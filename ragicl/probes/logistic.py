@@ -119,9 +119,11 @@ def fit_regression(
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     model = LogisticRegression(C=strength, max_iter=steps)
-    with warnings.catch_warnings():
+    # Thousands of small products: threads that wait for each other take ten times as long as one.
+    with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(vectors, columns)
 

@@ -112,12 +112,11 @@ def test_a_sample_is_as_typical_as_the_whole_index_makes_it(index, monkeypatch):
     assert len(whole.nearness) == 68
 
 
-def test_the_classifier_of_a_large_index_is_kept(index, monkeypatch):
-    monkeypatch.setattr(ragicl.probes.index_probe, "SMALL", 0)
+def test_the_classifier_is_kept(index, monkeypatch):
     heard = []
     progress = lambda what, done, total: heard.append((done, total))  # noqa: E731
     first = IndexProbe(index, labels_of(index)).get(progress)
-    monkeypatch.setattr(ragicl.probes.index_probe, "fit_classifier", None)
+    monkeypatch.setattr(ragicl.probes.ensemble, "fit_classifier", None)
     again = IndexProbe(index, labels_of(index)).get(progress)
     assert heard == [(0, len(index)), (len(index), len(index))], "of what takes a while alone"
     assert again.classifier.loo_probs.tolist() == first.classifier.loo_probs.tolist()
