@@ -25,10 +25,10 @@ def test_a_model_is_held_against_its_prefill_and_the_machine(folder, tiny, monke
     monkeypatch.setattr("ragicl.backends.hf.roofline.SECONDS", 0.01)
     monkeypatch.setattr("ragicl.backends.hf.roofline.BLOCK", 2**16)
     lm = tiny("llama").lm
-    with engine_of(folder, lm) as engine:
+    with engine_of(folder, lm, decide="lm") as engine:
         measured = bench(engine, 5)
     assert measured.queries == 5
-    assert set(measured.single) == {"embed", "search", "compose", "score", "blend"}
+    assert set(measured.single) == {"embed", "search", "compose", "score"}
     assert measured.total == pytest.approx(sum(measured.single.values()))
     assert measured.ratio > 0
     assert measured.prefill > 0
@@ -38,6 +38,11 @@ def test_a_model_is_held_against_its_prefill_and_the_machine(folder, tiny, monke
     assert 0 < measured.used < 1
     assert measured.peak > 50
     assert "x the bare prefill" in table(measured)
+
+
+def test_a_model_that_reads_in_context_scores_no_prompts(folder, tiny):
+    with engine_of(folder, tiny("llama").lm) as engine:
+        assert set(bench(engine, 5).single) == {"embed", "search", "blend"}
 
 
 def test_operations_are_those_of_the_layers(tiny):
