@@ -10,6 +10,11 @@ from ragicl.data.rows import Notify, Unusable
 from ragicl.errors import DataError
 
 
+def is_empty(value: Any) -> bool:
+    """Return whether a cell holds nothing: as files, tables (not a number) and lists say it."""
+    return value is None or value != value or value in ("", [])
+
+
 def text_of(place: str, column: str, value: Any) -> str:
     """Return a cell as text, integers as digits.
 
@@ -33,7 +38,7 @@ def label_of(place: str, column: str, value: Any, notify: Notify) -> str:
     if isinstance(value, list):
         value = _only(place, column, value)
         notify(f"{column!r} holds lists of one label each; they are taken out of them")
-    if isinstance(value, float) and value != value:  # not a number: how tables leave a cell empty
+    if is_empty(value) and value != "":
         value = None
     if isinstance(value, Decimal):
         value = float(value)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from ragicl.data.cells import is_empty
 from ragicl.data.rows import Notify, Values
 from ragicl.errors import DataError
 
@@ -82,10 +83,10 @@ class ColumnFinder:
         :raises DataError: where several could be it
         """
         for name in () if self._given[OUTPUT] else OUTPUT.usual:
-            if name in values and values[name] in (None, ""):
+            if name in values and is_empty(values[name]):
                 values = {own: value for own, value in values.items() if own != name}
         column = self.find(OUTPUT, place, values)
-        return None if column is None or values[column] in (None, "") else column
+        return None if column is None or is_empty(values[column]) else column
 
     def _search(self, role: Role, place: str, values: Values) -> str | None:
         given = self._given[role]

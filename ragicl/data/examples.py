@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from ragicl.data.cells import check_text, label_of, plain, text_of
+from ragicl.data.cells import check_text, is_empty, label_of, plain, text_of
 from ragicl.data.columns import ID, INPUT, OUTPUT, ColumnFinder, Columns
 from ragicl.data.labels import one_spelling
 from ragicl.data.layouts import laid_out
@@ -139,7 +139,7 @@ class DataFile:
         if not identity:
             raise DataError(f"{place}: no id; give the id of the example that this row corrects")
         given = values[target]
-        empty = given is None or (isinstance(given, str) and not given.strip())
+        empty = is_empty(given.strip() if isinstance(given, str) else given)
         output = None if empty else self._label(place, target, values)
         return Correction(identity, text_of(place, source, values[source]), output)
 
@@ -160,7 +160,7 @@ class DataFile:
     def _identity(self, place: str, values: Values) -> str:
         column = self._columns.find(ID, place, values)
         value = values[column] if column else None
-        return "" if column is None or value in (None, "") else text_of(place, column, value)
+        return "" if column is None or is_empty(value) else text_of(place, column, value)
 
     def _say(self, line: str) -> None:
         self._notify(f"{self.name}: {line}")

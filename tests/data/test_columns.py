@@ -131,3 +131,13 @@ def test_rows_to_predict_need_no_label_in_the_named_column(tmp_path):
     (tmp_path / "q.jsonl").write_text('{"text": "a"}\n{"text": "b", "queue": "x"}\n')
     asked = DataFile(str(tmp_path / "q.jsonl"), columns=Columns(output="queue")).queries()
     assert [query.gold for query in asked] == [None, "x"]
+
+
+@pytest.mark.parametrize("empty", [None, "", [], float("nan")])
+def test_a_label_or_an_id_may_be_empty_in_every_way(tmp_path, empty):
+    row = {"text": "a", "label": empty, "id": empty}
+    (tmp_path / "q.jsonl").write_text(json.dumps(row) + "\n")
+    [query] = DataFile(str(tmp_path / "q.jsonl")).queries()
+    assert (query.gold, query.id, query.numbered) == (None, "1", True)
+    with pytest.raises(DataError, match=r"'label' is (missing|empty)"):
+        read(tmp_path / "q.jsonl")
