@@ -32,7 +32,7 @@ OPTIONS = {
     if isinstance(option, click.Option) and not option.hidden
     for name in option.opts
 }
-OF_OTHERS = {"--help", "--version", "--no-deps"}
+OF_OTHERS = {"--preload", "--pool", "--help", "--version", "--no-deps"}
 LABELS = (
     *("damaged item", "late delivery", "payment declined", "discount code"),
     *("cancel order", "cancel subscription", "password reset", "refund status"),
