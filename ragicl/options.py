@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ragicl.errors import TaskError
 
+LARGEST = 2**31 - 1  # of whole numbers: what databases and arrays count with on any machine
+
 
 @dataclass(frozen=True, slots=True)
 class OptionSpec:
@@ -19,6 +21,7 @@ class OptionSpec:
     :ivar metavar: what stands for its value in help
     :ivar default_text: what its default means, where the value does not tell
     :ivar least: the smallest number allowed
+    :ivar most: the largest number allowed
     :ivar share: whether it must lie between 0 and 1, both excluded
     :ivar estimator: whether the scikit-learn estimator has it as a parameter
     :ivar formerly: its deprecated name, taken for one release with a warning
@@ -29,6 +32,7 @@ class OptionSpec:
     metavar: str | None = None
     default_text: str | None = None
     least: float | None = None
+    most: float | None = None
     share: bool = False
     estimator: bool = True
     formerly: str | None = None
@@ -97,6 +101,9 @@ def _check_value(own: OptionField, value: Any) -> None:
         return
     if spec.least is not None and not value >= spec.least:
         raise TaskError(f"{own.name} is {value}; it must be {spec.least} or more")
+    most = LARGEST if spec.most is None and own.type is int else spec.most
+    if most is not None and not value <= most:
+        raise TaskError(f"{own.name} is {value}; it must be {most} or less")
     if spec.share and not 0 < value < 1:
         raise TaskError(f"{own.name} is {value}; it must be between 0 and 1")
 

@@ -52,7 +52,7 @@ class RetrievalPolicy:
         0, "Typical examples that every prompt begins with, read once for all queries.", least=0
     )
     clusters: int = option(1, "Sets of them, chosen by the query.", least=1)
-    seed: int = option(0, "For random selection or order, and for sampling.")
+    seed: int = option(0, "For random selection or order, and for sampling.", least=0)
 
     def __post_init__(self) -> None:
         check(self)
@@ -75,7 +75,7 @@ class PromptPolicy:
         "nearest-last", "How demonstrations stand in the prompt.", tunable=True
     )
     ensemble: int = option(
-        1, "Prompts for each text, with different demonstrations.", tunable=True, least=1
+        1, "Prompts for each text, with different demonstrations.", tunable=True, least=1, most=64
     )
     truncate: bool = option(False, "Cut a text that does not fit the budget.")
 
@@ -198,7 +198,9 @@ class GenerationPolicy:
         least=1,
         estimator=False,
     )
-    temperature: float = option(0.0, "Above 0: sample, with --seed.", least=0, estimator=False)
+    temperature: float = option(
+        0.0, "Above 0: sample, with --seed.", least=0, most=100, estimator=False
+    )
 
     def __post_init__(self) -> None:
         check(self)

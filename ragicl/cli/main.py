@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -10,11 +13,24 @@ from ragicl.cli.curate import audit_command, suggest_command, tune_command
 from ragicl.cli.evaluate import bench_command, evaluate_command, plan_command
 from ragicl.cli.index import add, index_command, info, remove, update_command
 from ragicl.cli.predict import explain_command, predict, prompt
+from ragicl.cli.streams import complaint, drop_output, prepare_streams
 from ragicl.errors import RagiclError
 
 
 class _Group(click.Group):
     """Ends with one line on stderr and status 1 at ragicl's errors; click gives wrong usage 2."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        prepare_streams()
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            drop_output()
+            with suppress(OSError):  # stderr may be full, too
+                click.echo(f"Error: {complaint(error)}", err=True)
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

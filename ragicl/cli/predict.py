@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ragicl.serving.batch import ResumableFile, Row
 
 WHOLE = {"json": json_text, "csv": csv_text}  # formats written once all rows are there
+MANY = 200  # labels, from which the language model takes seconds for each text
 
 
 @click.command()
@@ -211,6 +212,17 @@ def _notes(engine: Engine) -> Iterator[str]:
             f"{engine.lm.spec} gives no label likelihoods: the blend leaves it out; "
             f"--decide lm asks it for a label"
         )
+    if (many := _labels_to_read(engine)) > MANY:
+        yield (
+            f"the language model reads {many} labels for each text; "
+            f"--shortlist 16 asks it about the labels of the nearest examples only"
+        )
+
+
+def _labels_to_read(engine: Engine) -> int:
+    """Return how many labels the language model scores for each text."""
+    asked = engine.pipeline.prompts_lm and not engine.generates
+    return len(engine.labels) if asked and engine.policy.decision.shortlist is None else 0
 
 
 def _writer(

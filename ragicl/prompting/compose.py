@@ -11,6 +11,8 @@ from ragicl.prompting.template import Template
 from ragicl.protocols import Parts
 from ragicl.records import Neighbor, Prompt
 
+WIDE = 16  # characters a token, more than those of any text that people write
+
 
 def compose(
     query: str,
@@ -41,15 +43,17 @@ def compose(
     """
     room = budget - reserve
     everything = len(fixed) + len(neighbors)
-    fit = _fitting(query, neighbors, fixed, template, count, room, order)
-    if fit is None and fixed:
-        fit = _fitting(query, neighbors, (), template, count, room, order)
+    fit = None
+    if not (truncate and _far_too_long(query, template, count, room)):
+        fit = _fitting(query, neighbors, fixed, template, count, room, order)
+        if fit is None and fixed:
+            fit = _fitting(query, neighbors, (), template, count, room, order)
     if fit is not None:
         shots, parts, tokens = fit
         messages = template.messages(query, _pairs(shots))
         return Prompt(parts, shots, tokens, everything - len(shots), messages=messages)
-    needed = count(template.render(query, ())) + reserve
     if not truncate:
+        needed = count(template.render(query, ())) + reserve
         raise BudgetError(
             f"the query takes {needed} tokens without any demonstration, "
             f"{reserve} of them for the answer; the budget is {budget}: "
@@ -57,7 +61,7 @@ def compose(
             needed=needed,
             budget=budget,
         )
-    cut = _truncated(query, template, count, room, needed, budget)
+    cut = _truncated(query, template, count, room, budget - room, budget)
     parts, messages = template.render(cut, ()), template.messages(cut, ())
     return Prompt(parts, (), count(parts), everything, truncated=True, messages=messages)
 
@@ -102,23 +106,34 @@ def _truncated(
     template: Template,
     count: Callable[[Parts], int],
     room: int,
-    needed: int,
+    reserve: int,
     budget: int,
 ) -> str:
-    """Return the longest beginning of the query that fits."""
-    low, high = 0, len(query)
+    """Return the longest beginning of the query that fits; only some of the rest is counted."""
+    low, high = 0, min(max(room, 2), len(query))
+    while high < len(query) and _fits(query[:high], template, count, room):
+        low, high = high, min(2 * high, len(query))
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (
-            (middle, high) if count(template.render(query[:middle], ())) <= room else (low, middle)
-        )
+        fits = _fits(query[:middle], template, count, room)
+        low, high = (middle, high) if fits else (low, middle)
     if not query[:low].strip():
         raise BudgetError(
             f"the budget of {budget} tokens has no room for any of the query; raise --budget",
-            needed=needed,
+            needed=count(template.render(query, ())) + reserve,
             budget=budget,
         )
     return query[:low]
+
+
+def _far_too_long(query: str, template: Template, count: Callable[[Parts], int], room: int) -> bool:
+    """Return whether a beginning of the query does not fit even by itself."""
+    beginning = query[: WIDE * max(room, 1)]
+    return len(beginning) < len(query) and not _fits(beginning, template, count, room)
+
+
+def _fits(query: str, template: Template, count: Callable[[Parts], int], room: int) -> bool:
+    return count(template.render(query, ())) <= room
 
 
 def _pairs(shots: Sequence[Neighbor]) -> list[tuple[str, str]]:

@@ -65,7 +65,7 @@ def test_summary_counts_labelled_rows(things, work):
 def test_early_exit_is_reported(work):
     rows = [{**row, "text": f"{row['text']} n{n}"} for n in range(5) for row in ROWS]
     write_rows(work / "many.jsonl", rows)
-    run("index", "many.jsonl", "--encoder", "fake:a")
+    run("index", "many.jsonl", "--encoder", "fake:a", "--kind", "classify")
     arguments = ["predict", "indexes/many", "--file", "many.jsonl", *LM, "--exit", 0.8]
     result = run(*arguments, "--exclude-self")
     early = [row for row in lines(result) if row.get("exited")]
@@ -216,3 +216,25 @@ def test_damaged_index(things):
     (things / "manifest.json").write_text(manifest)
     (things / "examples.db").write_bytes(b"garbage" * 1000)
     fails("predict", things, "x", *LM, match="examples.db is damaged")
+
+
+@pytest.mark.parametrize(("labels", "options", "said"), [
+    (201, [], True), (200, [], False), (201, ["--shortlist", 16], False), (201, ["--k", 3], True),
+])  # fmt: skip
+def test_many_labels_for_the_language_model_are_worth_a_word(work, labels, options, said):
+    rows = [{"text": f"text {i}", "label": f"label {i}"} for i in range(labels)]
+    write_rows(work / "many.jsonl", rows)
+    run("index", "many.jsonl", "--encoder", "fake:a", "--kind", "classify")
+    result = run("predict", "indexes/many", "a text", *LM, "--decide", "lm", *options)
+    assert (f"reads {labels} labels for each text; --shortlist 16" in result.stderr) == said
+
+
+@pytest.mark.parametrize(("option", "value", "match"), [
+    ("--ensemble", 1_000_000, "ensemble is 1000000; it must be 64 or less"),
+    ("--k", 2**63 - 1, "it must be 2147483647 or less"),
+    ("--seed", -1, "seed is -1; it must be 0 or more"),
+    ("--temperature", "inf", "temperature is inf; it must be 100 or less"),
+    ("--temperature", "nan", "temperature is nan"),
+])  # fmt: skip
+def test_numbers_that_would_never_end_are_refused(things, option, value, match):
+    fails("predict", things, "x", *LM, option, value, match=match)

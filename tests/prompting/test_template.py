@@ -162,6 +162,27 @@ def test_truncation_keeps_the_longest_beginning_that_fits(
     assert prompt.tokens == count(prompt.parts) <= room
 
 
+def test_a_huge_query_is_cut_without_counting_all_of_it() -> None:
+    counted: list[int] = []
+
+    def count(parts: Parts) -> int:
+        counted.append(len("".join(parts)))
+        return count_words(parts)
+
+    prompt = compose(
+        "word " * 200_000,
+        neighbors_of([3] * 8),
+        plain_template("classify"),
+        count=count,
+        budget=200,
+        reserve=5,
+        truncate=True,
+    )
+    assert prompt.truncated
+    assert prompt.tokens == 195
+    assert sum(counted) < 40_000
+
+
 def test_query_that_fits_is_not_truncated() -> None:
     template = plain_template("generate")
     both = [
