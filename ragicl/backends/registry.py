@@ -17,7 +17,7 @@ from typing import Any
 from ragicl.errors import BackendError, first_line
 
 ENCODERS = {
-    "minilm": "ragicl.backends.sentence_transformers:open_minilm",
+    "minilm": "ragicl.backends.minilm:open_minilm",
     "minilm-bf16": "ragicl.backends.sentence_transformers:open_minilm_bf16",
     "st:NAME": "ragicl.backends.sentence_transformers:open_st",
     "st-bf16:NAME": "ragicl.backends.sentence_transformers:open_st_bf16",
