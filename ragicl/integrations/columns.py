@@ -29,9 +29,9 @@ def plain_classes(y: Any) -> Any:
     return y
 
 
-def texts_of(X: Any) -> list[str]:
+def texts_of(given: Any) -> list[str]:
     """Return texts as a list; a single column counts as one."""
-    column = np.asarray(X, dtype=object)
+    column = np.asarray(given, dtype=object)
     if column.ndim == 2 and column.shape[1] == 1:
         column = column[:, 0]
     if column.ndim != 1:
