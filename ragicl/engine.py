@@ -101,6 +101,12 @@ class Engine:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> str:
+        raise TypeError(
+            f"an Engine cannot be pickled or copied: it has files and a model open; in the other "
+            f"process open one with Engine.open({str(self.index.path)!r})"
+        )
+
     def close(self) -> None:
         """Close the index."""
         self.index.close()

@@ -16,6 +16,7 @@ from ragicl.cli.options import (
     template_option,
 )
 from ragicl.cli.output import Format, Output, json_text, output_options, record_text, rows_text
+from ragicl.cli.paths import PATH
 from ragicl.cli.progress import steps
 from ragicl.cli.render import suggestions, tuning
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command("tune")
-@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("index", type=PATH)
 @click.option(
     "--minutes",
     type=click.FloatRange(0, min_open=True),
@@ -34,7 +35,13 @@ if TYPE_CHECKING:
 )
 @click.option("--forget", is_flag=True, help="Forget what tuning found before, and stop.")
 @output_options("table", "json", default="table", deprecated_json=True)
-@click.option("--seed", default=0, show_default=True, help="Which examples are tried first.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Which examples are tried first.",
+)
 @lm_option
 @dtype_option
 @template_option
@@ -81,7 +88,7 @@ def tune_command(
 
 
 @click.command("audit")
-@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("index", type=PATH)
 @output_options("table", "jsonl", "json", "csv", default="table", deprecated_json=True)
 @click.option(
     "--near",
@@ -121,7 +128,7 @@ def audit_command(index: Path, output: Output, near: float, few: int) -> None:
 @click.argument("pool")
 @click.option(
     "--index",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Examples that are labelled already: what is near them is suggested last.",
 )
 @click.option("--n", "number", type=click.IntRange(1), default=50, show_default=True,

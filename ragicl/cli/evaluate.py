@@ -17,6 +17,7 @@ from ragicl.cli.options import (
     open_engine,
 )
 from ragicl.cli.output import Output, output_options, record_text
+from ragicl.cli.paths import PATH
 from ragicl.cli.progress import steps
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 
 
 @click.command("evaluate")
-@click.argument("target", type=click.Path(path_type=Path), metavar="INDEX|SUITE.toml")
+@click.argument("target", type=PATH, metavar="INDEX|SUITE.toml")
 @click.option("--test", help="Rows with their right outputs, as for predict --file.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the report.")
+@click.option("--out", type=PATH, required=True, help="Folder of the report.")
 @click.option(
     "--reference",
     "references",
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=".",
     show_default=True,
     help="Folder that a suite's files are in.",
@@ -127,7 +128,7 @@ def evaluate_command(
 
 
 @click.command("bench")
-@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("index", type=PATH)
 @click.option("--queries", default=32, show_default=True, help="Examples to answer as queries.")
 @output_options("table", "json", default="table", deprecated_json=True)
 @engine_options()
@@ -148,7 +149,7 @@ def bench_command(index: Path, queries: int, output: Output, **options: Any) -> 
 
 
 @click.command("plan")
-@click.argument("index", required=False, type=click.Path(path_type=Path))
+@click.argument("index", required=False, type=PATH)
 @click.option("--epsilon", default=0.1, show_default=True, help="The error to reach.")
 @click.option("--delta", default=0.05, show_default=True, help="How likely more error may be.")
 @click.option("--contexts", default=1, show_default=True, help="Prompts to be right at once.")
@@ -164,7 +165,7 @@ def bench_command(index: Path, queries: int, output: Output, **options: Any) -> 
 @click.option("--lm", default="smollm2", show_default=True, help="Whose tokens make up a length.")
 @click.option(
     "--report",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="An evaluation's report.json, or its folder: read the measured curves too.",
 )
 @output_options("table", "json", default="table", deprecated_json=True)

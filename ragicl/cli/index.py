@@ -10,15 +10,14 @@ import click
 from ragicl.cli.options import column_options, data_file, normalize_option
 from ragicl.cli.options import normalize_labels as normalize
 from ragicl.cli.output import Output, output_options, record_text
+from ragicl.cli.paths import PATH
 from ragicl.cli.progress import steps
 from ragicl.cli.render import describe, fields, kind_of, outcome
 
 
 @click.command("index")
 @click.argument("data")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder.  [indexes/<name of the data>]"
-)
+@click.option("--out", type=PATH, help="Folder.  [indexes/<name of the data>]")
 @click.option(
     "--encoder",
     default="minilm",
@@ -76,7 +75,7 @@ def index_command(
 
 
 @click.command()
-@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("index", type=PATH)
 @output_options("table", "json", default="json")
 def info(index: Path, output: Output) -> None:
     """Show what an index holds, as JSON.
@@ -99,7 +98,7 @@ def info(index: Path, output: Output) -> None:
 
 
 @click.command()
-@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("index", type=PATH)
 @click.argument("data")
 @normalize_option
 @column_options
@@ -126,7 +125,7 @@ def add(index: Path, data: str, normalize_labels: bool, **columns: Any) -> None:
 
 
 @click.command()
-@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("index", type=PATH)
 @click.argument("ids", nargs=-1, required=True)
 def remove(index: Path, ids: tuple[str, ...]) -> None:
     """Remove examples by id, all or none of them.
@@ -142,7 +141,7 @@ def remove(index: Path, ids: tuple[str, ...]) -> None:
 
 
 @click.command("update")
-@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("index", type=PATH)
 @click.argument("data")
 @click.option("--remove-empty", is_flag=True, help="Remove the examples whose label is empty.")
 @column_options

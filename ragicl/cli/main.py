@@ -36,7 +36,14 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except RagiclError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(_one_line(str(error))) from error
+        except click.UsageError as error:
+            raise click.UsageError(_one_line(error.format_message()), error.ctx) from error
+
+
+def _one_line(message: str) -> str:
+    """Return a message that may quote what somebody typed, line breaks included."""
+    return " ".join(message.splitlines())
 
 
 @click.group(

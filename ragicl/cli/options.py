@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -227,8 +228,16 @@ def _filter(pairs: Sequence[str]) -> Where:
 
 
 def _listed(text: str) -> tuple[str, ...]:
-    """Return what is listed between commas; quotes keep a comma inside a label."""
-    return tuple(part.strip() for part in next(csv.reader([text], skipinitialspace=True)))
+    """Return what is listed between commas or on lines; quotes keep either inside a label.
+
+    :raises TaskError: where quotes make no sense
+    """
+    lines = StringIO(text, newline="")
+    try:
+        rows = list(csv.reader(lines, skipinitialspace=True))
+    except csv.Error as error:
+        raise TaskError(f"--labels cannot be read: {error}") from error
+    return tuple(part.strip() for row in rows for part in row)
 
 
 READERS: dict[str, Callable[[Any], Any]] = {"labels": _listed, "where": _filter}

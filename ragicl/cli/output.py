@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 import click
 
 from ragicl.atomic import is_stream, write_through, write_whole
+from ragicl.cli.paths import PATH
 from ragicl.errors import DataError
 
 Format = Literal["table", "jsonl", "json", "csv"]
@@ -198,7 +199,7 @@ def _out_option(files: Sequence[Format]) -> Callable[..., Any]:
     known = ", ".join(_suffixes(files))
     return click.option(
         "--out",
-        type=click.Path(path_type=Path),
+        type=PATH,
         help=f"File for the results: {known}.  [stdout]",
     )
 

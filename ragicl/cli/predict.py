@@ -23,6 +23,7 @@ from ragicl.cli.output import (
     output_options,
     record_text,
 )
+from ragicl.cli.paths import PATH
 from ragicl.cli.progress import progress, steps
 from ragicl.cli.render import block, ceiling, explained
 
@@ -37,7 +38,7 @@ MANY = 200  # labels, from which the language model takes seconds for each text
 
 
 @click.command()
-@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("index", type=PATH)
 @click.argument("texts", nargs=-1)
 @click.option("--file", help="Rows to predict: a file as for index, a data set, - for stdin.")
 @output_options("table", "jsonl", "json", "csv", default="jsonl", files=["jsonl"])
@@ -103,7 +104,7 @@ def predict(
 
 
 @click.command()
-@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("index", type=PATH)
 @click.argument("text")
 @output_options("table", "json", default="table")
 @engine_options(without={"decide"})
@@ -128,7 +129,7 @@ def prompt(index: Path, text: str, output: Output, **options: Any) -> None:
 
 
 @click.command("explain")
-@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("index", type=PATH)
 @click.argument("text")
 @click.option("--label", help="The label, or the written answer, to explain.  [the predicted one]")
 @output_options("table", "json", default="table", deprecated_json=True)

@@ -16,11 +16,23 @@ WAIT = 5.0  # seconds to wait for another process that writes
 
 def made(path: Path) -> Path:
     """Return a folder that is made where it is missing."""
+    check_name(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot make the folder {path}: {first_line(error)}") from error
     return path
+
+
+def check_name(path: Path) -> None:
+    """Refuse a folder that libraries cannot name.
+
+    :raises StoreError: where the path's bytes are not UTF-8
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise StoreError(f"the path {str(path)!a} is not UTF-8; choose another folder") from error
 
 
 @contextmanager

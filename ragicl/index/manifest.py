@@ -18,6 +18,7 @@ from ragicl.errors import (
     StoreError,
     first_line,
 )
+from ragicl.index.lock import check_name
 from ragicl.protocols import Encoder
 from ragicl.records import Kind
 
@@ -87,6 +88,7 @@ def read_manifest(path: Path) -> Manifest:
     :raises CorruptError: where it cannot be understood
     """
     file = path / NAME
+    check_name(path)
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
         found = msgspec.convert(values, _Head).format

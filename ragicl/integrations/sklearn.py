@@ -25,6 +25,7 @@ from ragicl.data.examples import check_examples
 from ragicl.engine import Engine
 from ragicl.errors import DataError, TaskError
 from ragicl.index import Index
+from ragicl.integrations.columns import plain_classes, texts_of
 from ragicl.policy import Policy, option_fields
 from ragicl.prompting.template import Template, named_template
 from ragicl.protocols import LM, Encoder
@@ -166,7 +167,7 @@ class ICLClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sk
         :param otherwise: gives the shares of a prediction without probabilities
         """
         engine = self.engine_
-        texts = _texts(X)
+        texts = texts_of(X)
         columns = {output: n for n, output in enumerate(_outputs(self.classes_))}
         probs = np.zeros((len(texts), len(columns)))
         seen = engine.index.labels()
@@ -293,29 +294,13 @@ def _labelled(X: Any, y: Any) -> tuple[list[Example], Classes]:
     """Return texts and classes as examples, and the classes as an array."""
     if y is None:
         raise DataError("ICLClassifier requires y to be passed, but the target y is None")
-    texts = _texts(X)
-    targets: Classes = column_or_1d(y, warn=True)
+    texts = texts_of(X)
+    targets: Classes = column_or_1d(plain_classes(y), warn=True)
     assert_all_finite(targets, input_name="y")
     check_consistent_length(texts, targets)
     check_classification_targets(targets)
     pairs = zip(texts, _outputs(targets), strict=True)
     return [Example(text, output) for text, output in pairs], targets
-
-
-def _texts(X: Any) -> list[str]:
-    """Return texts as a list; a single column counts as one."""
-    column = np.asarray(X, dtype=object)
-    if column.ndim == 2 and column.shape[1] == 1:
-        column = column[:, 0]
-    if column.ndim != 1:
-        raise DataError(f"X has the shape {column.shape}; give texts, in a list or a single column")
-    if len(column) == 0:
-        raise DataError("X holds no texts; give one or more")
-    texts = column.tolist()
-    for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError(f"X[{number}] is {type(text).__name__}, not a text")
-    return [str(text) for text in texts]  # numpy's own strings are no plain ones
 
 
 def _chosen(prediction: Prediction) -> Mapping[str, float]:

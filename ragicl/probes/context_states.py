@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ragicl.framing import joined
 from ragicl.probes.demonstrations import Draw
 from ragicl.probes.lm_features import LONGEST, bare_prompt, units
 from ragicl.probes.state_cache import FOLDER, StateCache, digest
@@ -19,7 +20,7 @@ from ragicl.prompting.template import plain_template
 from ragicl.protocols import Featuring, FloatArray, Parts, Progress
 from ragicl.records import Example
 
-VERSION = 2  # raise it when the same model and examples give other states
+VERSION = 3  # raise it when the same model and examples give other states
 ROOM = 4096  # tokens of a draw's demonstrations, at most
 
 
@@ -85,7 +86,7 @@ class ContextStates:
 
     def _before(self, own: Draw) -> str:
         pairs = [(shot.input, shot.output) for shot in own]
-        return "".join(self._template.render("", pairs)[:-1])
+        return joined(self._template.render("", pairs)[:-1])
 
 
 def _mean(states: FloatArray, texts: Sequence[str], draws: Sequence[Draw]) -> FloatArray:

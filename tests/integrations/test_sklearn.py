@@ -420,3 +420,49 @@ CHECKS = [pair for made in OF_ROWS for pair in estimator_checks_generator(made)]
 )
 def test_sklearn_check(estimator, check):
     check(estimator)
+
+
+NULLABLE = [
+    ([1, 2], "Int64", int), ([1, 2], "UInt8", int), ([True, False], "boolean", bool),
+    (["a", "b"], "string", str), ([1.5, 2.0], "Float64", float), (["a", "b"], "category", str),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pair", "dtype", "kind"), NULLABLE)
+def test_classes_of_pandas_own_types_come_back_as_given(pair, dtype, kind):
+    pandas = pytest.importorskip("pandas")
+    y = pandas.Series([pair[0], pair[1]] * 2, dtype=dtype)
+    if kind is float:
+        with pytest.raises(ValueError, match="Unknown label type: continuous"):
+            classifier().fit(TEXTS[:4], y)
+        return
+    made = classifier(k=1).fit(pandas.Series(TEXTS[:4], dtype="string"), y)
+    assert made.classes_.tolist() == sorted(pair)
+    assert {type(value) for value in made.predict(TEXTS[:4]).tolist()} == {kind}
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "boolean", "string", object])
+def test_a_missing_class_or_text_is_named(dtype):
+    pandas = pytest.importorskip("pandas")
+    values = {"Int64": [1, 2], "boolean": [True, False]}.get(dtype, ["a", "b"])
+    y = pandas.Series([*values, pandas.NA, values[0]], dtype=dtype)
+    for given in (y, y.array) if dtype is not object else (y, y.tolist()):
+        with pytest.raises(ValueError, match=r"y\[2\] is (<NA>|nan|NA)|y contains NaN"):
+            classifier().fit(TEXTS[:4], given)
+    with pytest.raises(ValueError, match=r"X\[1\] is \w+, not a text"):
+        classifier().fit([TEXTS[0], pandas.NA], ["a", "b"])
+
+
+def test_numpys_own_strings_are_classes_and_texts():
+    strings = np.dtypes.StringDType()
+    y = np.array(LABELS, dtype=strings)
+    made = classifier(k=1).fit(np.array(TEXTS, dtype=strings), y)
+    assert made.classes_.tolist() == sorted(set(LABELS))
+    assert set(made.predict(TEXTS).tolist()) <= set(LABELS)
+
+
+def test_pickling_an_engine_says_what_to_do_instead():
+    made = classifier().fit(TEXTS, LABELS)
+    for copied in (pickle.dumps, deepcopy):
+        with pytest.raises(TypeError, match=r"open one with Engine\.open\("):
+            copied(made.engine_)
