@@ -11,11 +11,18 @@ from conftest import ROOT
 
 import ragicl
 import ragicl.evaluate
+from ragicl.backends import minilm
+from ragicl.backends.defaults import MINILM
 from ragicl.cli.main import main
 
 HEAVY = {
     "numpy", "faiss", "torch", "transformers", "sentence_transformers", "datasets", "sklearn",
     "matplotlib", "scipy", "pyarrow", "bm25s", "tqdm", "filelock", "sqlite3",
+}  # fmt: skip
+
+MODELS = {
+    "torch", "transformers", "sentence_transformers", "datasets", "pyarrow", "pandas", "sklearn",
+    "scipy", "accelerate", "peft",
 }  # fmt: skip
 
 
@@ -46,6 +53,28 @@ def test_importing_the_package_loads_nothing_heavy():
 
 def test_opening_an_index_needs_no_torch():
     assert not loaded_after("import ragicl.index") & {"torch", "transformers", "datasets"}
+
+
+@pytest.mark.skipif(MINILM.path() is None, reason=f"needs {MINILM.package}")
+@pytest.mark.packaged
+def test_a_vote_loads_no_library_of_models(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(
+        "".join(f'{{"text": "text {n}", "label": "{n % 2}"}}\n' for n in range(minilm.FEW - 1))
+    )
+    folder = str(tmp_path / "index")
+    for arguments in (
+        ["index", str(rows), "--out", folder],
+        ["predict", folder, "text 3", "--decide", "knn"],
+        ["add", folder, str(rows)],
+    ):
+        loaded = loaded_after(
+            "import contextlib, io\nfrom ragicl.cli.main import main\n"
+            "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+            f"    main({arguments!r})"
+        )
+        assert "faiss" in loaded
+        assert not loaded & MODELS, arguments
 
 
 @pytest.mark.parametrize("name", ragicl.__all__)

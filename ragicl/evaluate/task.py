@@ -17,7 +17,7 @@ from ragicl.errors import TaskError
 from ragicl.protocols import LM, FloatArray, IntArray, Parts, Progress, no_progress
 from ragicl.records import NOTHING, Example, Kind, Query, holds
 
-VERSION = 1  # of what is kept; to be raised when methods change what they answer
+VERSION = 2  # of what is kept; to be raised when methods change what they answer
 
 
 @dataclass(frozen=True, eq=False)
