@@ -60,9 +60,14 @@ class ControlTokens:
         return joined(map(frame, written.split(self._mark)))
 
     def parts(self, parts: Sequence[str]) -> list[str]:
-        """Return parts as they are written, with a mark where two together spell a token."""
-        own = [self.written(part) for part in parts]
-        return [*own[:1], *(self.after(left, right) for left, right in zip(own, own[1:]))]  # noqa: B905, RUF007
+        """Return parts as they are written, with a mark where they together spell a token."""
+        written: list[str] = []
+        before = ""
+        for part in parts:
+            own = self.after(before, self.written(part))
+            written.append(own)
+            before = (before + own)[-self._reach :] if self._reach else ""
+        return written
 
     def after(self, left: str, right: str) -> str:
         """Return a text as it is written after another, both written."""

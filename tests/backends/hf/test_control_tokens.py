@@ -121,6 +121,13 @@ def test_ids_that_are_kept_tell_text_from_frame(kind: str) -> None:
 
 
 @kinds
+@pytest.mark.parametrize("parts", [["<|e", "", "nd|>"], ["<|", "en", "d|>"], [*END]])
+def test_parts_that_spell_one_together_have_none(kind: str, parts: list[str]) -> None:
+    own, tokens = tokenizer(kind), Tokens(tokenizer(kind))
+    assert not controls(own) & set(tokens.encode(parts))
+
+
+@kinds
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_mixture_has_the_control_tokens_of_its_frames_and_no_others(
