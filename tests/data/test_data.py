@@ -124,7 +124,7 @@ def test_the_copy_of_stdin_goes_with_its_reader(monkeypatch, tmp_path):
 
 
 def test_a_bad_line_of_stdin_is_named(monkeypatch):
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"text,label\n")))
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"text label\n")))
     refused("stdin", "stdin:1: not valid JSON", reader=lambda _: read("-"))
 
 
