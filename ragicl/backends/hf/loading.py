@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from ragicl.atomic import write_whole
 from ragicl.backends.hf.quiet import quiet
 from ragicl.errors import BackendError, first_line, require
 
@@ -108,6 +110,24 @@ def _cuda_dtype() -> torch.dtype:
 
 @cache
 def _faster_cpu_dtype() -> torch.dtype:
+    """Return the type that was faster when it was first asked for on this machine.
+
+    Where the two are nearly as fast, another timing may choose otherwise; then whatever a model has
+    read for an index would be read again.
+    """
+    built = f"{torch.__version__}-{torch.backends.cpu.get_cpu_capability()}".replace(" ", "-")
+    file = cache_folder() / f"faster-dtype-{built}"
+    with suppress(OSError, UnicodeDecodeError):
+        if (name := file.read_text()) in DTYPES:
+            return DTYPES[name]
+    faster = _timed_cpu_dtype()
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, str(faster).removeprefix("torch.").encode())
+    return faster
+
+
+def _timed_cpu_dtype() -> torch.dtype:
     """Time one layer-sized product in both types: some CPUs are far slower in bf16, some faster.
 
     The choice must not change with what else the machine does: the types take turns, and the best

@@ -503,7 +503,20 @@ def test_auto_takes_bfloat16_only_where_it_is_clearly_faster(
     own = {torch.float32: factor, torch.bfloat16: 1.0}
     monkeypatch.setattr(loading, "_seconds", lambda dtype: next(disturbed, own[dtype]))
     expected = torch.bfloat16 if factor > loading.FASTER else torch.float32
-    assert loading._faster_cpu_dtype.__wrapped__() == expected
+    assert loading._timed_cpu_dtype() == expected
+
+
+def test_auto_is_the_same_type_in_every_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAGICL_CACHE", str(tmp_path / "cache"))
+    timed = iter([torch.bfloat16, torch.float32])
+    monkeypatch.setattr(loading, "_timed_cpu_dtype", lambda: next(timed))
+    assert loading._faster_cpu_dtype.__wrapped__() == torch.bfloat16
+    assert loading._faster_cpu_dtype.__wrapped__() == torch.bfloat16
+    (file,) = (tmp_path / "cache").iterdir()
+    file.write_text("float8")
+    assert loading._faster_cpu_dtype.__wrapped__() == torch.float32
 
 
 # ---------------------------------------------------------------------------------- unpacking
