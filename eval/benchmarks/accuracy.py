@@ -81,7 +81,7 @@ def main() -> None:
         if file.exists():
             found[spec.name] = json.loads(file.read_text())
     whole = all(set(COLUMNS) <= set(own["scores"]) for own in found.values())
-    print(tables(found) if whole else attribution(found))
+    print(tables(found) if whole else answers_table(found))
 
 
 def measured(task: Task, minutes: float, columns: Sequence[str]) -> dict[str, Any]:
@@ -133,30 +133,19 @@ def tables(found: dict[str, Any]) -> str:
     return "\n\n".join([*parts, tuned_table(found), sets_table(found)])
 
 
-def attribution(found: dict[str, Any]) -> str:
-    """Return the loss on examples left out by what is blended, and the test figures of the whole.
-
-    Without the model's answers: the index alone, with states of the bare text, and in context.
-    """
+def answers_table(found: dict[str, Any]) -> str:
+    """Return the scores of ragicl's own answers, and the weights behind them."""
     rows = []
     for name, own in found.items():
-        left_out = own["tuned"]["evidence"]["lm_free"]
-        losses = [left_out[way]["loss"] for way in ("index", "bare", "without")]
-        share = (losses[1] - losses[2]) / (losses[0] - losses[2])
-        scores = own["scores"][SYSTEM]
-        figures = [f"{loss:.3f}" for loss in losses]
+        scores, blend = own["scores"][SYSTEM], own["tuned"]["blend"]
         tests = [
             "{value:.3f} ({low:.3f}–{high:.3f})".format(**scores[score])
             for score in ("accuracy", "nll")
         ]
-        weight = own["tuned"]["blend"]["context"]
-        rows.append(
-            f"| {name} | {own['pool']} | {' | '.join(figures)} | {share:.0%} | {weight:.2f} | "
-            f"{' | '.join(tests)} | {scores['ece']['value']:.3f} |"
-        )
-    heads = ("set", "examples", "left out: index alone", "with bare states",
-             "with states in context", "share of context", "its weight",
-             "test accuracy", "test NLL", "ECE")  # fmt: skip
+        weights = " / ".join(f"{blend[source]:.2f}" for source in ("lm", "vectors", "context"))
+        rows.append(f"| {name} | {' | '.join(tests)} | {scores['ece']['value']:.3f} | {weights} |")
+    heads = ("set", "test accuracy", "test NLL", "ECE",
+             "weights: model's answer / vectors / context")  # fmt: skip
     return "\n".join([*head(heads), *rows])
 
 

@@ -154,6 +154,17 @@ def test_what_all_rows_tell_is_kept_where_the_model_saw_few():
     assert abs(alone - usual) > 0.3
 
 
+def test_a_blend_in_context_does_not_read_the_bare_text_too():
+    gold = np.array([0, 1] * 30)
+    sure = np.where(np.eye(2)[gold] > 0, 0.8, 0.2).astype(np.float32)
+    lm_free = fit_lm_free(Evidence(vectors=sure, features=sure, context=sure), gold, ("a", "b"))
+    assert lm_free["without"].blend.features == 0 < lm_free["without"].blend.context
+    assert lm_free["bare"].blend.context == 0 < lm_free["bare"].blend.features
+    assert lm_free["index"].blend.features == lm_free["index"].blend.context == 0
+    without = fit_lm_free(Evidence(vectors=sure, features=sure), gold, ("a", "b"))["without"]
+    assert without.blend.features > 0
+
+
 def test_an_index_tuned_by_another_version_opens_with_another_model(folder):
     with opened(folder) as engine:
         engine.index.keep_tuned({"lm": engine.lm.description, "blend": {"ridge": 1.0}})

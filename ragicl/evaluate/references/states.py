@@ -33,7 +33,7 @@ def bare_states(task: Task, seed: int) -> Reference:
 
 
 def icl_states(task: Task, seed: int) -> Reference:
-    """Fit classifiers on the states at the answer's position, after one example of each label.
+    """Fit a classifier on the states in context, after one example of each label.
 
     :raises BackendError: where the language model shows no states
     """
