@@ -32,13 +32,14 @@ def outputs(file):
     [
         ("rows.tsv", TSV.encode()),
         ("rows.csv", CSV.encode()),
-        ("rows.csv.gz", gzip.compress(CSV.encode())),
+        ("rows.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("63", TSV.encode()),
         ("63", CSV.encode()),
         ("63", CSV.replace(",", ";").encode()),
         ("63", TSV.encode("utf-16")),
         ("63", JSON.encode()),
     ],
+    ids=["tsv", "csv", "gz", "tabs", "commas", "semicolons", "utf-16", "json"],
 )
 def test_a_pipe_is_read_once_and_can_be_read_again(tmp_path, name, content):
     file = piped(tmp_path / name, content)
