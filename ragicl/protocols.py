@@ -73,8 +73,8 @@ class LM(Protocol):
     """A frozen causal language model: what every model can do, local or remote.
 
     What only some can do is in protocols of its own, each asked for before it is used:
-    :class:`Scoring`, :class:`Choosing`, :class:`Featuring`, :class:`ChatFormatting`,
-    :class:`Profiled`.
+    :class:`Scoring`, :class:`Choosing`, :class:`Featuring`, :class:`PrefixKeeping`,
+    :class:`ChatFormatting`, :class:`Profiled`.
     """
 
     @property
@@ -204,6 +204,20 @@ class Featuring(LM, Protocol):
             (prompts, shares, 2, width), of any length and origin
         :raises BudgetError: where a prompt exceeds the window
         """
+
+
+@runtime_checkable
+class PrefixKeeping(LM, Protocol):
+    """A language model whose key-value states of a prompt's first part can be kept; optional.
+
+    A process that is given them need not read that part again.
+    """
+
+    def prefix_bytes(self, parts: Parts) -> bytes | None:
+        """Return the states of a prompt's first part; None where they are not worth keeping."""
+
+    def restore_prefix(self, parts: Parts, data: bytes) -> bool:
+        """Use what :meth:`prefix_bytes` gave for the same first part; return whether it fits."""
 
 
 @runtime_checkable

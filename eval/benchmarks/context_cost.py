@@ -20,7 +20,7 @@ import numpy as np
 from common import drawn, read_rows
 
 from ragicl import Engine, Index, Policy
-from ragicl.backends.hf.lm import open_smollm2
+from ragicl.backends.hf.opening import open_smollm2
 from ragicl.calibration.blend import DEFAULT_WEIGHTS_WITH_FEATURES, Blend
 from ragicl.calibration.conformal import ConformalRecord
 from ragicl.inference.tuned_settings import Tuned

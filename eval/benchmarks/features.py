@@ -21,7 +21,8 @@ import numpy as np
 from common import columns, drawn
 
 from ragicl.backends import open_encoder
-from ragicl.backends.hf.lm import HFLM, open_smollm2
+from ragicl.backends.hf.lm import HFLM
+from ragicl.backends.hf.opening import open_smollm2
 from ragicl.calibration.blend import Evidence, fit_blend, mean_nll
 from ragicl.probes.ensemble import VectorClassifier, fit_classifier
 from ragicl.probes.scaling import Scaling

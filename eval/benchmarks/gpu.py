@@ -24,7 +24,7 @@ import torch
 from torch.nn.functional import normalize
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
-from ragicl.backends.hf.lm import open_smollm2
+from ragicl.backends.hf.opening import open_smollm2
 from ragicl.backends.hf.roofline import matrix_ceiling
 from ragicl.backends.hf.scoring.packed_scoring import Job, score_jobs
 from ragicl.backends.hf.scoring.packing import enable_packing

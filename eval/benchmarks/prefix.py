@@ -19,7 +19,8 @@ from typing import TypeVar
 from common import Row, read_rows
 
 from ragicl import Engine, Policy, Prediction
-from ragicl.backends.hf.lm import HFLM, open_smollm2
+from ragicl.backends.hf.lm import HFLM
+from ragicl.backends.hf.opening import open_smollm2
 
 TURN = 16
 EVERY = 4  # turns of which the slow way answers one

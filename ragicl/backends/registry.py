@@ -24,8 +24,8 @@ ENCODERS = {
     "fake:NAME": "ragicl.backends.fake:open_encoder",
 }
 LMS = {
-    "smollm2": "ragicl.backends.hf.lm:open_smollm2",
-    "hf:NAME": "ragicl.backends.hf.lm:open_hf",
+    "smollm2": "ragicl.backends.hf.opening:open_smollm2",
+    "hf:NAME": "ragicl.backends.hf.opening:open_hf",
     "fake:NAME": "ragicl.backends.fake:open_lm",
     "fake-text:NAME": "ragicl.backends.fake:open_text_lm",
     "fake-choice:NAME": "ragicl.backends.fake:open_choosing_lm",

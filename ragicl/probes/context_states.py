@@ -14,6 +14,7 @@ import numpy as np
 from ragicl.framing import joined
 from ragicl.probes.demonstrations import Draw
 from ragicl.probes.lm_features import LONGEST, bare_prompt, units
+from ragicl.probes.prefix_files import PrefixFiles
 from ragicl.probes.state_cache import FOLDER, StateCache, digest
 from ragicl.probes.views import VIEWS, View, seen, shares_of
 from ragicl.prompting.template import plain_template
@@ -38,12 +39,15 @@ class ContextStates:
         self._lm = lm
         self._template = plain_template("classify")
         self._caches: dict[Draw, StateCache] = {}
+        self._prefixes = PrefixFiles(folder, lm)
 
     def keep(self, texts: Sequence[str], draws: Sequence[Draw], progress: Progress) -> FloatArray:
         """Return all views of texts, shape (texts, views, width), and cache what was read.
 
         :param progress: called as texts are read
         """
+        for own in draws:
+            self._prefixes.keep(self._prompts(own, texts[:1])[0])
         each = [self._cache(own).keep(texts, progress) for own in draws]
         return _mean(np.stack(each, axis=1), texts, draws)
 

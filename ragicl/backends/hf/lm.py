@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from ragicl.backends.defaults import SMOLLM2
 from ragicl.backends.hf.chat import render_chat
 from ragicl.backends.hf.generation.batched import generate_batch
 from ragicl.backends.hf.generation.streaming import stream
@@ -24,17 +23,17 @@ from ragicl.backends.hf.loading import (
     load_config,
     load_model,
     load_tokenizer,
-    unpacked_copy,
 )
 from ragicl.backends.hf.roofline import matrix_ceiling, memory_ceiling, prompt_flops
 from ragicl.backends.hf.scoring.batching import batches
+from ragicl.backends.hf.scoring.kept_states import restored, to_bytes
 from ragicl.backends.hf.scoring.packed_scoring import Job, read_states, score_jobs
 from ragicl.backends.hf.scoring.packing import States, enable_packing
 from ragicl.backends.hf.scoring.prefix_cache import BYTES as PREFIX_BYTES
 from ragicl.backends.hf.scoring.prefix_cache import SHORTEST, PrefixCache
 from ragicl.backends.hf.scoring.routes import ONE_PROMPT, PACKED, choose_route
 from ragicl.backends.hf.scoring.trie import Trie, build_trie
-from ragicl.backends.hf.tokenization import Split, Tokens, common_prefix
+from ragicl.backends.hf.tokenization import Split, Tokens
 from ragicl.errors import BackendError, BudgetError
 from ragicl.forks import compute
 from ragicl.protocols import FloatArray, GenerationOptions, Message, Parts
@@ -43,18 +42,6 @@ BATCH_TOKENS = 4096  # tokens read in one pass, prompts and answers together
 LAST_ONLY: dict[str, Any] = {"logits_to_keep": 1, "use_cache": True}
 NO_LIMIT = 2**20  # window of a model that states none
 _trie = lru_cache(64)(build_trie)  # most prompts end alike, and have the same answers
-
-
-def open_hf(name: str, *, dtype: str = "auto") -> HFLM:
-    """Open a causal model by hub name or path."""
-    return HFLM(f"hf:{name}", name, dtype=dtype)
-
-
-def open_smollm2(*, dtype: str = "auto") -> HFLM:
-    """Open SmolLM2-135M-Instruct: the packaged 4-bit file where installed, else from the hub."""
-    path = SMOLLM2.path()
-    name = unpacked_copy(path) if path else SMOLLM2.hub
-    return HFLM("smollm2", name, dtype=dtype, source=SMOLLM2.describe())
 
 
 class HFLM:
@@ -263,8 +250,7 @@ class HFLM:
         score = ONE_PROMPT[self._route]
         for row, (split, some) in enumerate(zip(splits, candidate_ids, strict=True)):
             chosen = list(range(len(split.answers)) if some is None else some)
-            answers = [split.answers[i] for i in chosen]
-            scores[row, chosen] = score(self.model(), split.ids, answers)
+            scores[row, chosen] = score(self.model(), split.ids, [split.answers[i] for i in chosen])
 
     def _job(self, ids: list[int], trie: Trie, known: States | None) -> Job:
         if self._soft is None:
@@ -319,24 +305,38 @@ class HFLM:
         depths = [stack.depth(share) for share in shares]
         blocks = {depth: stack.blocks[depth - 1] for depth in depths}
         with self._scoring:
-            texts = [self._shared(parts, max(depths)) for parts in prompts]
+            texts = [self._text(parts, max(depths)) for parts in prompts]
             backbone = stack.truncated(max(depths))
             found = block_states(backbone, blocks, texts, packed=self.packed)
         return found[:, [list(blocks).index(depth) for depth in depths]]
 
-    def _shared(self, parts: Parts, depth: int) -> Text:
-        """Return a prompt's ids, cut where its first part ends, with the states of that part."""
-        ids = self._checked(parts)
-        first = common_prefix(ids[:-1], self.tokens.encode(parts[:1])) if len(parts) > 1 else 0
-        prefix, own = tuple(ids[:first]), ids[first:]
-        if not self.packed or first < SHORTEST:
+    def prefix_bytes(self, parts: Parts) -> bytes | None:
+        """Return the states of a prompt's first part; None where it is read with each prompt."""
+        prefix, _ = self.tokens.halves(parts)
+        with self._scoring, torch.inference_mode():
+            return to_bytes(prefix, self._states(prefix)) if self._shares(prefix) else None
+
+    def restore_prefix(self, parts: Parts, data: bytes) -> bool:
+        """Use what :meth:`prefix_bytes` gave for the same first part; return whether it fits."""
+        prefix, _ = self.tokens.halves(parts)
+        with self._scoring, torch.inference_mode():
+            states = restored(self.model(), prefix, data) if self._shares(prefix) else None
+            return states is not None and self._prefix_cache.add(prefix, states)
+
+    def _text(self, parts: Parts, depth: int) -> Text:
+        """Return a prompt to read, with the states of its first part where that is shared."""
+        self._checked(parts)
+        prefix, own = self.tokens.halves(parts)
+        if not self._shares(prefix):
             return Text(own, prefix)
         with torch.inference_mode():
             return Text(own, prefix, self._states(prefix).first(depth))
 
+    def _shares(self, prefix: Sequence[int]) -> bool:
+        return self.packed and len(prefix) >= SHORTEST
+
     def _checked(self, parts: Parts) -> list[int]:
-        ids = self.tokens.encode(parts)
-        self.check(ids, 0)
+        self.check(ids := self.tokens.encode(parts), 0)
         return ids
 
     def load(self) -> None:

@@ -84,6 +84,12 @@ class Tokens:
         kept, ends = self._split_end(text, self._plain([text])[0], answers)
         return Split([*self._start_of(text), *kept], ends)
 
+    def halves(self, parts: Parts) -> tuple[tuple[int, ...], list[int]]:
+        """Return a prompt's ids, cut where its first part ends, where others follow."""
+        ids = self.encode(parts)
+        first = common_prefix(ids[:-1], self.encode(parts[:1])) if len(parts) > 1 else 0
+        return tuple(ids[:first]), ids[first:]
+
     def pieces(self, parts: Parts) -> list[Ids]:
         """Return the ids of each part, or of the whole text where they would differ."""
         return self._pieces(self.controls.parts(parts))

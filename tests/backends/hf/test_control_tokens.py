@@ -15,7 +15,7 @@ from transformers import ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from ragicl.backends.defaults import SMOLLM2
 from ragicl.backends.hf.chat import render_chat
-from ragicl.backends.hf.lm import open_smollm2
+from ragicl.backends.hf.opening import open_smollm2
 from ragicl.backends.hf.tokenization import Tokens
 from ragicl.framing import frame, joined
 from ragicl.prompting.template import PlainTemplate, chat_template, plain_template

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 from tiny_models import needs_packaged
 from torch import nn
 
@@ -148,3 +149,42 @@ def test_packaged_model_after_a_kept_prefix_as_of_the_whole_prompt():
     expected = [slowly(lm, parts) for parts in prompts]
     for _ in range(2):
         np.testing.assert_allclose(lm.states(prompts, SHARES), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_process_uses_the_states_of_a_prefix(tiny, kind):
+    """A model that was given them reads the text alone, and finds the same."""
+    name = tiny(kind).lm.name
+    prompts = [in_context(text) for text in TEXTS]
+    first = HFLM("tiny", name, dtype="float32")
+    data, expected = first.prefix_bytes(prompts[0]), first.states(prompts, SHARES)
+    second = HFLM("tiny", name, dtype="float32")
+    if not first.packed:  # it reads whole prompts
+        assert data is None
+        assert not second.restore_prefix(prompts[0], b"")
+        return
+    assert second.restore_prefix(prompts[0], data)
+    np.testing.assert_array_equal(second.states(prompts, SHARES), expected)
+    assert second._prefix_cache.misses == 0
+
+
+def test_states_of_a_prefix_that_do_not_fit_are_not_used(tiny):
+    prompt, other = in_context("rain"), ("Text: another beginning\n" * 20, "Text: rain")
+    lm = HFLM("tiny", tiny("llama").lm.name, dtype="float32")
+    data = lm.prefix_bytes(prompt)
+    assert lm.prefix_bytes(("short", "rain")) is None
+    assert lm.prefix_bytes(("one part",)) is None
+    tensors = load(data)
+    damages = {
+        "cut": data[: len(data) // 2],
+        "of another text": lm.prefix_bytes(other),
+        "of other weights": save({**tensors, "1.keys": tensors["1.keys"] + 1}),
+        "of fewer tokens": save({**tensors, "1.keys": tensors["1.keys"][:, :, 1:].contiguous()}),
+        "of fewer layers": save({k: v for k, v in tensors.items() if not k.startswith("1.")}),
+        "of another type": save({**tensors, "1.keys": tensors["1.keys"].bfloat16()}),
+        "of no text": save({k: v for k, v in tensors.items() if k != "ids"}),
+        "of another name": save({f"{k}s": v for k, v in tensors.items()}),
+    }
+    for what, damaged in damages.items():
+        assert not lm.restore_prefix(prompt, damaged), what
+    assert lm.restore_prefix(prompt, data)

@@ -41,9 +41,15 @@ class PrefixCache:
             return known
         self.misses += 1
         states = read(ids)
-        if states.bytes <= self._states.maxsize:
-            self._states[ids] = states
+        self.add(ids, states)
         return states
+
+    def add(self, ids: Ids, states: States) -> bool:
+        """Keep the states of a prefix, unless they are too large; return whether they are kept."""
+        fits = states.bytes <= self._states.maxsize
+        if fits:
+            self._states[ids] = states
+        return fits
 
     def _recurs(self, ids: Ids, count: int) -> bool:
         if len(ids) < SHORTEST:
