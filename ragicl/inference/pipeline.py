@@ -304,7 +304,7 @@ class Pipeline:
     def _opened_blender(self) -> Blender:
         lm = None if self.policy.decision.decide == "probe" else self.lm
         blend = self.tuned.blend if self.tuned and lm is not None else default_blend(lm)
-        features = features_of(self.index.path, lm) if blend.features else None
+        features = features_of(self.index.derived, lm) if blend.features else None
         where = self.policy.retrieval.where
         context = context_of(self.index, lm, lambda: self.labels, where) if blend.context else None
         return Blender(self.index, self.policy, lambda: self.labels, blend, features, context)

@@ -177,7 +177,7 @@ class IndexProbe:
     ) -> VectorClassifier:
         """Return the classifier, saved for the next process."""
         name = "vectors" if self._features is None else "features"
-        file = self._index.path / FOLDER / f"{name}.npz"
+        file = self._index.derived.file(FOLDER, f"{name}.npz")
         return fit_or_load(file, vectors, columns, labels, progress)
 
     def _vectors(

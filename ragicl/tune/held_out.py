@@ -53,7 +53,7 @@ class HeldOut:
         gold = np.array([places[row.output] for row in rows], dtype=np.int64)
         base = engine.policy.replace(decide="blend", voters=max(VOTERS), shortlist=None)
         found = Retriever(engine.index, base).find_others(rows, demonstrations=False)
-        features = features_of(engine.index.path, engine.lm)
+        features = features_of(engine.index.derived, engine.lm)
         where = engine.policy.retrieval.where
         context = context_of(engine.index, engine.lm, lambda: labels, where)
         blender = Blender(engine.index, base, lambda: labels, Blend(), features, context)

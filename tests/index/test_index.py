@@ -306,7 +306,7 @@ with index.writing():
 
 
 def test_a_database_that_stays_locked_is_a_locked_error(filled, encoder, monkeypatch):
-    monkeypatch.setattr("ragicl.index.store.sqlite.WAIT", 0.1)
+    monkeypatch.setattr("ragicl.index.store.connection.WAIT", 0.1)
     with Index.open(filled, encoder=encoder) as index:
         other = sqlite3.connect(filled / "examples.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
