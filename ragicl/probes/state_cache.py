@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
@@ -15,6 +16,7 @@ from ragicl.protocols import FloatArray, Progress, no_progress
 FOLDER = "features"  # in the index's folder
 BATCH = 64  # texts read together
 SAVED = 8  # batches that a killed process may lose
+OWN = re.compile(r"[0-9a-f]{24}\.npz")  # names by `digest`
 FILES = 16  # kept in the folder; the oldest are removed
 
 
@@ -75,7 +77,8 @@ class StateCache:
         if not self._file.save_arrays(texts=np.array(names), states=states):
             return
         with suppress(OSError):
-            files = self._file.path.parent.glob("*.npz")
+            # Its own alone: anybody may keep a file there.
+            files = [file for file in self._file.path.parent.iterdir() if OWN.fullmatch(file.name)]
             by_age = sorted(files, key=lambda file: file.stat().st_mtime)
             for old in by_age[:-FILES]:
                 old.unlink(missing_ok=True)

@@ -630,6 +630,31 @@ def test_a_creation_that_was_killed_can_be_done_again(path, encoder, leftovers):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "examples.db.bak",
+        "examples.db-2024",
+        "examples.dbx",
+        "examples.db.tmp.old",
+        "manifest.json.tmp.mine",
+        "writer.lock.txt",
+    ],
+)
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_files_of_somebody_else_are_kept_whatever_their_names(path, encoder, name, unfinished):
+    path.mkdir()
+    if unfinished:
+        Store.create(path, "classify").close()
+    (path / name).write_text("mine")
+    with pytest.raises(StoreError) as caught:
+        Index.create(path, encoder=encoder)
+    assert_one_line(caught, path, "not empty")
+    assert (path / name).read_text() == "mine"
+    Store.create(path, "classify").close()
+    assert (path / name).read_text() == "mine"
+
+
 def test_a_creation_that_fails_before_the_manifest_can_be_done_again(path, encoder, monkeypatch):
     def full(*args, **options):
         raise OSError(28, "No space left on device")

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -79,7 +81,13 @@ def test_a_killed_reading_keeps_what_was_read(counted, tmp_path, monkeypatch):
 def test_the_oldest_files_are_removed(counted, tmp_path, monkeypatch):
     monkeypatch.setattr(state_cache, "FILES", 2)
     lm, _ = counted
+    (tmp_path / FOLDER).mkdir()
+    own = [tmp_path / FOLDER / name for name in ("mine.npz", "0123.npz", f"{'0' * 24}.npz.bak")]
+    for file in own:
+        file.write_text("mine")
+        os.utime(file, (0, 0))
     for name in "abc":
         lm.description = f"model {name}"
         Features(DerivedFolder(tmp_path), lm).keep(["one"])
-    assert len(list((tmp_path / FOLDER).iterdir())) == 2
+    assert [file.read_text() for file in own] == ["mine"] * 3
+    assert len(list((tmp_path / FOLDER).iterdir())) == 2 + len(own)

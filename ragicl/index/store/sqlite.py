@@ -20,6 +20,8 @@ from ragicl.protocols import FloatArray, IntArray
 from ragicl.records import Example, Kind
 
 NAME = "examples.db"
+DRAFT = f"{NAME}.tmp"
+FILES = tuple(f"{own}{end}" for own in (NAME, DRAFT) for end in ("", "-wal", "-shm", "-journal"))
 CHUNK = 10_000  # rows read at a time when catching up
 VARIABLES = 500  # placeholders in one statement
 
@@ -81,10 +83,10 @@ class Store:
     @classmethod
     def create(cls, path: Path, kind: Kind) -> Store:
         """Create an empty examples.db; it appears whole or not at all."""
-        draft = path / f"{NAME}.tmp"
+        draft = path / DRAFT
         with translated(path / NAME):
-            for leftover in path.glob(f"{NAME}*"):  # of a creation that was killed
-                leftover.unlink()
+            for leftover in FILES:  # of a creation that was killed
+                (path / leftover).unlink(missing_ok=True)
             with closing(sqlite3.connect(draft)) as db:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.executescript(SCHEMA + (LABELS if kind == "classify" else ""))
