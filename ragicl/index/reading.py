@@ -156,11 +156,25 @@ class IndexReader:
         :param where: metadata that they must have
         """
         with self.snapshot():
-            rows = self._matched(where).rows if where else self._store.rows()
-            if len(rows) > number:
-                rows = np.sort(np.random.default_rng(seed).choice(rows, number, replace=False))
+            rows = self._drawn(number, seed, where)
             found = self._store.by_row(rows.tolist())
         return [found[row] for row in rows.tolist()]
+
+    def sample_with_vectors(
+        self, number: int, seed: int = 0, where: Where = ()
+    ) -> tuple[list[Example], FloatArray]:
+        """Return such a sample with its embeddings, shape (examples, dim), both of one state."""
+        with self.snapshot():
+            rows = self._drawn(number, seed, where)
+            found = self._store.by_row(rows.tolist())
+            vectors = self._store.vectors(rows, self.manifest.encoder.dim)
+        return [found[row] for row in rows.tolist()], vectors
+
+    def _drawn(self, number: int, seed: int, where: Where) -> IntArray:
+        rows = self._matched(where).rows if where else self._store.rows()
+        if len(rows) > number:
+            rows = np.sort(np.random.default_rng(seed).choice(rows, number, replace=False))
+        return rows
 
     def vectors(self) -> tuple[list[Example], FloatArray]:
         """Return all examples with their embeddings, shape (examples, dim)."""
