@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         NoIndexError,
         RagiclError,
+        ReplacedError,
         StoreError,
         TaskError,
     )
@@ -69,6 +70,7 @@ _HOMES = {
     "MissingExtraError": "ragicl.errors",
     "NoIndexError": "ragicl.errors",
     "RagiclError": "ragicl.errors",
+    "ReplacedError": "ragicl.errors",
     "StoreError": "ragicl.errors",
     "TaskError": "ragicl.errors",
 }
@@ -99,6 +101,7 @@ __all__ = [
     "Prediction",
     "Prompt",
     "RagiclError",
+    "ReplacedError",
     "StoreError",
     "Support",
     "TaskError",

@@ -207,7 +207,8 @@ class Engine:
 
         :raises BudgetError: at the first text that does not fit into the budget
         """
-        found = [RetrievalResult(tuple(some)) for some in demonstrations]
+        labels = self._pipeline.choices()
+        found = [RetrievalResult(tuple(some), labels=labels) for some in demonstrations]
         for start in range(0, len(texts), CHUNK):
             some = slice(start, start + CHUNK)
             for answer in self._pipeline.ask(texts[some], found[some], {}):
@@ -287,7 +288,9 @@ class Engine:
         :raises TaskError: where the language model that decides gives no likelihoods
         """
         labels, rows = self.labels, []
-        for prediction in self.predict_all(texts):
+        for prediction in self._pipeline.run(texts, [None] * len(texts), labels):
+            if isinstance(prediction, BudgetError):
+                raise prediction
             if not prediction.probs:
                 raise TaskError(
                     f"{prediction.lm} gives no label likelihoods; decide by blend, probe or knn"

@@ -7,6 +7,7 @@
     ├── StoreError           an index folder that cannot be used
     │   ├── NoIndexError         there is no index at that path
     │   ├── LockedError          another process is writing to it
+    │   ├── ReplacedError        another index took its place while it was open
     │   ├── FormatError          its format is unknown to this version
     │   ├── CorruptError         its examples are damaged
     │   ├── EncoderError         it was built with another encoder
@@ -39,6 +40,10 @@ class NoIndexError(StoreError):
 
 class LockedError(StoreError):
     """Another process is writing to the index."""
+
+
+class ReplacedError(StoreError):
+    """Another index took the place of the one that is open."""
 
 
 class FormatError(StoreError):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -14,6 +17,7 @@ from ragicl import Engine, Example, ForkError, Index
 from ragicl.backends.defaults import MINILM
 from ragicl.backends.fake import FakeEncoder, FakeLM
 from ragicl.errors import RagiclError
+from ragicl.index.cached import CachedByGeneration
 
 EXAMPLES = [Example("red apple", "fruit"), Example("steel saw", "tool")] * 2
 PROGRAM = """
@@ -47,6 +51,7 @@ def in_a_child(work: Callable[[], object]) -> str:
     """Return what a forked child says: what it gets, or the error it meets."""
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
+        signal.alarm(20)  # a fault must not leave a process behind
         try:
             said = repr(work())
         except BaseException as error:
@@ -60,30 +65,59 @@ def in_a_child(work: Callable[[], object]) -> str:
     return text
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        lambda engine: engine.predict("a pear"),
-        lambda engine: list(engine.predict_all(["a", "b"])),
-        lambda engine: engine.prompt("a pear"),
-        lambda engine: next(engine.stream("a pear")),
-        lambda engine: engine.explain("a pear"),
-        lambda engine: engine.add([Example("a", "fruit")]),
-        lambda engine: engine.remove(["1"]),
-        lambda engine: engine.labels,
-        lambda engine: len(engine.index),
-        lambda engine: list(engine.index),
-    ],
-)
-def test_an_engine_is_of_the_process_that_opened_it(
-    folder: Path, use: Callable[[Engine], object]
-) -> None:
-    with Engine.open(folder, lm=FakeLM(), decide="lm", k=0) as engine:
-        said = in_a_child(lambda: use(engine))
+USES: dict[str, Callable[[Engine], object]] = {
+    "predict": lambda engine: engine.predict("a pear"),
+    "predict_all": lambda engine: list(engine.predict_all(["a", "b"])),
+    "predict_with": lambda engine: list(engine.predict_with(["a"], [[]])),
+    "probs": lambda engine: engine.probs([]),
+    "prompt": lambda engine: engine.prompt("a pear"),
+    "bare_prompt": lambda engine: engine.bare_prompt("a pear"),
+    "stream": lambda engine: next(engine.stream("a pear")),
+    "explain": lambda engine: engine.explain("a pear"),
+    "exit_rule": lambda engine: engine.exit_rule,
+    "add": lambda engine: engine.add([Example("a", "fruit")]),
+    "add_nothing": lambda engine: engine.add([]),
+    "update": lambda engine: engine.update([Example("a", "fruit", "1")]),
+    "remove": lambda engine: engine.remove(["1"]),
+    "mark": lambda engine: engine.index.mark(complete=True),
+    "keep_tuned": lambda engine: engine.index.keep_tuned(None),
+    "save_vectors": lambda engine: engine.index.save_vectors(),
+    "labels": lambda engine: engine.labels,
+    "len": lambda engine: len(engine.index),
+    "iter": lambda engine: list(engine.index),
+    "search": lambda engine: engine.index.search(["a"], 1),
+    "vectors": lambda engine: engine.index.vectors(),
+    "inputs": lambda engine: list(engine.index.inputs()),
+    "stats": lambda engine: engine.index.stats(),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_an_engine_is_of_the_process_that_opened_it(folder: Path, use: str) -> None:
+    with Engine.open(folder, lm=FakeLM(), decide="lm", k=1, exit=0.9) as engine:
+        said = in_a_child(lambda: USES[use](engine))
         assert said.startswith("ForkError: this engine or index was opened by process")
         assert "open the engine after the fork, in each worker" in said
         assert "\n" not in said
         assert engine.predict("a pear").output  # the parent goes on
+        assert engine.add([Example("a pear", "fruit")])
+
+
+def test_what_a_thread_was_learning_at_the_fork_is_not_waited_for(folder: Path) -> None:
+    def slow() -> str:
+        learning.set()
+        assert forked.wait(60)
+        return "learned"
+
+    learning, forked = Event(), Event()
+    with Index.open(folder) as index, ThreadPoolExecutor(1) as pool:
+        cached = CachedByGeneration(index, slow)
+        learned = pool.submit(cached.get)
+        assert learning.wait(60)
+        said = in_a_child(cached.get)
+        forked.set()
+        assert learned.result() == "learned"
+    assert said.startswith("ForkError: this engine or index was opened by process")
 
 
 def test_a_child_that_closes_an_engine_leaves_the_parents_alone(folder: Path) -> None:

@@ -102,7 +102,7 @@ def tested(task: Task, held_out: HeldOut, fitted: Mapping[str, Fitted]) -> dict[
     """Return P(label | test row) by each blend, shape (rows, labels)."""
     engine, labels = task.engine, held_out.labels
     policy = engine.policy.replace(decide="blend", voters=held_out.voters, shortlist=None)
-    features = features_of(engine.index.path, task.lm)
+    features = features_of(engine.index.derived, task.lm)
     context = context_of(engine.index, task.lm, lambda: labels)
     blender = Blender(engine.index, policy, lambda: labels, Blend(), features, context)
     texts = [row.input for row in task.test]

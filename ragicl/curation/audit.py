@@ -52,13 +52,13 @@ def audit(
     :param progress: called after each example
     :raises TaskError: where the index has fewer than two labels, or `near` is not a cosine above 0
     """
-    counts = index.labels()
-    _check(index, len(counts), near)
-    examples = index.sample(min(ROWS, CELLS // len(counts)))
+    with index.snapshot():
+        counts = index.labels()
+        _check(index, len(counts), near)
+        examples, vectors = index.sample_with_vectors(min(ROWS, CELLS // len(counts)))
     labels = sorted({example.output for example in examples})
     place = {label: column for column, label in enumerate(labels)}
     columns = np.array([place[example.output] for example in examples], dtype=np.int64)
-    vectors = index.vectors_of([example.id for example in examples])
     probs = _classified(vectors, columns, len(labels))
     duplicates = NearDuplicates(near)
     nearest: list[Neighbor | None] = []

@@ -32,7 +32,11 @@ class CachedByGeneration(Generic[T]):
         self._cached: tuple[int, int, T] | None = None  # generation, examples, value
 
     def get(self, *arguments: object) -> T:
-        """Return the value, computing it where none is cached for the current examples."""
+        """Return the value, computing it where none is cached for the current examples.
+
+        :raises ForkError: in a process forked after the index was opened
+        """
+        self._index.check_process()  # first: a thread that the fork left behind may have the lock
         with self._lock:
             generation = self._index.generation
             if self._cached is None or self._cached[0] != generation:

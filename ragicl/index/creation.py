@@ -11,12 +11,13 @@ from ragicl.errors import StoreError
 from ragicl.index.lock import LOCK, locked, made
 from ragicl.index.manifest import NAME as MANIFEST
 from ragicl.index.manifest import Manifest, write_manifest
+from ragicl.index.store.sqlite import FILES as STORE_FILES
 from ragicl.index.store.sqlite import NAME as STORE
 from ragicl.index.store.sqlite import Store
 from ragicl.index.vectors.faiss_index import NAME as VECTORS
 from ragicl.index.vectors.faiss_index import saved_footer
 
-UNFINISHED = (LOCK, STORE, f"{MANIFEST}.tmp")  # how names begin before there is a manifest
+UNFINISHED = {LOCK, f"{MANIFEST}.tmp", *STORE_FILES}  # what there is before there is a manifest
 
 
 def create_files(path: Path, manifest: Manifest) -> None:
@@ -25,7 +26,7 @@ def create_files(path: Path, manifest: Manifest) -> None:
     :raises StoreError: where the folder holds something already
     """
     with locked(made(path), FileLock(path / LOCK)):
-        if not all(file.name.startswith(UNFINISHED) for file in path.iterdir()):
+        if not UNFINISHED.issuperset(file.name for file in path.iterdir()):
             raise StoreError(f"{path} is not empty; open it, or choose another folder")
         if _has_examples(path):
             raise StoreError(

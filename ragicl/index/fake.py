@@ -46,6 +46,13 @@ class MemoryStore:
     def close(self) -> None:
         """Do nothing: what is stored stays until the store is deleted."""
 
+    def identity(self) -> str:
+        """Return an empty id: nothing is kept on disk."""
+        return ""
+
+    def check(self) -> None:
+        """Do nothing: nobody else has it."""
+
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Do nothing: there is one state."""
@@ -151,6 +158,7 @@ class BruteForce:
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
+        self.identity = ""
         self.generation = 0
         self.tuning: Tuning | None = None
         self.fixed = False

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from ragicl.backends import open_encoder
 from ragicl.data.examples import check_examples
+from ragicl.errors import StoreError
 from ragicl.forks import OwnLock
 from ragicl.index import changes
 from ragicl.index.creation import create_files, opened_store
@@ -161,9 +162,14 @@ class Index(IndexReader):
         """Keep other writers out for the length of the block.
 
         :raises LockedError: where another process does not finish in time
+        :raises NoIndexError: where the index's files were removed
+        :raises ReplacedError: where another index took its place since it was opened
         """
-        with self._writer, locked(self.path, self._file_lock):
-            yield
+        with self._writer:
+            self.check()  # first: the lock is a file, too
+            with locked(self.path, self._file_lock):
+                self.check()
+                yield
 
     def mark(self, *, complete: bool, source: str | None = None) -> None:
         """Record whether every row of its source is stored, and where that is by now."""
@@ -183,7 +189,7 @@ class Index(IndexReader):
 
     def save_vectors(self) -> None:
         """Bring vectors.faiss up to date, so that opening the index is quick."""
-        with self._lock, self._store.reading():
+        with self.snapshot():
             self._searcher.caught_up()
             self._searcher.save()
 
@@ -192,12 +198,25 @@ class Index(IndexReader):
 
     @contextmanager
     def _writing_at_once(self) -> Iterator[bool]:
-        """Keep other writers out, where there is none; yield whether that is so."""
+        """Keep other writers out, where there is none; yield whether that is so.
+
+        It is not where another index took the place of this one.
+        """
         if not self._writer.acquire(blocking=False):
             yield False
             return
         try:
+            if self._replaced():
+                yield False
+                return
             with self._file_lock.acquire(timeout=0):
-                yield True
+                yield not self._replaced()
         finally:
             self._writer.release()
+
+    def _replaced(self) -> bool:
+        try:
+            self.check()
+        except StoreError:
+            return True
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cachetools import LRUCache
 from ragicl.backends import open_encoder
 from ragicl.errors import ExampleError
 from ragicl.forks import OwnLock
+from ragicl.index.derived import DerivedFolder
 from ragicl.index.filters import Matching
 from ragicl.index.manifest import Manifest
 from ragicl.index.store.base import ExampleStore
@@ -63,6 +65,7 @@ class IndexReader:
         self._store = store
         self._searcher = searcher
         self._matching: LRUCache[Where, Matching] = LRUCache(FILTERS)
+        self._reading = False
         self._lock = OwnLock()  # guards the connection, the vectors and the matching rows
 
     def check_process(self) -> None:
@@ -73,6 +76,44 @@ class IndexReader:
         self._lock.check()
 
     @property
+    def derived(self) -> DerivedFolder:
+        """The folder, for what is computed from the examples."""
+        return DerivedFolder(self.path, self._identity, self.check)
+
+    def _identity(self) -> str:
+        with self._lock:
+            return self._store.identity()
+
+    def check(self) -> None:
+        """Refuse to go on where another index took the place of this one.
+
+        :raises NoIndexError: where the index's files were removed
+        :raises ReplacedError: where there are others
+        """
+        with self._lock:
+            self._store.check()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """See one state of the index for the length of the block; other threads wait meanwhile.
+
+        For reading alone. Blocks may be nested.
+
+        :raises NoIndexError: where the index's files were removed
+        :raises ReplacedError: where another index took its place since it was opened
+        """
+        with self._lock:
+            if self._reading:
+                yield
+                return
+            self._reading = True
+            try:
+                with self._store.reading():
+                    yield
+            finally:
+                self._reading = False
+
+    @property
     def kind(self) -> Kind:
         """Whether the index chooses a label or writes text."""
         return self.manifest.kind
@@ -80,7 +121,7 @@ class IndexReader:
     @property
     def generation(self) -> int:
         """The number of transactions so far: it changes whenever the examples do."""
-        with self._lock:
+        with self.snapshot():
             return self._store.generation()
 
     @property
@@ -97,16 +138,16 @@ class IndexReader:
             return self._encoder
 
     def __len__(self) -> int:
-        with self._lock:
+        with self.snapshot():
             return self._store.count()
 
     def __iter__(self) -> Iterator[Example]:
-        with self._lock, self._store.reading():
+        with self.snapshot():
             return iter(list(self._store.examples()))
 
     def labels(self) -> dict[str, int]:
         """Return each label with its number of examples; empty for a generation index."""
-        with self._lock:
+        with self.snapshot():
             return self._store.labels()
 
     def sample(self, number: int, seed: int = 0, where: Where = ()) -> list[Example]:
@@ -114,17 +155,31 @@ class IndexReader:
 
         :param where: metadata that they must have
         """
-        with self._lock, self._store.reading():
-            rows = self._matched(where).rows if where else self._store.rows()
-            if len(rows) > number:
-                rows = np.sort(np.random.default_rng(seed).choice(rows, number, replace=False))
+        with self.snapshot():
+            rows = self._drawn(number, seed, where)
             found = self._store.by_row(rows.tolist())
         return [found[row] for row in rows.tolist()]
+
+    def sample_with_vectors(
+        self, number: int, seed: int = 0, where: Where = ()
+    ) -> tuple[list[Example], FloatArray]:
+        """Return such a sample with its embeddings, shape (examples, dim), both of one state."""
+        with self.snapshot():
+            rows = self._drawn(number, seed, where)
+            found = self._store.by_row(rows.tolist())
+            vectors = self._store.vectors(rows, self.manifest.encoder.dim)
+        return [found[row] for row in rows.tolist()], vectors
+
+    def _drawn(self, number: int, seed: int, where: Where) -> IntArray:
+        rows = self._matched(where).rows if where else self._store.rows()
+        if len(rows) > number:
+            rows = np.sort(np.random.default_rng(seed).choice(rows, number, replace=False))
+        return rows
 
     def vectors(self) -> tuple[list[Example], FloatArray]:
         """Return all examples with their embeddings, shape (examples, dim)."""
         dim = self.manifest.encoder.dim
-        with self._lock, self._store.reading():
+        with self.snapshot():
             chunks = list(self._store.added_since(-1, dim))
             rows = [row for some, _ in chunks for row in some.tolist()]
             found = self._store.by_row(rows)
@@ -133,7 +188,7 @@ class IndexReader:
 
     def get(self, ids: Sequence[str]) -> dict[str, Example]:
         """Return the examples with these ids, as far as there are any."""
-        with self._lock:
+        with self.snapshot():
             return self._store.by_id(ids)
 
     def rows(self, where: Where = ()) -> IntArray:
@@ -141,14 +196,14 @@ class IndexReader:
 
         :param where: metadata that the examples must have
         """
-        with self._lock, self._store.reading():
+        with self.snapshot():
             return self._matched(where).rows
 
     def inputs(self) -> Iterator[tuple[int, str]]:
         """Yield each example's row number and input, as it is when it is reached."""
         last = 0
         while True:
-            with self._lock:
+            with self.snapshot():
                 found = self._store.inputs_since(last)
             if not found:
                 return
@@ -157,7 +212,7 @@ class IndexReader:
 
     def known_vectors(self, ids: Sequence[str]) -> dict[str, FloatArray]:
         """Return the stored vectors, shape (dim,), of examples, as far as they are there."""
-        with self._lock:
+        with self.snapshot():
             return self._store.vectors_by_id(list(dict.fromkeys(ids)), self.manifest.encoder.dim)
 
     def vectors_of(self, ids: Sequence[str]) -> FloatArray:
@@ -174,15 +229,17 @@ class IndexReader:
 
     def longest_outputs(self, number: int = 8) -> list[str]:
         """Return the longest outputs by characters."""
-        with self._lock:
+        with self.snapshot():
             return self._store.longest_outputs(number)
 
     def stats(self) -> Stats:
         """Return what the index holds."""
         size = sum(map(_size, self.path.rglob("*")))
-        with self._lock, self._store.reading():
+        with self.snapshot():
             opened = self._searcher.opened
             source = saved_footer(self.path) if opened is None else opened
+            if source is not None and source.identity != self._store.identity():
+                source = None
             return Stats(
                 self._store.count(),
                 self._store.labels(),
@@ -206,7 +263,7 @@ class IndexReader:
 
         :param where: metadata that the examples must have; where few have them, none is missing
         """
-        with self._lock, self._store.reading():
+        with self.snapshot():
             if where:
                 rows = self._matched(where).nearest(
                     vectors, k, self._store, self._searcher.caught_up()
@@ -225,7 +282,7 @@ class IndexReader:
 
         Those that have been removed are left out.
         """
-        with self._lock, self._store.reading():
+        with self.snapshot():
             there = self._store.present(list({row for own in rows for row in own.tolist()}))
             wanted = np.array(list(there), dtype=np.int64)
             stored = self._store.vectors(wanted, self.manifest.encoder.dim)

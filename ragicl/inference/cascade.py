@@ -45,9 +45,13 @@ class Cascade:
         """How often the shortlist holds the right label; None without a shortlist."""
         return None if self._policy.decision.shortlist is None else self._recall.get()
 
-    def vote(self, found: Sequence[RetrievalResult], timings: Timings) -> list[Prediction]:
-        """Return the neighbours' vote for each query."""
-        labels = self._labels()
+    def vote(
+        self, found: Sequence[RetrievalResult], timings: Timings, labels: tuple[str, ...]
+    ) -> list[Prediction]:
+        """Return the neighbours' vote for each query.
+
+        :param labels: of the request
+        """
         k = self._policy.retrieval.k
         votes = [from_votes(own.voters[:k], labels) for own in found]
         return [
@@ -55,36 +59,45 @@ class Cascade:
             for probs, own in zip(votes, found, strict=True)
         ]
 
-    def exits(self, found: Sequence[RetrievalResult], timings: Timings) -> dict[int, Prediction]:
-        """Return the predictions, by position, that need no language model."""
+    def exits(
+        self, found: Sequence[RetrievalResult], timings: Timings, labels: tuple[str, ...] | None
+    ) -> dict[int, Prediction]:
+        """Return the predictions, by position, that need no language model.
+
+        :param labels: of the request; None where text is written
+        """
         if self._policy.decision.exit is None and self._policy.decision.shortlist is None:
             return {}
+        labels = self._labels() if labels is None else labels
         rule, exits = self.exit_rule, {}
-        for i, (vote, own) in enumerate(zip(self.vote(found, timings), found, strict=True)):
+        votes = self.vote(found, timings, labels)
+        for i, (vote, own) in enumerate(zip(votes, found, strict=True)):
             if own.shortlist is not None and len(own.shortlist) == 1:
                 only = own.shortlist[0]
-                certain = dict.fromkeys(self._labels(), 0.0) | {only: 1.0}
+                certain = dict.fromkeys(labels, 0.0) | {only: 1.0}
                 exits[i] = replace(vote, output=only, probs=certain, exited=True)
             elif rule is not None and rule.allows(vote.probs[vote.output]):
                 exits[i] = replace(vote, exited=True)
         return exits
 
     def _learn_exit(self) -> ExitRule:
-        known, found = self._loo_sample()
+        labels = self._labels()
+        known, found = self._loo_sample(labels)
         k = self._policy.retrieval.k
-        votes = [from_votes(own.voters[:k], self._labels()) for own in found]
+        votes = [from_votes(own.voters[:k], labels) for own in found]
         right = [likeliest(v) == e.output for v, e in zip(votes, known, strict=True)]
         asked = self._policy.decision.exit or 1.0
         return learn_rule([max(v.values()) for v in votes], right, asked)
 
     def _learn_recall(self) -> Recall:
-        known, found = self._loo_sample()
+        known, found = self._loo_sample(self._labels())
         held = sum(e.output in (f.shortlist or ()) for e, f in zip(known, found, strict=True))
         return Recall(held / max(len(known), 1), lower_bound(held, len(known)), len(known))
 
-    def _loo_sample(self) -> tuple[list[Example], list[RetrievalResult]]:
+    def _loo_sample(self, labels: tuple[str, ...]) -> tuple[list[Example], list[RetrievalResult]]:
         """Return a sample of the index's examples, and what is found for each without itself."""
-        sample = self._index.sample(LEARN_FROM, where=self._policy.retrieval.where)
-        labels = self._labels()
-        known = [example for example in sample if example.output in labels]
-        return known, self._retriever.find_others(known, demonstrations=False)
+        where = self._policy.retrieval.where
+        sample, vectors = self._index.sample_with_vectors(LEARN_FROM, where=where)
+        places = [i for i, example in enumerate(sample) if example.output in labels]
+        known = [sample[i] for i in places]
+        return known, self._retriever.find_others(known, vectors[places], demonstrations=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ragicl.index import Index
@@ -46,7 +46,10 @@ class Composer:
         """
         number = 1 if self._labels is None else self._policy.prompt.ensemble
         shares = (found.neighbors[place::number] for place in range(number))
-        return tuple(self._prompt(text, replace(found, neighbors=share)) for share in shares)
+        reserve = self._reserve(found.labels)
+        return tuple(
+            self._prompt(text, replace(found, neighbors=share), reserve) for share in shares
+        )
 
     def bare(self, text: str) -> Prompt:
         """Return the prompt of a text without demonstrations.
@@ -76,30 +79,37 @@ class Composer:
     @property
     def reserve(self) -> int:
         """The tokens to keep free for an answer: those of the longest one."""
+        return self._reserve(None)
+
+    def _reserve(self, labels: tuple[str, ...] | None) -> int:
+        """Return the same for the labels of a request; None takes those of now."""
         if self._labels is None and self._policy.generation.max_tokens is not None:
             return self._policy.generation.max_tokens
         # New examples may bring longer texts, or other labels.
-        answers = (str(self._index.generation),) if self._labels is None else self._labels()
+        if self._labels is None:
+            answers: tuple[str, ...] = (str(self._index.generation),)
+        else:
+            answers = self._labels() if labels is None else labels
         reserved = self._reserved
         if reserved is None or reserved[0] != answers:
-            reserved = self._reserved = answers, self._longest()
+            outputs = self._index.longest_outputs() if self._labels is None else answers
+            reserved = self._reserved = answers, self._longest(outputs)
         return reserved[1]
 
-    def _prompt(self, text: str, found: RetrievalResult) -> Prompt:
+    def _prompt(self, text: str, found: RetrievalResult, reserve: int) -> Prompt:
         return compose(
             text,
             found.neighbors,
             self._template,
             count=self._lm.count,
             budget=self._budget,
-            reserve=self.reserve,
+            reserve=reserve,
             fixed=found.fixed,
             truncate=self._policy.prompt.truncate,
             order=order_of(self._policy.prompt.order, self._policy.retrieval.seed, text),
         )
 
-    def _longest(self) -> int:
-        outputs = self._index.longest_outputs() if self._labels is None else self._labels()
+    def _longest(self, outputs: Sequence[str]) -> int:
         longest = max((self._lm.count([self._template.answer(o)]) for o in outputs), default=0)
         if self._labels is not None:
             return longest

@@ -52,7 +52,9 @@ def explain(
     if context:
         check_in_context(pipeline.blender, exclude)
     lm = as_scoring(pipeline.require_lm()) if asks else None
-    (found,) = pipeline.retriever.find([text], [exclude], {}, demonstrations=asks)
+    (found,) = pipeline.retriever.find(
+        [text], [exclude], {}, demonstrations=asks, labels=pipeline.choices()
+    )
     if pipeline.generates:
         assert lm is not None
         return _written(pipeline, lm, text, label, found)
@@ -63,7 +65,7 @@ def explain(
         predictions = list(pipeline.classify(each, founds, {}, exact=True))
         explanation = of_label(text, label, prompt, shots, predictions)
     else:
-        predictions = list(pipeline.blended.of([found], {}, pipeline.labels))
+        predictions = list(pipeline.blended.of([found], {}, pipeline.choices_of([found])))
         explanation = of_label(text, label, None, (), predictions)
     if pipeline.blender is None or found.vector is None:
         return explanation
@@ -208,7 +210,7 @@ def _shortened(
 
 
 def _check_choice(pipeline: Pipeline, label: str | None, found: RetrievalResult) -> None:
-    choices = pipeline.labels if found.shortlist is None else found.shortlist
+    choices = pipeline.choices_of([found]) if found.shortlist is None else found.shortlist
     if label is not None and label not in choices:
         raise TaskError(
             f"{label!r} is not among the labels to choose from for this text: "

@@ -104,6 +104,15 @@ class Pipeline:
             )
         return labels
 
+    def choices(self) -> tuple[str, ...] | None:
+        """Return the labels of a request, taken once for all of it; None where text is written."""
+        return None if self.generates else self.labels
+
+    def choices_of(self, found: Sequence[RetrievalResult]) -> tuple[str, ...]:
+        """Return the labels of the request that results are of."""
+        own = found[0].labels if found else None
+        return self.labels if own is None else own
+
     @property
     def generates(self) -> bool:
         """Whether predictions are generated text rather than one of the labels."""
@@ -135,27 +144,40 @@ class Pipeline:
             return self.blender.blend.lm > 0
         return self.policy.decision.decide != "knn"
 
-    def run(self, texts: Sequence[str], excluded: Sequence[str | None]) -> Iterator[Answer]:
+    def run(
+        self,
+        texts: Sequence[str],
+        excluded: Sequence[str | None],
+        labels: tuple[str, ...] | None = None,
+    ) -> Iterator[Answer]:
         """Yield the prediction of each text, in order, or the error of one that does not fit.
 
         :param excluded: for each text the id of an example that must not help, or None
+        :param labels: to choose from; None takes those of the index as each window is reached
         """
         size = CHUNK if self.policy.retrieval.clusters == 1 else WINDOW
         for start in range(0, len(texts), size):
             window = slice(start, start + size)
-            yield from self._window(texts[window], excluded[window])
+            yield from self._window(texts[window], excluded[window], labels or self.choices())
 
-    def _window(self, texts: Sequence[str], excluded: Sequence[str | None]) -> Iterator[Answer]:
+    def _window(
+        self,
+        texts: Sequence[str],
+        excluded: Sequence[str | None],
+        labels: tuple[str, ...] | None,
+    ) -> Iterator[Answer]:
         timings: Timings = {}
-        found = self.retriever.find(texts, excluded, timings, demonstrations=self.prompts_lm)
+        found = self.retriever.find(
+            texts, excluded, timings, demonstrations=self.prompts_lm, labels=labels
+        )
         timings = shared(timings, len(texts))
         if self.policy.decision.decide == "knn":
-            yield from self.cascade.vote(found, timings)
+            yield from self.cascade.vote(found, timings, labels or self.labels)
             return
         if not self.prompts_lm:
-            yield from self.blended.of(found, timings, self.labels)
+            yield from self.blended.of(found, timings, labels or self.labels)
             return
-        votes = self.cascade.exits(found, timings)
+        votes = self.cascade.exits(found, timings, labels)
         if self.blender is not None:
             votes = self.blended.exits(votes, found)
         left = [i for i in range(len(texts)) if i not in votes]
@@ -217,7 +239,7 @@ class Pipeline:
         if not isinstance(lm, Scoring):
             yield from self._chosen(lm, prompts, found, timings)
             return
-        labels = self.labels
+        labels = self.choices_of(found)
         spent: Timings = {}
         scorer = Scorer(lm, self.template, self.policy)
         with timed(spent, "score"):
@@ -235,7 +257,7 @@ class Pipeline:
         self, lm: LM, prompts: Sequence[Prompts], found: Sequence[RetrievalResult], timings: Timings
     ) -> Iterator[Prediction]:
         """Yield labels of a model without likelihoods: no probabilities are made up."""
-        labels = self.labels
+        labels = self.choices_of(found)
         choices = [own.shortlist or labels for own in found]
         spent: Timings = {}
         with timed(spent, "generate"):
@@ -304,7 +326,7 @@ class Pipeline:
     def _opened_blender(self) -> Blender:
         lm = None if self.policy.decision.decide == "probe" else self.lm
         blend = self.tuned.blend if self.tuned and lm is not None else default_blend(lm)
-        features = features_of(self.index.path, lm) if blend.features else None
+        features = features_of(self.index.derived, lm) if blend.features else None
         where = self.policy.retrieval.where
         context = context_of(self.index, lm, lambda: self.labels, where) if blend.context else None
         return Blender(self.index, self.policy, lambda: self.labels, blend, features, context)

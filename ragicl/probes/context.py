@@ -79,7 +79,7 @@ class Context:
         self._lm = lm
         self._labels = labels
         self._where = where
-        self._states = ContextStates(index.path, lm)
+        self._states = ContextStates(index.derived, lm)
         self._cached = CachedByGeneration(index, self._fit, self._is_current)
 
     def get(self, progress: Progress = no_progress) -> ContextClassifier:
@@ -139,7 +139,7 @@ class Context:
         vectors = joined(states[:, [VIEWS.index(view) for view in shown.views]])
         scaling = Scaling.of(vectors)
         vectors = scaling.unit(vectors)
-        file = self._index.path / CLASSIFIERS / "context.npz"
+        file = self._index.derived.file(CLASSIFIERS, "context.npz")
         fitted = fit_or_load(file, vectors, gold, len(labels), progress)
         rows = {example.id: row for row, example in enumerate(known)}
         classifier = IndexClassifier(fitted, labels, known, vectors, rows, np.empty(0), scaling)
@@ -150,7 +150,7 @@ class Context:
     ) -> tuple[Demonstrations, FloatArray]:
         """Return the demonstrations and views to use, and all views of the examples."""
         key = digest(f"{VERSION}|{self._lm.description}|{self._where}|{labels}")
-        file = self._index.path / FOLDER / f"{key}.json"
+        file = self._index.derived.file(FOLDER, f"{key}.json")
         kept = load_demonstrations(file)
         draws = self._drawn(kept.draws if kept else (), known)
         states = self._states.keep([example.input for example in known], draws, progress)

@@ -7,11 +7,11 @@ draw that holds the text itself has told its label, and is left out of the text'
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from ragicl.framing import joined
+from ragicl.index.derived import DerivedFolder
 from ragicl.probes.demonstrations import Draw
 from ragicl.probes.lm_features import LONGEST, bare_prompt, units
 from ragicl.probes.prefix_files import PrefixFiles
@@ -33,7 +33,7 @@ class ContextStates:
     :param folder: of the index, where the states of its examples are cached
     """
 
-    def __init__(self, folder: Path, lm: Featuring) -> None:
+    def __init__(self, folder: DerivedFolder, lm: Featuring) -> None:
         self.room = min(lm.window - LONGEST, ROOM)
         self._folder = folder
         self._lm = lm
@@ -74,7 +74,7 @@ class ContextStates:
     def _cache(self, own: Draw) -> StateCache:
         if own not in self._caches:
             name = digest(f"{VERSION}|{self._lm.description}|{VIEWS}|{self._before(own)}")
-            file = self._folder / FOLDER / f"{name}.npz"
+            file = self._folder.file(FOLDER, f"{name}.npz")
             self._caches[own] = StateCache(
                 file, lambda texts: self._read(self._prompts(own, texts), VIEWS)
             )

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
-from ragicl.atomic import write_whole
+from ragicl.index.derived import DerivedFile
 from ragicl.probes.state_cache import digest
 from ragicl.probes.views import VIEWS, View
 from ragicl.records import Example
@@ -43,30 +43,31 @@ class Demonstrations(msgspec.Struct, frozen=True):
     :ivar draws: no two of them share a text
     :ivar views: chosen by the examples left out
     :ivar examples: that they were chosen on
+    :ivar identity: of the index that they are of; empty where it has none
     """
 
     draws: tuple[Draw, ...]
     views: tuple[View, ...]
     examples: int
+    identity: str = ""
 
     def is_sound(self) -> bool:
         """Whether it is what was written: there are draws, and views that are read."""
         return bool(self.draws) and bool(self.views) and set(self.views) <= set(VIEWS)
 
 
-def load_demonstrations(file: Path) -> Demonstrations | None:
-    """Read them; None where there are none, or the file is damaged."""
+def load_demonstrations(file: DerivedFile) -> Demonstrations | None:
+    """Read them; None where there are none, or the file is damaged or another index's."""
     with suppress(OSError, msgspec.DecodeError):
-        kept = msgspec.json.decode(file.read_bytes(), type=Demonstrations)
-        return kept if kept.is_sound() else None
+        kept = msgspec.json.decode(file.path.read_bytes(), type=Demonstrations)
+        return kept if kept.is_sound() and file.belongs(kept.identity) else None
     return None
 
 
-def save_demonstrations(file: Path, demonstrations: Demonstrations) -> None:
+def save_demonstrations(file: DerivedFile, demonstrations: Demonstrations) -> None:
     """Write them; where that fails, the next process draws the same ones from the same examples."""
-    with suppress(OSError):
-        file.parent.mkdir(exist_ok=True)
-        write_whole(file, msgspec.json.encode(demonstrations))
+    own = replace(demonstrations, identity=file.folder.identity())
+    file.save_bytes(msgspec.json.encode(own))
 
 
 def draw(

@@ -10,14 +10,12 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from ragicl.atomic import write_npz
 from ragicl.calibration.pooling import fit_weights, pooled
+from ragicl.index.derived import DerivedFile
 from ragicl.probes.lda import LDA, fit_lda, loo_sample
 from ragicl.probes.logistic import PER_LABEL, Logistic, fit_logistic
 from ragicl.probes.ridge import Ridge, fit_ridge
@@ -113,7 +111,7 @@ def fit_classifier(vectors: FloatArray, columns: IntArray, labels: int) -> Vecto
 
 
 def fit_or_load(
-    file: Path, vectors: FloatArray, columns: IntArray, labels: int, progress: Progress
+    file: DerivedFile, vectors: FloatArray, columns: IntArray, labels: int, progress: Progress
 ) -> VectorClassifier:
     """Return the classifier that :func:`fit_classifier` gives, saved for the next process."""
     key = content_key(vectors, columns, labels)
@@ -148,7 +146,7 @@ def content_key(vectors: FloatArray, columns: IntArray, labels: int) -> str:
     return digest.hexdigest()
 
 
-def save_classifier(file: Path, classifier: VectorClassifier, key: str) -> None:
+def save_classifier(file: DerivedFile, classifier: VectorClassifier, key: str) -> None:
     """Write a classifier in one go; where that fails, the next process fits it again."""
     parts = {
         f"{part}.{name}": value
@@ -156,23 +154,20 @@ def save_classifier(file: Path, classifier: VectorClassifier, key: str) -> None:
         if (own := getattr(classifier, part)) is not None
         for name, value in asdict(own).items()
     }
-    with suppress(OSError):
-        file.parent.mkdir(exist_ok=True)
-        write_npz(file, key=np.array(key), weights=classifier.weights, **parts)
+    file.save_arrays(key=np.array(key), weights=classifier.weights, **parts)
 
 
-def load_classifier(file: Path, key: str) -> VectorClassifier | None:
-    """Read a classifier; None where it has another key, or cannot be read."""
-    with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return _loaded(file, key)
+def load_classifier(file: DerivedFile, key: str) -> VectorClassifier | None:
+    """Read a classifier; None where it has another key or index, or cannot be read."""
+    arrays = file.load_arrays()
+    if arrays is None or str(arrays.get("key")) != key:
+        return None
+    with suppress(ValueError, KeyError, TypeError):
+        return _classifier(arrays)
     return None
 
 
-def _loaded(file: Path, key: str) -> VectorClassifier | None:
-    with file.open("rb") as raw, np.load(raw) as saved:
-        if str(saved["key"]) != key:
-            return None
-        arrays = {name: saved[name] for name in saved.files}
+def _classifier(arrays: dict[str, Any]) -> VectorClassifier:
     found: dict[str, Any] = {
         part: kind(**own) if (own := _part(arrays, part)) else None for part, kind in PARTS.items()
     }

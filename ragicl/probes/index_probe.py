@@ -151,15 +151,14 @@ class IndexProbe:
     def _fit(self, progress: Progress) -> IndexClassifier:
         labels = self._labels()
         number = enough(self._index, labels, self._most)
-        sample = self._index.sample(number, where=self._where)
+        sample, stored = self._index.sample_with_vectors(number, where=self._where)
         places = {label: place for place, label in enumerate(labels)}
-        stored = self._index.known_vectors([example.id for example in sample])
-        # Those without a vector were removed just now.
-        known = [e for e in sample if e.output in places and e.id in stored]
+        rows_known = [row for row, example in enumerate(sample) if example.output in places]
+        known = [sample[row] for row in rows_known]
         if not known:
             raise no_example(self._index)
         columns = np.array([places[example.output] for example in known], dtype=np.int64)
-        vectors, scaling = self._vectors(known, stored, progress)
+        vectors, scaling = self._vectors(known, stored[rows_known], progress)
         fitted = self._classifier(vectors, columns, len(labels), progress)
         rows = {example.id: row for row, example in enumerate(known)}
         if self._features is not None:  # percentiles go by the encoder's vectors alone
@@ -177,14 +176,14 @@ class IndexProbe:
     ) -> VectorClassifier:
         """Return the classifier, saved for the next process."""
         name = "vectors" if self._features is None else "features"
-        file = self._index.path / FOLDER / f"{name}.npz"
+        file = self._index.derived.file(FOLDER, f"{name}.npz")
         return fit_or_load(file, vectors, columns, labels, progress)
 
     def _vectors(
-        self, known: Sequence[Example], stored: Mapping[str, FloatArray], progress: Progress
+        self, known: Sequence[Example], stored: FloatArray, progress: Progress
     ) -> tuple[FloatArray, Scaling | None]:
         if self._features is None:
-            return np.stack([stored[example.id] for example in known]), None
+            return stored, None
         states = self._features.keep([example.input for example in known], progress)
         scaling = Scaling.of(states)
         return scaling.unit(states), scaling

@@ -9,11 +9,11 @@ examples are cached in its folder.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from ragicl.framing import joined
+from ragicl.index.derived import DerivedFolder
 from ragicl.probes.state_cache import FOLDER, StateCache, digest
 from ragicl.prompting.compose import compose
 from ragicl.prompting.template import Template, plain_template
@@ -32,11 +32,11 @@ class Features:
     :param folder: of the index, where the features of its examples are cached
     """
 
-    def __init__(self, folder: Path, lm: Featuring) -> None:
+    def __init__(self, folder: DerivedFolder, lm: Featuring) -> None:
         self._template = plain_template("classify")
         rendered = "".join(self._template.render("{query}", []))
         name = digest(f"{VERSION}|{lm.description}|{rendered}|{LONGEST}")
-        self._cache = StateCache(folder / FOLDER / f"{name}.npz", self._read)
+        self._cache = StateCache(folder.file(FOLDER, f"{name}.npz"), self._read)
         self._lm = lm
 
     def of(self, texts: Sequence[str]) -> FloatArray:
@@ -53,7 +53,7 @@ class Features:
         return units(self._lm.states(prompts, (DEPTH,))[:, 0, 0])
 
 
-def features_of(folder: Path, lm: LM | None) -> Features | None:
+def features_of(folder: DerivedFolder, lm: LM | None) -> Features | None:
     """Return the features that a language model gives; None where its states cannot be seen."""
     return Features(folder, lm) if lm is not None and isinstance(lm, Featuring) else None
 

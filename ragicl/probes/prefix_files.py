@@ -6,18 +6,18 @@ need not do it again.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
-from hashlib import blake2b
-from pathlib import Path
 
-from ragicl.atomic import write_whole
+import numpy as np
+
+from ragicl.index.derived import DerivedFile, DerivedFolder
 from ragicl.probes.state_cache import FOLDER, digest
 from ragicl.protocols import LM, Parts, PrefixKeeping
 
-SUFFIX = ".prefix"
-LARGEST = 2**27  # bytes of a file; larger ones are not kept
+OWN = re.compile(r"[0-9a-f]{24}\.prefix\.npz")  # names by `digest`
+LARGEST = 2**27  # bytes of a prompt's states; larger ones are not kept
 LIMIT = 2**29  # bytes of an index's files together; the oldest are removed
-CHECK = 32  # bytes of the checksum that a file begins with
 
 
 class PrefixFiles:
@@ -27,8 +27,8 @@ class PrefixFiles:
     :param lm: one that is not :class:`PrefixKeeping` keeps nothing
     """
 
-    def __init__(self, folder: Path, lm: LM) -> None:
-        self._folder = folder / FOLDER
+    def __init__(self, folder: DerivedFolder, lm: LM) -> None:
+        self._folder = folder
         self._lm = lm if isinstance(lm, PrefixKeeping) else None
         self._done: set[str] = set()
 
@@ -40,38 +40,34 @@ class PrefixFiles:
         if self._lm is None or prompt[0] in self._done:
             return
         self._done.add(str(prompt[0]))
-        file = self._folder / f"{digest(f'{self._lm.description}|{prompt[0]}')}{SUFFIX}"
-        data = _checked(file)
+        name = f"{digest(f'{self._lm.description}|{prompt[0]}')}.prefix.npz"
+        file = self._folder.file(FOLDER, name)
+        data = _loaded(file)
         if data is not None and self._lm.restore_prefix(prompt, data):
             return
         read = self._lm.prefix_bytes(prompt)
         if read is not None and len(read) <= LARGEST:
-            self._write(file, read)
+            self._save(file, read)
 
-    def _write(self, file: Path, data: bytes) -> None:
-        with suppress(OSError):
-            self._folder.mkdir(exist_ok=True)
-            write_whole(file, _checksum(data) + data)
-            self._remove_oldest()
-
-    def _remove_oldest(self) -> None:
-        files = [(file.stat(), file) for file in self._folder.glob(f"*{SUFFIX}")]
-        total = sum(stat.st_size for stat, _ in files)
-        for stat, file in sorted(files, key=lambda pair: pair[0].st_mtime):
-            if total <= LIMIT:
-                return
-            file.unlink(missing_ok=True)
-            total -= stat.st_size
+    def _save(self, file: DerivedFile, data: bytes) -> None:
+        if file.save_arrays(data=np.frombuffer(data, dtype=np.uint8)):
+            with suppress(OSError):
+                _remove_oldest(file)
 
 
-def _checked(file: Path) -> bytes | None:
-    """Return what a file holds; None where it is missing or damaged."""
-    with suppress(OSError):
-        whole = file.read_bytes()
-        if whole[:CHECK] == _checksum(whole[CHECK:]):
-            return whole[CHECK:]
-    return None
+def _loaded(file: DerivedFile) -> bytes | None:
+    arrays = file.load_arrays()
+    data = arrays.get("data") if arrays else None
+    return None if data is None else bytes(data)
 
 
-def _checksum(data: bytes) -> bytes:
-    return blake2b(data, digest_size=CHECK).digest()
+def _remove_oldest(file: DerivedFile) -> None:
+    # Its own alone: anybody may keep a file there.
+    files = [other for other in file.path.parent.iterdir() if OWN.fullmatch(other.name)]
+    stats = {other: other.stat() for other in files}
+    total = sum(stat.st_size for stat in stats.values())
+    for other in sorted(files, key=lambda one: stats[one].st_mtime):
+        if total <= LIMIT:
+            return
+        other.unlink(missing_ok=True)
+        total -= stats[other].st_size

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
-from pathlib import Path
 from threading import Lock
-from zipfile import BadZipFile
 
 import numpy as np
 
-from ragicl.atomic import write_npz
+from ragicl.index.derived import DerivedFile
 from ragicl.protocols import FloatArray, Progress, no_progress
 
 FOLDER = "features"  # in the index's folder
 BATCH = 64  # texts read together
 SAVED = 8  # batches that a killed process may lose
+OWN = re.compile(r"[0-9a-f]{24}\.npz")  # names by `digest`
 FILES = 16  # kept in the folder; the oldest are removed
 
 
 class StateCache:
     """Arrays of texts, by text; safe to share between threads.
 
-    :param file: where they are kept; a missing or damaged one is written anew
+    :param file: where they are kept; a missing, damaged or foreign one is written anew
     :param read: returns the arrays of texts, in half precision, shape (len(texts), ...)
     """
 
-    def __init__(self, file: Path, read: Callable[[Sequence[str]], FloatArray]) -> None:
+    def __init__(self, file: DerivedFile, read: Callable[[Sequence[str]], FloatArray]) -> None:
         self._file = file
         self._read = read
         self._lock = Lock()
@@ -63,21 +63,23 @@ class StateCache:
         with self._lock:
             if self._known is None:
                 self._known = {}
-                with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
+                with suppress(ValueError, KeyError):
                     self._known = self._loaded()
             return self._known
 
     def _loaded(self) -> dict[str, FloatArray]:
-        with self._file.open("rb") as raw, np.load(raw) as file:
-            return dict(zip(file["texts"].tolist(), file["states"], strict=True))
+        kept = self._file.load_arrays()
+        return dict(zip(kept["texts"].tolist(), kept["states"], strict=True)) if kept else {}
 
     def _save(self, known: dict[str, FloatArray]) -> None:
         with self._lock:
             names, states = list(known), np.stack(list(known.values()))
+        if not self._file.save_arrays(texts=np.array(names), states=states):
+            return
         with suppress(OSError):
-            self._file.parent.mkdir(exist_ok=True)
-            write_npz(self._file, texts=np.array(names), states=states)
-            by_age = sorted(self._file.parent.glob("*.npz"), key=lambda file: file.stat().st_mtime)
+            # Its own alone: anybody may keep a file there.
+            files = [file for file in self._file.path.parent.iterdir() if OWN.fullmatch(file.name)]
+            by_age = sorted(files, key=lambda file: file.stat().st_mtime)
             for old in by_age[:-FILES]:
                 old.unlink(missing_ok=True)
 

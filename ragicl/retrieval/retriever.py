@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -41,6 +41,8 @@ class RetrievalResult:
     :ivar vector: of the query, shape (dim,); None where no search was needed
     :ivar exclude: id of an example that is left out
     :ivar text: the query
+    :ivar labels: to choose from in this request; nothing that is found has others; None
+        where nobody asked for labels
     """
 
     neighbors: tuple[Neighbor, ...]
@@ -50,6 +52,7 @@ class RetrievalResult:
     vector: FloatArray | None = None
     exclude: str | None = None
     text: str = ""
+    labels: tuple[str, ...] | None = None
 
 
 class Retriever:
@@ -79,10 +82,13 @@ class Retriever:
         timings: Timings,
         *,
         demonstrations: bool = True,
+        labels: tuple[str, ...] | None = None,
     ) -> list[RetrievalResult]:
         """Return the results for texts, each without the example of the id given.
 
         :param demonstrations: also choose demonstrations; else `neighbors` are the voters
+        :param labels: to choose from, as they were when the request came: others may have been
+            added since, or removed; None takes the policy's
         :raises DataError: where a text is empty
         :raises TaskError: where no example has the metadata that the policy asks for
         """
@@ -90,27 +96,29 @@ class Retriever:
         for text in texts:
             check_query(text)
         if not self._needed:
-            return [RetrievalResult(())] * len(texts)
+            return [RetrievalResult((), labels=labels)] * len(texts)
         encoder = self._index.encoder  # its loading does not count as a query's time
         with timed(timings, "embed"):
             vectors = encoder.encode(texts)
         with timed(timings, "search"):
-            return self._near(texts, vectors, excluded, demonstrations=demonstrations)
+            return self._near(
+                texts, vectors, excluded, demonstrations=demonstrations, labels=labels
+            )
 
     def find_others(
-        self, examples: Sequence[Example], *, demonstrations: bool = True
+        self, examples: Sequence[Example], vectors: FloatArray, *, demonstrations: bool = True
     ) -> list[RetrievalResult]:
         """Return the results for the index's own examples, each left out of its own search.
 
+        :param vectors: theirs, shape (examples, dim); an example may have been removed since
         :param demonstrations: also choose demonstrations; else `neighbors` are the voters
         """
         found = []
         for start in range(0, len(examples), BATCH):
-            some = examples[start : start + BATCH]
+            some, own = examples[start : start + BATCH], vectors[start : start + BATCH]
             ids = [example.id for example in some]
             texts = [example.input for example in some]
-            vectors = self._index.vectors_of(ids)
-            found += self._near(texts, vectors, ids, demonstrations=demonstrations)
+            found += self._near(texts, own, ids, demonstrations=demonstrations, labels=None)
         return found
 
     @property
@@ -131,8 +139,11 @@ class Retriever:
         excluded: Sequence[str | None],
         *,
         demonstrations: bool,
+        labels: tuple[str, ...] | None,
     ) -> list[RetrievalResult]:
         policy = self._policy
+        choice = policy.decision.labels if labels is None else labels
+        allowed = None if choice is None else frozenset(choice)
         self._check_where()
         sets = self._fixed.get() if policy.retrieval.fixed else None
         pool = self._strategy.pool if demonstrations else 1
@@ -141,9 +152,10 @@ class Retriever:
             vectors,
             max(self._needed, pool * policy.retrieval.k * policy.prompt.ensemble),
             exclude=excluded,
-            labels=policy.decision.labels,
+            labels=allowed,
         )
-        request = SelectionRequest(self._index, self._words, policy, texts, vectors, excluded, near)
+        sources = self._index, self._words, policy
+        request = SelectionRequest(*sources, texts, vectors, excluded, near, allowed)
         voters = [some[: self._voters] for some in near]
         chosen = voters
         if demonstrations:
@@ -151,12 +163,13 @@ class Retriever:
         return [
             RetrievalResult(
                 own_chosen,
-                sets.of(vector, own) if sets else (),
+                _labelled(sets.of(vector, own), allowed) if sets else (),
                 _labels(some[: policy.decision.shortlist]) if policy.decision.shortlist else None,
                 own_voters,
                 vector,
                 own,
                 text,
+                labels,
             )
             for own_chosen, own_voters, some, vector, own, text in zip(
                 chosen,
@@ -180,11 +193,18 @@ class Retriever:
 
     def _learn_fixed(self) -> FixedSets:
         policy = self._policy
-        sample = self._index.sample(LEARN_FROM, where=policy.retrieval.where)
-        labels = self._policy.decision.labels
-        known = [e for e in sample if labels is None or e.output in labels]
-        vectors = self._index.vectors_of([e.id for e in known])
-        return learn_fixed(known, vectors, policy.retrieval.fixed, policy.retrieval.clusters)
+        where, labels = policy.retrieval.where, policy.decision.labels
+        sample, vectors = self._index.sample_with_vectors(LEARN_FROM, where=where)
+        places = [i for i, e in enumerate(sample) if labels is None or e.output in labels]
+        if not places:
+            raise TaskError(
+                f"no example in {self._index.path} is left that could be a fixed demonstration; "
+                f"add some, or set fixed to 0"
+            )
+        known = [sample[i] for i in places]
+        return learn_fixed(
+            known, vectors[places], policy.retrieval.fixed, policy.retrieval.clusters
+        )
 
     def _all_there(self, sets: FixedSets) -> bool:
         stored = self._index.get(list(sets.ids))
@@ -210,6 +230,12 @@ def _shown(value: Any) -> str:
 def _listed(seen: Counter[str]) -> str:
     named = ", ".join(value[:VALUE_SHOWN] for value, _ in seen.most_common(VALUES_NAMED))
     return f"{named} and others" if len(seen) > VALUES_NAMED else named
+
+
+def _labelled(
+    neighbors: tuple[Neighbor, ...], allowed: Collection[str] | None
+) -> tuple[Neighbor, ...]:
+    return tuple(n for n in neighbors if allowed is None or n.example.output in allowed)
 
 
 def _labels(neighbors: Sequence[Neighbor]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -30,6 +30,7 @@ class SelectionRequest:
     :ivar exclude: for each query the id of an example to leave out
     :ivar near: for each query its nearest examples, nearest first, each content once: as many as
         the strategy's `pool` asks for
+    :ivar labels: that the examples may have; None for any
     """
 
     index: Index
@@ -39,6 +40,7 @@ class SelectionRequest:
     vectors: FloatArray
     exclude: Sequence[str | None]
     near: Sequence[Chosen]
+    labels: Collection[str] | None
 
     @property
     def k(self) -> int:
@@ -46,8 +48,8 @@ class SelectionRequest:
         return self.policy.retrieval.k * self.policy.prompt.ensemble
 
     def best(self, ranking: Ranking, number: int) -> list[Chosen]:
-        """Return the best examples of each query that the policy allows, each content once."""
-        return best(ranking, number, exclude=self.exclude, labels=self.policy.decision.labels)
+        """Return the best examples of each query that are allowed, each content once."""
+        return best(ranking, number, exclude=self.exclude, labels=self.labels)
 
     def by_words(self, number: int) -> list[Chosen]:
         """Return the best examples that share a word with each query."""

@@ -24,8 +24,8 @@ from ragicl.calibration.blend import (
 from ragicl.engine import Engine
 from ragicl.errors import BudgetError
 from ragicl.protocols import Float64Array, FloatArray, IntArray
-from ragicl.records import Example
 from ragicl.retrieval.retriever import Retriever
+from ragicl.tune.held_out import HeldOut
 
 EMPTY = ("N/A", "[MASK]")  # texts without content (Zhao et al. 2021)
 QUERIES = 12  # whose demonstrations precede such texts
@@ -33,18 +33,20 @@ WORDS = 12  # in a text of random words of the domain (Fei et al. 2023)
 
 
 def content_free(
-    engine: Engine, rows: Sequence[Example], labels: Sequence[str], seed: int
+    engine: Engine, held_out: HeldOut, labels: Sequence[str], seed: int
 ) -> dict[str, FloatArray]:
     """Return calibration offsets from the model's answers to texts without content.
 
     :param engine: decides by the language model alone
-    :param rows: examples of the index, whose demonstrations precede the texts
+    :param held_out: examples of the index, whose demonstrations precede the texts
     :return: ``contextual`` and ``domain``, each of shape (labels,), where such texts fit
     """
     draw = np.random.default_rng(seed)
-    some = rows[:QUERIES]
-    words = [word for row in rows for word in row.input.split()]
-    near = [found.neighbors for found in Retriever(engine.index, engine.policy).find_others(some)]
+    some = held_out.rows[:QUERIES]
+    words = [word for row in held_out.rows for word in row.input.split()]
+    retriever = Retriever(engine.index, engine.policy)
+    others = retriever.find_others(some, held_out.vectors[:QUERIES])
+    near = [found.neighbors for found in others]
     texts = {
         "contextual": [EMPTY[i % len(EMPTY)] for i in range(len(some))],
         "domain": [" ".join(draw.choice(words, WORDS)) for _ in some],

@@ -28,6 +28,7 @@ VOTERS = (1, 3, 5, 9, 15, 25, 40)  # numbers of voting neighbours tried
 class HeldOut:
     """Examples of an index in random order, each left out of its own evidence.
 
+    :ivar vectors: theirs, shape (rows, dim)
     :ivar labels: to choose from
     :ivar gold: each row's label as a column
     :ivar voters: how many neighbours should vote
@@ -35,6 +36,7 @@ class HeldOut:
     """
 
     rows: Sequence[Example]
+    vectors: FloatArray
     labels: tuple[str, ...]
     gold: IntArray
     voters: int
@@ -48,12 +50,12 @@ class HeldOut:
         :raises TaskError: where there are too few
         """
         labels = engine.labels
-        rows = _drawn(engine, labels, seed)
+        rows, vectors = _drawn(engine, labels, seed)
         places = {label: place for place, label in enumerate(labels)}
         gold = np.array([places[row.output] for row in rows], dtype=np.int64)
         base = engine.policy.replace(decide="blend", voters=max(VOTERS), shortlist=None)
-        found = Retriever(engine.index, base).find_others(rows, demonstrations=False)
-        features = features_of(engine.index.path, engine.lm)
+        found = Retriever(engine.index, base).find_others(rows, vectors, demonstrations=False)
+        features = features_of(engine.index.derived, engine.lm)
         where = engine.policy.retrieval.where
         context = context_of(engine.index, engine.lm, lambda: labels, where)
         blender = Blender(engine.index, base, lambda: labels, Blend(), features, context)
@@ -61,7 +63,7 @@ class HeldOut:
         votes = {number: _vote(found, number, labels) for number in VOTERS}
         best = max(votes, key=lambda n: float((votes[n].argmax(axis=1) == gold).mean()))
         evidence = replace(blender.evidence(found, labels), vote=votes[best])
-        return cls(rows, labels, gold, best, evidence)
+        return cls(rows, vectors, labels, gold, best, evidence)
 
 
 def _vote(found: Sequence[RetrievalResult], number: int, labels: Sequence[str]) -> FloatArray:
@@ -69,16 +71,18 @@ def _vote(found: Sequence[RetrievalResult], number: int, labels: Sequence[str]) 
     return np.array(shares, dtype=np.float32)
 
 
-def _drawn(engine: Engine, labels: Sequence[str], seed: int) -> list[Example]:
-    """Return examples to try candidates on, in random order.
+def _drawn(engine: Engine, labels: Sequence[str], seed: int) -> tuple[list[Example], FloatArray]:
+    """Return examples to try candidates on, in random order, and their vectors.
 
     :raises TaskError: where there are too few
     """
-    sample = engine.index.sample(MOST, seed, where=engine.policy.retrieval.where)
-    known = [example for example in sample if example.output in labels]
+    where = engine.policy.retrieval.where
+    sample, vectors = engine.index.sample_with_vectors(MOST, seed, where)
+    known = [row for row, example in enumerate(sample) if example.output in labels]
     if len(known) < FEWEST:
         raise TaskError(
             f"{len(known)} examples are too few to tune on; add some to {engine.index.path}, "
             f"{FEWEST} or more in all"
         )
-    return [known[i] for i in np.random.default_rng(seed).permutation(len(known))]
+    order = [known[i] for i in np.random.default_rng(seed).permutation(len(known))]
+    return [sample[row] for row in order], vectors[order]

@@ -99,13 +99,13 @@ class _Search:
         progress: Progress,
     ) -> None:
         self._engine = engine
-        self._labels = engine.labels
         self._lm = lm
         self._cache = cache
         self._start, self._seconds = time.monotonic(), 60 * minutes
         self._seed, self._progress = seed, progress
         self._held_out = HeldOut.of(engine, seed, progress)
         self._rows, self._gold = self._held_out.rows, self._held_out.gold
+        self._labels = self._held_out.labels  # of one state with the rows
         self._ids = [row.id for row in self._rows]
         # Fitted on all examples; the language model is only asked about some of them.
         self._lm_free = fit_lm_free(self._held_out.evidence, self._gold, self._labels)
@@ -165,7 +165,7 @@ class _Search:
         evidence, asked = self._evidence(candidate, len(self._rows))
         gold = asked
         prompting = candidate.prompting(self._engine)
-        offsets = content_free(prompting, self._rows, self._labels, self._seed)
+        offsets = content_free(prompting, self._held_out, self._labels, self._seed)
         calibrations = fit_calibrations(evidence, gold, self._labels, offsets, self._lm_free)
         name = best_calibration(calibrations, gold, self._lm_free)
         best = calibrations[name]

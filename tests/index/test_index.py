@@ -306,7 +306,7 @@ with index.writing():
 
 
 def test_a_database_that_stays_locked_is_a_locked_error(filled, encoder, monkeypatch):
-    monkeypatch.setattr("ragicl.index.store.sqlite.WAIT", 0.1)
+    monkeypatch.setattr("ragicl.index.store.connection.WAIT", 0.1)
     with Index.open(filled, encoder=encoder) as index:
         other = sqlite3.connect(filled / "examples.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -628,6 +628,31 @@ def test_a_creation_that_was_killed_can_be_done_again(path, encoder, leftovers):
     assert {file.name for file in path.iterdir()} <= {
         "writer.lock", "examples.db", "manifest.json", "vectors.faiss"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "examples.db.bak",
+        "examples.db-2024",
+        "examples.dbx",
+        "examples.db.tmp.old",
+        "manifest.json.tmp.mine",
+        "writer.lock.txt",
+    ],
+)
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_files_of_somebody_else_are_kept_whatever_their_names(path, encoder, name, unfinished):
+    path.mkdir()
+    if unfinished:
+        Store.create(path, "classify").close()
+    (path / name).write_text("mine")
+    with pytest.raises(StoreError) as caught:
+        Index.create(path, encoder=encoder)
+    assert_one_line(caught, path, "not empty")
+    assert (path / name).read_text() == "mine"
+    Store.create(path, "classify").close()
+    assert (path / name).read_text() == "mine"
 
 
 def test_a_creation_that_fails_before_the_manifest_can_be_done_again(path, encoder, monkeypatch):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from ragicl.index.derived import DerivedFolder
 from ragicl.probes.ensemble import (
     content_key,
     fit_classifier,
@@ -85,7 +86,8 @@ def test_examples_alone_with_their_label_do_not_decide_how_sure_it_is():
 @pytest.mark.parametrize("each", [10, 60])  # without and with the logistic regression
 def test_what_is_saved_is_read_back_for_the_same_examples_alone(each, tmp_path):
     vectors, columns = drawn(3, each, 8, 1.2)
-    file, key = tmp_path / "folder" / "vectors.npz", content_key(vectors, columns, 3)
+    file = DerivedFolder(tmp_path).file("folder", "vectors.npz")
+    key = content_key(vectors, columns, 3)
     assert load_classifier(file, key) is None
     fitted = fit_classifier(vectors, columns, 3)
     save_classifier(file, fitted, key)
@@ -98,5 +100,5 @@ def test_what_is_saved_is_read_back_for_the_same_examples_alone(each, tmp_path):
     changed = columns.copy()
     changed[0] = 2
     assert load_classifier(file, content_key(vectors, changed, 3)) is None
-    file.write_bytes(file.read_bytes()[:50])
+    file.path.write_bytes(file.path.read_bytes()[:50])
     assert load_classifier(file, key) is None

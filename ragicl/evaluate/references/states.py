@@ -19,7 +19,7 @@ def bare_states(task: Task, seed: int) -> Reference:
     :raises BackendError: where the language model shows no states
     """
     index, where = task.engine.index, task.engine.policy.retrieval.where
-    features = features_of(index.path, task.lm)
+    features = features_of(index.derived, task.lm)
     if features is None:
         raise _unseen(task)
     start = time.perf_counter()

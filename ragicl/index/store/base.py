@@ -21,6 +21,12 @@ class ExampleStore(Protocol):
     def close(self) -> None:
         """Close the connection."""
 
+    def identity(self) -> str:
+        """Return a random id of the store's own, which what is derived from it carries."""
+
+    def check(self) -> None:
+        """Refuse to go on where another store took the place of the one that is open."""
+
     def reading(self) -> AbstractContextManager[None]:
         """See one state of the store for the length of the block."""
 

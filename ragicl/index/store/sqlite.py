@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 
 from ragicl.errors import NoIndexError, StoreError
+from ragicl.index.store.connection import connected
+from ragicl.index.store.identity import OpenedFile, give_id, id_of
 from ragicl.index.store.sqlite_errors import damaged, translated
 from ragicl.protocols import FloatArray, IntArray
 from ragicl.records import Example, Kind
 
 NAME = "examples.db"
-WAIT = 5.0  # seconds to wait for another connection's commit
+DRAFT = f"{NAME}.tmp"
+FILES = tuple(f"{own}{end}" for own in (NAME, DRAFT) for end in ("", "-wal", "-shm", "-journal"))
 CHUNK = 10_000  # rows read at a time when catching up
 VARIABLES = 500  # placeholders in one statement
-UNWRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 SCHEMA = """
 CREATE TABLE examples (
@@ -62,12 +64,18 @@ class Store:
         if not (path / NAME).exists():
             raise NoIndexError(f"{path / NAME} is missing; restore it, or build the index again")
         self._path = path / NAME
+        self._identity = ""
         with self._errors():
-            self._db = _connected(self._path)
+            self._file = OpenedFile(self._path, self.identity)  # before it is read, which is safe
+            self._db = connected(self._path)
         try:
             with self._errors():
+                if self._file.drop_foreign_log():
+                    self._db.close()
+                    self._db = connected(self._path)
                 self._db.execute("PRAGMA synchronous = FULL")
             self.generation()
+            self._identity = self.identity()
         except StoreError:
             self._db.close()
             raise
@@ -75,32 +83,55 @@ class Store:
     @classmethod
     def create(cls, path: Path, kind: Kind) -> Store:
         """Create an empty examples.db; it appears whole or not at all."""
-        draft = path / f"{NAME}.tmp"
+        draft = path / DRAFT
         with translated(path / NAME):
-            for leftover in path.glob(f"{NAME}*"):  # of a creation that was killed
-                leftover.unlink()
+            for leftover in FILES:  # of a creation that was killed
+                (path / leftover).unlink(missing_ok=True)
             with closing(sqlite3.connect(draft)) as db:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.executescript(SCHEMA + (LABELS if kind == "classify" else ""))
+                give_id(db)
+                db.commit()
             draft.replace(path / NAME)
         return cls(path)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; nothing of it goes into another database in its file."""
+        with suppress(StoreError), self._errors():
+            self._file.drop_stale_log()
         self._db.close()
+
+    def identity(self) -> str:
+        """Return the database's random id; empty where an older version made it."""
+        with self._errors():
+            return self._identity or id_of(self._db)
+
+    def check(self) -> None:
+        """Refuse to go on where another database took this one's place.
+
+        :raises NoIndexError: where the file is gone
+        :raises ReplacedError: where there is another one
+        """
+        with self._errors():
+            self._file.check()
 
     @contextmanager
     def reading(self) -> Iterator[None]:
         """See one state of the store for the length of the block."""
+        self.check()
         with self._transaction("BEGIN"):
             yield
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Commit everything in the block, or nothing; readers notice by the new generation."""
+        self.check()
         with self._transaction("BEGIN IMMEDIATE"):
+            give_id(self._db)
             self._db.execute("UPDATE state SET generation = generation + 1")
             yield
+            self._file.check()  # what is committed to a file that is gone would be lost
+        self._identity = self.identity()
 
     def generation(self) -> int:
         """Return the number of the last transaction."""
@@ -303,24 +334,3 @@ class Store:
 
     def _errors(self) -> AbstractContextManager[None]:
         return translated(self._path)
-
-
-def _connected(file: Path) -> sqlite3.Connection:
-    """Open a database, also in a folder that cannot be written to, such as a container's.
-
-    SQLite needs to write there even to read, unless the file is opened as immutable. So
-    such an index is read in its state at opening.
-    """
-    options: Any = {"timeout": WAIT, "isolation_level": None, "check_same_thread": False}
-    db: sqlite3.Connection = sqlite3.connect(file, **options)
-    try:
-        db.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError as error:
-        db.close()
-        if error.sqlite_errorcode & 0xFF not in UNWRITABLE or Path(f"{file}-wal").exists():
-            raise
-        db = sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True, **options)
-    except BaseException:
-        db.close()
-        raise
-    return db

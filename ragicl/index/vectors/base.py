@@ -17,12 +17,14 @@ class VectorIndex(Protocol):
     of it that is missing, damaged or of no use is None, never an error.
 
     :ivar dim: length of a vector
+    :ivar identity: the store's, whose vectors these are
     :ivar generation: the state of the store that these vectors reflect
     :ivar tuning: how search is approximate; None: it is exact
     :ivar fixed: whether it can only be searched, as it is read straight from its file
     """
 
     dim: int
+    identity: str
     generation: int
     tuning: Tuning | None
     fixed: bool

@@ -39,6 +39,7 @@ class Footer(msgspec.Struct, frozen=True):
     """A file's description of itself.
 
     :ivar generation: the state of the store that its vectors reflect
+    :ivar identity: the store's; empty where it has none
     :ivar size: bytes that FAISS wrote
     :ivar head: CRC-32 of the first HEAD of them
     :ivar whole: CRC-32 of all of them
@@ -50,12 +51,14 @@ class Footer(msgspec.Struct, frozen=True):
     head: int
     whole: int
     tuning: Tuning | None
+    identity: str = ""
 
 
 class Vectors:
     """Inner-product search over unit vectors, by row number; exact up to EXACT_ROWS.
 
     :ivar dim: length of a vector
+    :ivar identity: the store's, whose vectors these are
     :ivar generation: the state of the store that these vectors reflect
     :ivar tuning: how search is approximate; None: it is exact
     :ivar fixed: read straight from the file, which cannot be changed: FAISS ends the process of
@@ -66,6 +69,7 @@ class Vectors:
         self._index: Any = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
         self._copy: Any = None  # on a GPU
         self.dim = dim
+        self.identity = ""
         self.generation = 0
         self.tuning: Tuning | None = None
         self.fixed = False
@@ -174,6 +178,7 @@ class Vectors:
         except (OSError, RuntimeError):
             return None
         vectors.generation, vectors.tuning = footer.generation, footer.tuning
+        vectors.identity = footer.identity
         vectors.fixed = fixed
         return vectors if vectors._index.d == dim else None
 
@@ -190,6 +195,7 @@ class Vectors:
             _checksum(file, min(HEAD, size)),
             _checksum(file, size),
             self.tuning,
+            self.identity,
         )
         file.seek(0, os.SEEK_END)
         text = msgspec.json.encode(footer)

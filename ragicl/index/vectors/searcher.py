@@ -52,6 +52,7 @@ class Searcher:
         self._vectors = None  # half caught up is of no use, should this be interrupted
         if vectors.generation != self._store.generation():
             vectors, backlog = self._advanced(vectors)
+        vectors.identity = self._store.identity()
         self._vectors = vectors
         if backlog > max(BACKLOG, len(vectors) // 10):
             self.save()
@@ -82,8 +83,13 @@ class Searcher:
     def _loaded(self, load: Callable[[Path, int], VectorIndex | None]) -> VectorIndex:
         """Return the vectors of the file, or none, where it is of no use."""
         loaded = load(self._folder, self._dim)
-        if loaded is None or loaded.generation > self._store.generation():
+        if loaded is None or not self._belongs(loaded):
             self._saved, loaded = -1, self._kind(self._dim)
         else:
             self._saved = loaded.generation
         return loaded
+
+    def _belongs(self, loaded: VectorIndex) -> bool:
+        """Whether vectors are of this store, in a state that it has been in."""
+        store = self._store
+        return loaded.identity == store.identity() and loaded.generation <= store.generation()
