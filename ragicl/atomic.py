@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 DEVICES = Path("/dev")
+DIGEST = "ragicl-digest"  # of the arrays, among them
 
 
 def is_stream(file: Path) -> bool:
@@ -40,12 +43,31 @@ def write_whole(file: Path, data: bytes) -> None:
 
 
 def write_npz(file: Path, **arrays: Any) -> None:
-    """Write arrays by name, for ``numpy.load``, as :func:`write_whole` does."""
+    """Write arrays by name, for :func:`read_npz`, as :func:`write_whole` does."""
     import numpy as np
 
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    named = {**arrays, DIGEST: np.array(_digest(arrays))}
+    np.savez(buffer, **named)
     write_whole(file, buffer.getvalue())
+
+
+def read_npz(file: Path, *, older: bool = False) -> dict[str, Any] | None:
+    """Read what :func:`write_npz` wrote; None where it is missing, or is not what was written.
+
+    :param older: also take a file of an earlier version, which has no digest
+    """
+    import numpy as np
+
+    try:
+        with file.open("rb") as raw, np.load(raw, allow_pickle=False) as saved:
+            arrays = {name: saved[name] for name in saved.files}
+    except Exception:  # a damaged file brings out errors of many libraries
+        return None
+    digest = arrays.pop(DIGEST, None)
+    if digest is None:
+        return arrays if older else None
+    return arrays if str(digest) == _digest(arrays) else None
 
 
 def write_through(stream: io.FileIO, data: bytes) -> None:
@@ -53,3 +75,15 @@ def write_through(stream: io.FileIO, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[stream.write(rest) :]
+
+
+def _digest(arrays: Mapping[str, Any]) -> str:
+    """Return a digest of arrays with their names, types and shapes."""
+    import numpy as np
+
+    digest = blake2b(digest_size=16)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {np.shape(arrays[name])};".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from ragicl.cli.output import Output, output_options, record_text
 from ragicl.cli.paths import PATH
 from ragicl.cli.progress import steps
 from ragicl.cli.render import describe, fields, kind_of, outcome
+
+if TYPE_CHECKING:
+    from ragicl.index import Index
 
 
 @click.command("index")
@@ -91,8 +94,10 @@ def info(index: Path, output: Output) -> None:
     from ragicl.index import Index
 
     with Index.open(index) as opened:
+        if opened.manifest.tuned is not None:
+            _check_tuned(opened)
         held = msgspec.to_builtins(opened.manifest) | asdict(opened.stats())
-    if held["tuned"]:
+    if held["tuned"] is not None:
         del held["tuned"]["record"]  # a number for each example
     output.write(record_text(output.form, held, lambda: fields(held)))
 
@@ -166,6 +171,12 @@ def update_command(index: Path, data: str, remove_empty: bool, **columns: Any) -
             f"{len(opened)} examples",
             err=True,
         )
+
+
+def _check_tuned(index: Index) -> None:
+    from ragicl.inference.tuned_settings import Tuned
+
+    Tuned.from_json(index.manifest.tuned, index.path)
 
 
 def _stem(data: str) -> str:

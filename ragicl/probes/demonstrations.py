@@ -54,11 +54,19 @@ class Demonstrations(msgspec.Struct, frozen=True):
         return bool(self.draws) and bool(self.views) and set(self.views) <= set(VIEWS)
 
 
+class _Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the file holds: a value that was changed by hand would change answers unnoticed."""
+
+    demonstrations: Demonstrations
+    digest: str
+
+
 def load_demonstrations(file: Path) -> Demonstrations | None:
     """Read them; None where there are none, or the file is damaged."""
     with suppress(OSError, msgspec.DecodeError):
-        kept = msgspec.json.decode(file.read_bytes(), type=Demonstrations)
-        return kept if kept.is_sound() else None
+        kept = msgspec.json.decode(file.read_bytes(), type=_Kept)
+        known = kept.digest == _digest(kept.demonstrations)
+        return kept.demonstrations if known and kept.demonstrations.is_sound() else None
     return None
 
 
@@ -66,7 +74,11 @@ def save_demonstrations(file: Path, demonstrations: Demonstrations) -> None:
     """Write them; where that fails, the next process draws the same ones from the same examples."""
     with suppress(OSError):
         file.parent.mkdir(exist_ok=True)
-        write_whole(file, msgspec.json.encode(demonstrations))
+        write_whole(file, msgspec.json.encode(_Kept(demonstrations, _digest(demonstrations))))
+
+
+def _digest(demonstrations: Demonstrations) -> str:
+    return digest(msgspec.json.encode(demonstrations).decode())
 
 
 def draw(

@@ -12,11 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from ragicl.atomic import write_npz
+from ragicl.atomic import read_npz, write_npz
 from ragicl.calibration.pooling import fit_weights, pooled
 from ragicl.probes.lda import LDA, fit_lda, loo_sample
 from ragicl.probes.logistic import PER_LABEL, Logistic, fit_logistic
@@ -163,20 +162,16 @@ def save_classifier(file: Path, classifier: VectorClassifier, key: str) -> None:
 
 def load_classifier(file: Path, key: str) -> VectorClassifier | None:
     """Read a classifier; None where it has another key, or cannot be read."""
-    with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return _loaded(file, key)
+    arrays = read_npz(file)
+    if arrays is None or str(arrays.get("key")) != key:
+        return None
+    with suppress(KeyError, TypeError, ValueError):  # arrays of another version
+        found: dict[str, Any] = {
+            part: kind(**own) if (own := _part(arrays, part)) else None
+            for part, kind in PARTS.items()
+        }
+        return VectorClassifier(**found, weights=arrays["weights"])
     return None
-
-
-def _loaded(file: Path, key: str) -> VectorClassifier | None:
-    with file.open("rb") as raw, np.load(raw) as saved:
-        if str(saved["key"]) != key:
-            return None
-        arrays = {name: saved[name] for name in saved.files}
-    found: dict[str, Any] = {
-        part: kind(**own) if (own := _part(arrays, part)) else None for part, kind in PARTS.items()
-    }
-    return VectorClassifier(**found, weights=arrays["weights"])
 
 
 def _part(arrays: dict[str, Any], part: str) -> dict[str, Any]:

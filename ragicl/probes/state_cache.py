@@ -7,11 +7,10 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
-from zipfile import BadZipFile
 
 import numpy as np
 
-from ragicl.atomic import write_npz
+from ragicl.atomic import read_npz, write_npz
 from ragicl.protocols import FloatArray, Progress, no_progress
 
 FOLDER = "features"  # in the index's folder
@@ -62,14 +61,15 @@ class StateCache:
     def _kept(self) -> dict[str, FloatArray]:
         with self._lock:
             if self._known is None:
-                self._known = {}
-                with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
-                    self._known = self._loaded()
+                self._known = self._loaded()
             return self._known
 
     def _loaded(self) -> dict[str, FloatArray]:
-        with self._file.open("rb") as raw, np.load(raw) as file:
-            return dict(zip(file["texts"].tolist(), file["states"], strict=True))
+        saved = read_npz(self._file) or {}
+        texts, states = saved.get("texts"), saved.get("states")
+        if texts is None or states is None or texts.shape != states.shape[:1]:
+            return {}
+        return dict(zip(texts.tolist(), states, strict=True))
 
     def _save(self, known: dict[str, FloatArray]) -> None:
         with self._lock:
