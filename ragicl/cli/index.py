@@ -13,6 +13,7 @@ from ragicl.cli.output import Output, output_options, record_text
 from ragicl.cli.paths import PATH
 from ragicl.cli.progress import steps
 from ragicl.cli.render import describe, fields, kind_of, outcome
+from ragicl.cli.streams import say, show
 
 if TYPE_CHECKING:
     from ragicl.index import Index
@@ -61,7 +62,7 @@ def index_command(
         normalize(file, path)
     surveyed = survey(file)
     for line in describe(surveyed, dedupe, kind or surveyed.kind):
-        click.echo(line, err=True)
+        say(line)
     with steps() as progress:
         index, report = build(
             file,
@@ -73,8 +74,8 @@ def index_command(
             progress=progress,
         )
     with index:
-        click.echo(outcome(report), err=True)
-        click.echo(f"{path}: {len(index)} examples, {kind_of(index.kind, index.labels())}")
+        say(outcome(report))
+        show(f"{path}: {len(index)} examples, {kind_of(index.kind, index.labels())}")
 
 
 @click.command()
@@ -125,8 +126,8 @@ def add(index: Path, data: str, normalize_labels: bool, **columns: Any) -> None:
     with Index.open(index) as opened:
         before = len(opened)
         for identity in opened.add(examples):
-            click.echo(identity)
-        click.echo(f"{len(opened) - before} added, {len(opened)} examples", err=True)
+            show(identity)
+        say(f"{len(opened) - before} added, {len(opened)} examples")
 
 
 @click.command()
@@ -142,7 +143,7 @@ def remove(index: Path, ids: tuple[str, ...]) -> None:
 
     with Index.open(index) as opened:
         opened.remove(ids)
-        click.echo(f"{len(ids)} removed, {len(opened)} examples", err=True)
+        say(f"{len(ids)} removed, {len(opened)} examples")
 
 
 @click.command("update")
@@ -166,10 +167,9 @@ def update_command(index: Path, data: str, remove_empty: bool, **columns: Any) -
     corrections = list(data_file(data, columns).corrections())
     with Index.open(index) as opened:
         done = correct(opened, corrections, remove_empty=remove_empty)
-        click.echo(
+        say(
             f"{done.changed} changed, {done.removed} removed, {done.same} as they were, "
-            f"{len(opened)} examples",
-            err=True,
+            f"{len(opened)} examples"
         )
 
 

@@ -16,7 +16,7 @@ from ragicl.data.labels import one_spelling
 from ragicl.data.layouts import laid_out
 from ragicl.data.readers import STDIN, open_rows
 from ragicl.data.rows import Notify, Row, Unusable, Values, once, unheard
-from ragicl.errors import DataError, first_line
+from ragicl.errors import DataError, first_line, quoted
 from ragicl.records import Correction, Example, Query
 
 T = TypeVar("T")
@@ -194,7 +194,7 @@ def check_examples(examples: Sequence[Example]) -> None:
         Unicode (an id may be left out), or where ``meta`` holds what JSON cannot
     """
     for number, example in enumerate(examples, 1):
-        place = f"example {example.id!r}" if example.id else f"example number {number}"
+        place = f"example {quoted(example.id)}" if example.id else f"example number {number}"
         check_text(place, "input", example.input)
         check_text(place, "output", example.output)
         if example.id != "":

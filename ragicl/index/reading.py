@@ -10,7 +10,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from ragicl.backends import open_encoder
-from ragicl.errors import ExampleError
+from ragicl.errors import ExampleError, quoted
 from ragicl.forks import OwnLock
 from ragicl.index.filters import Matching
 from ragicl.index.manifest import Manifest
@@ -168,7 +168,7 @@ class IndexReader:
         dim = self.manifest.encoder.dim
         found = self.known_vectors(ids)
         if missing := [identity for identity in ids if identity not in found]:
-            raise ExampleError(f"there is no example with id {missing[0]!r} in {self.path}")
+            raise ExampleError(f"there is no example with id {quoted(missing[0])} in {self.path}")
         vectors = [found[identity] for identity in ids]
         return np.array(vectors, dtype=np.float32).reshape(len(ids), dim)
 

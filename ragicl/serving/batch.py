@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from ragicl.data.labels import NO_LABEL
 from ragicl.engine import Engine
-from ragicl.errors import BudgetError, DataError
+from ragicl.errors import BudgetError, DataError, quoted, visible
 from ragicl.inference.pipeline import CHUNK
 from ragicl.records import Prediction, Prompt, Query
 from ragicl.serving.own_examples import OwnExamples
@@ -148,7 +148,8 @@ class ResumableFile:
             query = next(queries, None)
             if query is None or query.id != row["id"] or query.input != row["input"]:
                 raise DataError(
-                    f"{self._path} has a row {row['id']!r} that this input does not have at that "
+                    f"{self._path} has a row {quoted(row['id'])} that this input does not "
+                    "have at that "
                     f"place; choose another --out, or remove the file"
                 )
         yield from queries
@@ -160,7 +161,7 @@ class ResumableFile:
         """
         assert self._file is not None
         try:
-            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            self._file.write(visible(json.dumps(row, ensure_ascii=False)) + "\n")
             self._file.flush()
         except OSError as error:
             raise DataError(
@@ -198,7 +199,8 @@ class ResumableFile:
             then, now = before.get(name), self._settings.get(name)
             if then != now:
                 raise DataError(
-                    f"{self._path} was made with {name} {then!r}, not {now!r}; run with the same "
+                    f"{self._path} was made with {name} {quoted(then)}, not {quoted(now)}; "
+                    "run with the same "
                     f"settings, choose another --out, or remove it"
                 )
 

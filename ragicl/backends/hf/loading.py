@@ -27,7 +27,7 @@ from transformers import (
 
 from ragicl.atomic import write_whole
 from ragicl.backends.hf.quiet import quiet
-from ragicl.errors import BackendError, first_line, require
+from ragicl.errors import BackendError, first_line, quoted, require
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TURNS = 15  # of timing each type
@@ -95,7 +95,7 @@ def choose_dtype(name: str) -> torch.dtype:
     if name == "auto":
         return _cuda_dtype() if torch.cuda.is_available() else _faster_cpu_dtype()
     if name not in DTYPES:
-        raise BackendError(f"unknown dtype {name!r}; known: auto, {', '.join(DTYPES)}")
+        raise BackendError(f"unknown dtype {quoted(name)}; known: auto, {', '.join(DTYPES)}")
     return DTYPES[name]
 
 
@@ -157,7 +157,7 @@ def _load(name: str, loader: Callable[..., T], **options: Any) -> T:
             return loader(name, **options)
     except Exception as error:  # a damaged file brings out errors of many libraries
         raise BackendError(
-            f"cannot load the language model {name!r}: {first_line(error)}; "
+            f"cannot load the language model {quoted(name)}: {first_line(error)}; "
             f"give a hub name or a model folder"
         ) from error
 
