@@ -9,7 +9,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from ragicl.errors import encodable
+
 DEVICES = Path("/dev")
+LONGEST, LONGEST_NAME = 4095, 255  # bytes of a path, and of a name in it, on Linux
 DIGEST = "ragicl-digest"  # of the arrays, among them
 
 
@@ -20,6 +23,17 @@ def is_stream(file: Path) -> bool:
     """
     beneath = DEVICES in Path(os.path.abspath(file)).parents
     return (beneath or not file.is_file()) and file.exists() and not file.is_dir()
+
+
+def unnameable(path: Path) -> str | None:
+    """Return why no file can have this path that libraries open, too; None where one can."""
+    text = str(path)
+    if not encodable(text):
+        return "is not UTF-8"
+    if "\0" in text:
+        return "holds a zero byte"
+    longest = max((len(name.encode()) for name in path.parts), default=0)
+    return "is too long" if len(text.encode()) > LONGEST or longest > LONGEST_NAME else None
 
 
 def write_whole(file: Path, data: bytes) -> None:

@@ -119,6 +119,15 @@ def visible(text: str) -> str:
     return UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def encodable(text: str) -> bool:
+    """Whether UTF-8 can hold a text: it has no half of a character (a lone surrogate)."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def quoted(value: object) -> str:
     """Return what somebody gave, for a message: as Python writes it, and not all of a long one."""
     text = repr(value[: QUOTED + 1] if isinstance(value, str | bytes) else value)

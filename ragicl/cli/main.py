@@ -30,7 +30,7 @@ class _Group(click.Group):
                 raise
             drop_output()
             with suppress(OSError):  # stderr may be full, too
-                say(f"Error: {complaint(error)}")
+                say(f"Error: {one_line(complaint(error))}")
             sys.exit(1)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from ragicl.data.rows import Notify, Unusable
-from ragicl.errors import DataError, quoted
+from ragicl.errors import DataError, encodable, quoted
 
 
 def is_empty(value: Any) -> bool:
@@ -73,7 +73,7 @@ def check_text(place: str, column: str, value: Any) -> None:
         raise DataError(f"{place}: {quoted(column)} is {_kind(value)}, not text")
     if not value.strip():
         raise DataError(f"{place}: {quoted(column)} is empty")
-    if not _encodable(value):
+    if not encodable(value):
         raise DataError(f"{place}: {quoted(column)} holds half a character (a lone surrogate)")
 
 
@@ -84,11 +84,3 @@ def plain(value: Any) -> Any:
 
 def _kind(value: Any) -> str:
     return "missing" if value is None else type(value).__name__
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -13,6 +13,7 @@ from ragicl.backends import open_encoder
 from ragicl.errors import ExampleError, quoted
 from ragicl.forks import OwnLock
 from ragicl.index.filters import Matching
+from ragicl.index.ids import storable
 from ragicl.index.manifest import Manifest
 from ragicl.index.store.base import ExampleStore
 from ragicl.index.vectors.faiss_index import saved_footer
@@ -134,7 +135,7 @@ class IndexReader:
     def get(self, ids: Sequence[str]) -> dict[str, Example]:
         """Return the examples with these ids, as far as there are any."""
         with self._lock:
-            return self._store.by_id(ids)
+            return self._store.by_id(storable(ids))
 
     def rows(self, where: Where = ()) -> IntArray:
         """Return the row numbers of examples, ascending; they are never used twice.
@@ -158,7 +159,9 @@ class IndexReader:
     def known_vectors(self, ids: Sequence[str]) -> dict[str, FloatArray]:
         """Return the stored vectors, shape (dim,), of examples, as far as they are there."""
         with self._lock:
-            return self._store.vectors_by_id(list(dict.fromkeys(ids)), self.manifest.encoder.dim)
+            return self._store.vectors_by_id(
+                storable(dict.fromkeys(ids)), self.manifest.encoder.dim
+            )
 
     def vectors_of(self, ids: Sequence[str]) -> FloatArray:
         """Return the stored vectors of examples, shape (len(ids), dim).

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ragicl.errors import TaskError, quoted
+from ragicl.errors import TaskError, encodable, quoted
 from ragicl.framing import frame, joined, right_stripped
 from ragicl.protocols import Message
 from ragicl.records import Kind
@@ -76,6 +76,11 @@ class PlainTemplate:
             raise TaskError(
                 f"the template {quoted(self.shot)} must hold {INPUT} once and, after it, "
                 f"{OUTPUT} once"
+            )
+        if not encodable(f"{self.shot}{self.instruction}{self.separator}"):
+            raise TaskError(
+                "the template or its instruction holds half a character (a lone surrogate); "
+                "leave it out"
             )
         if not self.separator:
             raise TaskError("the template needs a separator, or an answer would have no end")
