@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 
 from ragicl.data.cells import check_text, is_empty, label_of, plain, text_of
 from ragicl.data.columns import ID, INPUT, OUTPUT, ColumnFinder, Columns
+from ragicl.data.formulas import unguarded
 from ragicl.data.labels import one_spelling
 from ragicl.data.layouts import laid_out
 from ragicl.data.readers import STDIN, open_rows
@@ -133,6 +134,7 @@ class DataFile:
         )
 
     def _correction(self, place: str, values: Values) -> Correction:
+        values = unguarded(values)
         source = self._columns.need(INPUT, place, values)
         target = self._columns.need(OUTPUT, place, values)
         identity = self._identity(place, values)
