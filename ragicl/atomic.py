@@ -37,7 +37,7 @@ def unnameable(path: Path) -> str | None:
 
 
 def write_whole(file: Path, data: bytes) -> None:
-    """Write a file in one go: a crash leaves the old one, or none, or the new one.
+    """Write a file in one go: a crash or a power cut leaves the old one, or none, or the new one.
 
     A link stays, and what it points to is written. Into a device or a pipe the data are written.
 
@@ -51,9 +51,40 @@ def write_whole(file: Path, data: bytes) -> None:
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         draft.write_bytes(data)
-        draft.replace(target)
+        put_in_place(draft, target)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def put_in_place(draft: Path, target: Path) -> None:
+    """Rename a file, or a folder of files, so that even a power cut leaves the old or the new.
+
+    What it holds is on the disk before the new name, and the name before this returns.
+
+    :raises OSError: where the disk does not take it
+    """
+    for inside in draft.rglob("*") if draft.is_dir() else ():
+        sync(inside)
+    sync(draft)
+    os.replace(draft, target)
+    sync(target.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with its parents, so that a power cut leaves none of them out."""
+    missing = [own for own in (path, *path.parents) if not own.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for own in missing:
+        sync(own.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def write_npz(file: Path, **arrays: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ragicl.atomic import unnameable
+from ragicl.atomic import make_folder, unnameable
 from ragicl.errors import LockedError, NoIndexError, StoreError, first_line, quoted
 
 LOCK = "writer.lock"
@@ -19,7 +19,7 @@ def made(path: Path) -> Path:
     """Return a folder that is made where it is missing."""
     check_name(path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
     except OSError as error:
         raise StoreError(f"cannot make the folder {path}: {first_line(error)}") from error
     return path

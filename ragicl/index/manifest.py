@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
+from ragicl.atomic import put_in_place
 from ragicl.errors import (
     CorruptError,
     EncoderError,
@@ -131,9 +131,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     try:
         with draft.open("w", encoding="utf-8") as file:
             json.dump(msgspec.to_builtins(manifest), file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path / NAME)
+        put_in_place(draft, path / NAME)
     except OSError as error:
         raise StoreError(
             f"cannot write {path / NAME}: {first_line(error)}; check the disk's space and the "

@@ -25,7 +25,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ragicl.atomic import write_whole
+from ragicl.atomic import put_in_place, write_whole
 from ragicl.backends.hf.quiet import quiet
 from ragicl.errors import BackendError, first_line, quoted, require
 
@@ -179,7 +179,7 @@ def _unpack(path: Path, copy: Path) -> None:
         with quiet():
             tokenizer.save_pretrained(folder)
             model.save_pretrained(folder)
-        folder.rename(copy)
+        put_in_place(folder, copy)
     except OSError:
         if not (copy / "config.json").exists():  # else another process was faster: use its copy
             raise

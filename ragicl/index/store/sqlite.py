@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ragicl.atomic import put_in_place
 from ragicl.errors import NoIndexError, StoreError
 from ragicl.index.store.sqlite_errors import damaged, translated
 from ragicl.protocols import FloatArray, IntArray
@@ -82,7 +83,7 @@ class Store:
             with closing(sqlite3.connect(draft)) as db:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.executescript(SCHEMA + (LABELS if kind == "classify" else ""))
-            draft.replace(path / NAME)
+            put_in_place(draft, path / NAME)
         return cls(path)
 
     def close(self) -> None:

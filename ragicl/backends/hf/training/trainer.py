@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PrinterCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from ragicl.atomic import write_whole
+from ragicl.atomic import sync, write_whole
 from ragicl.backends.hf.quiet import quiet
 from ragicl.backends.hf.training.batches import (
     ChunkedTrainer,
@@ -202,6 +202,7 @@ class Tuner:
             trainer.train(resume_from_checkpoint=last)
         if not held:
             save_file(trainable(model, self._dtype), folder / WEIGHTS)
+            sync(folder / WEIGHTS)  # before DONE says that they are there
         losses = [
             (e["epoch"], e["eval_loss"]) for e in trainer.state.log_history if "eval_loss" in e
         ]
