@@ -24,7 +24,6 @@ from ragicl.backends.hf.loading import (
     load_config,
     load_model,
     load_tokenizer,
-    unpacked_copy,
 )
 from ragicl.backends.hf.roofline import matrix_ceiling, memory_ceiling, prompt_flops
 from ragicl.backends.hf.scoring.batching import batches
@@ -35,6 +34,7 @@ from ragicl.backends.hf.scoring.prefix_cache import SHORTEST, PrefixCache
 from ragicl.backends.hf.scoring.routes import ONE_PROMPT, PACKED, choose_route
 from ragicl.backends.hf.scoring.trie import Trie, build_trie
 from ragicl.backends.hf.tokenization import Split, Tokens, common_prefix
+from ragicl.backends.hf.unpacking import unpacked_copy
 from ragicl.errors import BackendError, BudgetError
 from ragicl.forks import compute
 from ragicl.protocols import FloatArray, GenerationOptions, Message, Parts
