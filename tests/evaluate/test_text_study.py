@@ -101,9 +101,7 @@ def test_an_evaluation_knows_texts_from_labels(task):
     assert own.kind == "generate"
 
 
-@pytest.mark.parametrize(
-    "damage", ["{", '{"texts": [1]}', "[[[NaN]]]"]
-)
+@pytest.mark.parametrize("damage", ["{", '{"texts": [1]}', "[[[NaN]]]"])
 def test_damaged_texts_and_distances_are_made_again(task, damage):
     def figures():
         report = study_texts(task, ["lora"])
