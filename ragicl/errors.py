@@ -21,6 +21,12 @@
 Each message says what is wrong, where, and what to do next, in one line.
 """
 
+import re
+
+QUOTED = 200  # characters of what was given that a message repeats, at most
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""What a terminal obeys in place of showing it, but for tab and line feed."""
+
 
 class RagiclError(Exception):
     """Base of every error ragicl raises on purpose."""
@@ -108,3 +114,26 @@ def require(extra: str, purpose: str, *modules: str) -> None:
 def first_line(error: BaseException) -> str:
     """Return the first line of what another library says, for use inside a one-line message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+
+
+def visible(text: str) -> str:
+    r"""Return a text in which what a terminal would obey is written as JSON does, ``\u001b``.
+
+    Inside JSON it is the same value as before.
+    """
+    return UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def encodable(text: str) -> bool:
+    """Whether UTF-8 can hold a text: it has no half of a character (a lone surrogate)."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def quoted(value: object) -> str:
+    """Return what somebody gave, for a message: as Python writes it, and not all of a long one."""
+    text = repr(value[: QUOTED + 1] if isinstance(value, str | bytes) else value)
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]}…"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
+from numbers import Integral, Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from ragicl.errors import TaskError
+from ragicl.errors import TaskError, quoted
 
+KINDS: Mapping[type, type] = {int: Integral, float: Real, str: str}  # numpy's numbers, too
 LARGEST = 2**31 - 1  # of whole numbers: what databases and arrays count with on any machine
 
 
@@ -96,9 +98,14 @@ def check(part: Any) -> None:
 def _check_value(own: OptionField, value: Any) -> None:
     spec = own.spec
     if own.choices and value not in own.choices:
-        raise TaskError(f"{own.name} is {value!r}; use one of {', '.join(own.choices)}")
+        raise TaskError(f"{own.name} is {quoted(value)}; use one of {', '.join(own.choices)}")
     if value is None:
         return
+    if not _has_type(own, value):
+        kind = type(value).__name__
+        raise TaskError(
+            f"{own.name} is {quoted(value)}, of type {kind}; it must be {own.type.__name__}"
+        )
     if spec.least is not None and not value >= spec.least:
         raise TaskError(f"{own.name} is {value}; it must be {spec.least} or more")
     most = LARGEST if spec.most is None and own.type is int else spec.most
@@ -106,6 +113,10 @@ def _check_value(own: OptionField, value: Any) -> None:
         raise TaskError(f"{own.name} is {value}; it must be {most} or less")
     if spec.share and not 0 < value < 1:
         raise TaskError(f"{own.name} is {value}; it must be between 0 and 1")
+
+
+def _has_type(own: OptionField, value: Any) -> bool:
+    return isinstance(value, KINDS.get(own.type, object))
 
 
 def _option_field(part: str, own: Field[Any], hint: Any) -> OptionField:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, Self
 
-from ragicl.errors import TaskError
+from ragicl.errors import TaskError, quoted
 from ragicl.options import OptionField, check, fields_of, option
 from ragicl.prompting.ordering import Ordering
 from ragicl.records import Where
@@ -234,7 +234,7 @@ class Policy:
                 parts[own.name] = parts.pop(former)
         if unknown := sorted(set(parts) - set(known)):
             raise TaskError(
-                f"a policy has no field {unknown[0]!r}; it has {', '.join(sorted(known))}"
+                f"a policy has no field {quoted(unknown[0])}; it has {', '.join(sorted(known))}"
             )
         for name, kind in PARTS.items():
             changes = {key: value for key, value in parts.items() if known[key].part == name}

@@ -24,7 +24,7 @@ from peers_setup import SCORERS
 
 from ragicl import Engine, Policy
 from ragicl.backends.defaults import SMOLLM2
-from ragicl.backends.hf.loading import unpacked_copy
+from ragicl.backends.hf.unpacking import unpacked_copy
 
 QUERIES = 40
 SETS = {

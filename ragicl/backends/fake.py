@@ -25,7 +25,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from ragicl.errors import BackendError
+from ragicl.errors import BackendError, quoted
 from ragicl.protocols import FloatArray, Message, Parts
 
 WINDOW = 2000
@@ -205,7 +205,9 @@ def open_featuring_lm(window: str, *, dtype: str = "auto") -> FakeFeaturingLM:
 
 def _window(text: str) -> int:
     if not text.isdecimal():
-        raise BackendError(f"{text!r} is no window; give a fake model's in words, as in fake:2000")
+        raise BackendError(
+            f"{quoted(text)} is no window; give a fake model's in words, as in fake:2000"
+        )
     return int(text)
 
 

@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from ragicl.errors import BackendError, first_line
+from ragicl.errors import BackendError, first_line, quoted
 
 ENCODERS = {
     "minilm": "ragicl.backends.minilm:open_minilm",
@@ -69,7 +69,7 @@ class Registry:
             opener: Opener = getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:
             raise BackendError(
-                f"the {self.what} {spec!r} needs {error.name}: pip install {error.name}"
+                f"the {self.what} {quoted(spec)} needs {error.name}: pip install {error.name}"
             ) from error
         return opener
 
@@ -81,7 +81,7 @@ class Registry:
             opener: Opener = found[0].load()
         except Exception as error:  # a plugin is a program, and may raise anything
             raise BackendError(
-                f"the plugin {kind!r} ({found[0].value}) cannot be imported: "
+                f"the plugin {quoted(kind)} ({found[0].value}) cannot be imported: "
                 f"{type(error).__name__}: {first_line(error)}"
             ) from error
         return opener
@@ -92,7 +92,7 @@ class Registry:
     def _unknown(self, spec: str) -> BackendError:
         installed = (f"{point.name}:NAME" for point in self._installed())
         known = dict.fromkeys((*self.built_in, *installed))
-        return BackendError(f"unknown {self.what} {spec!r}; known: {', '.join(known)}")
+        return BackendError(f"unknown {self.what} {quoted(spec)}; known: {', '.join(known)}")
 
 
 encoders = Registry("encoder", "ragicl.encoders", ENCODERS)

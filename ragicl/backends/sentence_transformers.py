@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from ragicl.backends.defaults import MINILM
 from ragicl.backends.hf.quiet import quiet
-from ragicl.errors import BackendError, first_line
+from ragicl.errors import BackendError, first_line, quoted
 from ragicl.forks import compute
 from ragicl.protocols import FloatArray
 
@@ -77,7 +77,7 @@ def _load(name: str, dtype: str = "float32") -> SentenceTransformer:
             return SentenceTransformer(name, model_kwargs={"dtype": dtype})
     except Exception as error:  # a damaged file brings out errors of many libraries
         raise BackendError(
-            f"cannot load the encoder {name!r}: {first_line(error)}; "
+            f"cannot load the encoder {quoted(name)}: {first_line(error)}; "
             f"give a hub name or a model folder"
         ) from error
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -21,6 +21,9 @@ from ragicl.protocols import Float64Array, FloatArray, IntArray
 from ragicl.records import NOTHING
 
 SOURCES = ("lm", "vote", "vectors", "features", "context")
+LARGEST = 1e6  # of a weight or an offset: with far larger ones sums are no longer finite
+Weight = Annotated[float, msgspec.Meta(ge=0, le=LARGEST)]
+Offset = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
 Weights = tuple[float, float, float, float, float]
 DEFAULT_WEIGHTS: Weights = (
     0.2,
@@ -101,12 +104,12 @@ class Blend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :ivar offsets: by label, subtracted from the pool's logits, in nats
     """
 
-    lm: float = 1.0
-    vote: float = 0.0
-    vectors: float = 0.0
-    features: float = 0.0
-    context: float = 0.0
-    offsets: Mapping[str, float] = msgspec.field(default_factory=lambda: NOTHING)
+    lm: Weight = 1.0
+    vote: Weight = 0.0
+    vectors: Weight = 0.0
+    features: Weight = 0.0
+    context: Weight = 0.0
+    offsets: Mapping[str, Offset] = msgspec.field(default_factory=lambda: NOTHING)
 
     def probs(self, evidence: Evidence, labels: Sequence[str]) -> Float64Array:
         """Return P(label | all evidence), shape (texts, labels)."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -17,6 +19,7 @@ from ragicl.errors import TaskError
 from ragicl.protocols import Float64Array, IntArray
 
 DIGITS = 1e9  # to which recorded probabilities are rounded
+Probability = Annotated[float, msgspec.Meta(ge=0, le=1 + 1e-6)]  # 1 may be exceeded by rounding
 
 
 class ConformalRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,8 +29,18 @@ class ConformalRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :ivar likeliest: of each example's likeliest label
     """
 
-    right: tuple[float, ...] = ()
-    likeliest: tuple[float, ...] = ()
+    right: tuple[Probability, ...] = ()
+    likeliest: tuple[Probability, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what :meth:`of` does not give.
+
+        :raises ValueError: where the lengths differ, or the numbers are not sorted
+        """
+        if len(self.right) != len(self.likeliest):
+            raise ValueError("`right` and `likeliest` have different lengths")
+        if any(b < a for own in (self.right, self.likeliest) for a, b in pairwise(own)):
+            raise ValueError("`right` or `likeliest` is not sorted")
 
     @classmethod
     def of(cls, probs: Float64Array, gold: IntArray) -> ConformalRecord:

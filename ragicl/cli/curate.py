@@ -19,6 +19,7 @@ from ragicl.cli.output import Format, Output, json_text, output_options, record_
 from ragicl.cli.paths import PATH
 from ragicl.cli.progress import steps
 from ragicl.cli.render import suggestions, tuning
+from ragicl.cli.streams import say
 
 if TYPE_CHECKING:
     from ragicl.curation.findings import Audit
@@ -76,7 +77,7 @@ def tune_command(
     if forget:
         with Index.open(index) as opened:
             opened.keep_tuned(None)
-        click.echo(f"{index}: what was tuned is forgotten", err=True)
+        say(f"{index}: what was tuned is forgotten")
         return
     usual = Engine.open(index, lm=lm, dtype=dtype, template=template or "plain", policy=DEFAULT)
     with finished(usual) as engine:
@@ -120,8 +121,8 @@ def audit_command(index: Path, output: Output, near: float, few: int) -> None:
         found = audit(opened, near=near, few=few, progress=progress)
     output.write(_audit_text(output.form, found))
     if output.path is not None:
-        click.echo(as_text(found), err=True)
-        click.echo(f"{output.path}: {len(found.findings)} examples to look at", err=True)
+        say(as_text(found))
+        say(f"{output.path}: {len(found.findings)} examples to look at")
 
 
 @click.command("suggest")
@@ -161,7 +162,7 @@ def suggest_command(
     rows = [suggestion_row(queries[choice.row], choice) for choice in choices]
     output.write(rows_text(output.form, rows, lambda: suggestions(rows)))
     if output.path is not None:
-        click.echo(f"{output.path}: {len(rows)} of {len(queries)} rows", err=True)
+        say(f"{output.path}: {len(rows)} of {len(queries)} rows")
 
 
 def _audit_text(form: Format, found: Audit) -> str:

@@ -19,6 +19,7 @@ from ragicl.cli.options import (
 from ragicl.cli.output import Output, output_options, record_text
 from ragicl.cli.paths import PATH
 from ragicl.cli.progress import steps
+from ragicl.cli.streams import say, show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -229,11 +230,11 @@ def _shown(report: Report, out: Path) -> None:
     from ragicl.evaluate.report.write import REPORTS
 
     for name in REPORTS:
-        click.echo(out / name)
+        show(out / name)
     for own in report.sets:
-        click.echo(f"\n{own.name}", err=True)
+        say(f"\n{own.name}")
         for sentence in own.recommendation:
-            click.echo(f"- {sentence}", err=True)
+            say(f"- {sentence}")
 
 
 def _sets(target: Path, only: str | None) -> Sequence[str]:

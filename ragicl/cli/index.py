@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,10 @@ from ragicl.cli.output import Output, output_options, record_text
 from ragicl.cli.paths import PATH
 from ragicl.cli.progress import steps
 from ragicl.cli.render import describe, fields, kind_of, outcome
+from ragicl.cli.streams import say, show
+
+if TYPE_CHECKING:
+    from ragicl.index import Index
 
 
 @click.command("index")
@@ -58,7 +62,7 @@ def index_command(
         normalize(file, path)
     surveyed = survey(file)
     for line in describe(surveyed, dedupe, kind or surveyed.kind):
-        click.echo(line, err=True)
+        say(line)
     with steps() as progress:
         index, report = build(
             file,
@@ -70,8 +74,8 @@ def index_command(
             progress=progress,
         )
     with index:
-        click.echo(outcome(report), err=True)
-        click.echo(f"{path}: {len(index)} examples, {kind_of(index.kind, index.labels())}")
+        say(outcome(report))
+        show(f"{path}: {len(index)} examples, {kind_of(index.kind, index.labels())}")
 
 
 @click.command()
@@ -91,8 +95,10 @@ def info(index: Path, output: Output) -> None:
     from ragicl.index import Index
 
     with Index.open(index) as opened:
+        if opened.manifest.tuned is not None:
+            _check_tuned(opened)
         held = msgspec.to_builtins(opened.manifest) | asdict(opened.stats())
-    if held["tuned"]:
+    if held["tuned"] is not None:
         del held["tuned"]["record"]  # a number for each example
     output.write(record_text(output.form, held, lambda: fields(held)))
 
@@ -120,8 +126,8 @@ def add(index: Path, data: str, normalize_labels: bool, **columns: Any) -> None:
     with Index.open(index) as opened:
         before = len(opened)
         for identity in opened.add(examples):
-            click.echo(identity)
-        click.echo(f"{len(opened) - before} added, {len(opened)} examples", err=True)
+            show(identity)
+        say(f"{len(opened) - before} added, {len(opened)} examples")
 
 
 @click.command()
@@ -137,7 +143,7 @@ def remove(index: Path, ids: tuple[str, ...]) -> None:
 
     with Index.open(index) as opened:
         opened.remove(ids)
-        click.echo(f"{len(ids)} removed, {len(opened)} examples", err=True)
+        say(f"{len(ids)} removed, {len(opened)} examples")
 
 
 @click.command("update")
@@ -161,11 +167,16 @@ def update_command(index: Path, data: str, remove_empty: bool, **columns: Any) -
     corrections = list(data_file(data, columns).corrections())
     with Index.open(index) as opened:
         done = correct(opened, corrections, remove_empty=remove_empty)
-        click.echo(
+        say(
             f"{done.changed} changed, {done.removed} removed, {done.same} as they were, "
-            f"{len(opened)} examples",
-            err=True,
+            f"{len(opened)} examples"
         )
+
+
+def _check_tuned(index: Index) -> None:
+    from ragicl.inference.tuned_settings import Tuned
+
+    Tuned.from_json(index.manifest.tuned, index.path)
 
 
 def _stem(data: str) -> str:

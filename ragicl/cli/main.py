@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -13,7 +14,7 @@ from ragicl.cli.curate import audit_command, suggest_command, tune_command
 from ragicl.cli.evaluate import bench_command, evaluate_command, plan_command
 from ragicl.cli.index import add, index_command, info, remove, update_command
 from ragicl.cli.predict import explain_command, predict, prompt
-from ragicl.cli.streams import complaint, drop_output, prepare_streams
+from ragicl.cli.streams import complaint, drop_output, one_line, prepare_streams, say
 from ragicl.errors import RagiclError
 
 
@@ -29,21 +30,26 @@ class _Group(click.Group):
                 raise
             drop_output()
             with suppress(OSError):  # stderr may be full, too
-                click.echo(f"Error: {complaint(error)}", err=True)
+                say(f"Error: {one_line(complaint(error))}")
             sys.exit(1)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _in_one_line():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _in_one_line():
             return super().invoke(ctx)
-        except RagiclError as error:
-            raise click.ClickException(_one_line(str(error))) from error
-        except click.UsageError as error:
-            raise click.UsageError(_one_line(error.format_message()), error.ctx) from error
 
 
-def _one_line(message: str) -> str:
-    """Return a message that may quote what somebody typed, line breaks included."""
-    return " ".join(message.splitlines())
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except RagiclError as error:
+        raise click.ClickException(one_line(str(error))) from error
+    except click.UsageError as error:
+        raise click.UsageError(one_line(error.format_message()), error.ctx) from error
 
 
 @click.group(

@@ -6,14 +6,14 @@ import csv
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ragicl.errors import TaskError
+from ragicl.cli.streams import say
+from ragicl.errors import TaskError, quoted
 from ragicl.options import OptionField
 from ragicl.policy import option_fields
 
@@ -118,7 +118,7 @@ def data_file(source: str, options: dict[str, Any]) -> DataFile:
         on_error=options["on_error"],
         split=options["split"],
         subset=options["subset"],
-        notify=partial(click.echo, err=True),
+        notify=say,
     )
 
 
@@ -133,7 +133,7 @@ def normalize_labels(data: DataFile, index: Path) -> None:
     except NoIndexError:
         known = {}
     changed = data.normalize_labels(known)
-    click.echo(f"{data.name}: {changed} spellings of labels merged with others", err=True)
+    say(f"{data.name}: {changed} spellings of labels merged with others")
 
 
 def queries_of(
@@ -182,7 +182,7 @@ def chosen_fields(options: Mapping[str, Any]) -> dict[str, Any]:
         value = options.get(name)
         if own.spec.formerly and options.get(own.spec.formerly) is not None:
             value = options[own.spec.formerly]
-            click.echo(f"Warning: --{own.spec.formerly} is deprecated; use {own.flag}", err=True)
+            say(f"Warning: --{own.spec.formerly} is deprecated; use {own.flag}")
         if value not in (None, ()):
             chosen[name] = READERS.get(name, _same)(value)
     return chosen
@@ -222,7 +222,7 @@ def _filter(pairs: Sequence[str]) -> Where:
     :raises TaskError: where one is no such text
     """
     if wrong := [pair for pair in pairs if pair.find("=") < 1]:
-        raise TaskError(f"--where {wrong[0]!r} has no key and value; write it as KEY=VALUE")
+        raise TaskError(f"--where {quoted(wrong[0])} has no key and value; write it as KEY=VALUE")
     split = (pair.partition("=") for pair in pairs)
     return tuple((key, value) for key, _, value in split)
 

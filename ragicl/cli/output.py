@@ -16,7 +16,8 @@ import click
 
 from ragicl.atomic import is_stream, write_through, write_whole
 from ragicl.cli.paths import PATH
-from ragicl.errors import DataError
+from ragicl.cli.streams import say
+from ragicl.errors import DataError, visible
 
 Format = Literal["table", "jsonl", "json", "csv"]
 SUFFIXES: Mapping[str, Format] = {
@@ -47,9 +48,9 @@ class Output:
         """
         ended = text if not text or text.endswith("\n") else f"{text}\n"
         if self.path is None:
-            click.echo(ended, nl=False)
+            click.echo(ended if self.form == "csv" else visible(ended), nl=False)
         else:
-            _write_file(self.path, MARK + ended if self.form == "csv" else ended)
+            _write_file(self.path, MARK + ended if self.form == "csv" else visible(ended))
 
     @contextmanager
     def lines(self) -> Iterator[Callable[[str], None]]:
@@ -58,12 +59,12 @@ class Output:
         :raises DataError: where they cannot be written
         """
         if self.path is None:
-            yield lambda text: click.echo(text, nl=False)
+            yield lambda text: click.echo(visible(text), nl=False)
             return
         with _writing(self.path):
             stream = self.path.open("ab", buffering=0)
         with stream:
-            yield lambda text: _write_line(self.path, stream, text)
+            yield lambda text: _write_line(self.path, stream, visible(text))
 
 
 def output_options(
@@ -86,7 +87,7 @@ def output_options(
             form: Format | None, out: Path | None, as_json: bool = False, **rest: Any
         ) -> None:
             if as_json:
-                click.echo("Warning: --json is deprecated; use --format json", err=True)
+                say("Warning: --json is deprecated; use --format json")
                 form = form or "json"
             command(output=choose_output(form, out, files or formats, default=default), **rest)
 

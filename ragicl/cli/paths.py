@@ -7,14 +7,19 @@ from typing import Any
 
 import click
 
+from ragicl.atomic import unnameable
+from ragicl.errors import quoted
+
 
 class PathType(click.Path):
-    """A path that is not empty: an empty one would be the folder that the command runs in."""
+    """A path that a file can have, and is not empty: that would be the folder one is in."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path, or refuse an empty one."""
+        """Return the path, or refuse one that nothing can be written to after all the work."""
         if not str(value).strip():
             self.fail("the path is empty", param, ctx)
+        if why := unnameable(Path(str(value))):
+            self.fail(f"the path {quoted(str(value))} {why}", param, ctx)
         return super().convert(value, param, ctx)
 
 

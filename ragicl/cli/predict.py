@@ -26,6 +26,7 @@ from ragicl.cli.output import (
 from ragicl.cli.paths import PATH
 from ragicl.cli.progress import progress, steps
 from ragicl.cli.render import block, ceiling, explained
+from ragicl.cli.streams import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -79,7 +80,7 @@ def predict(
         engine = stack.enter_context(open_engine(index, options))
         target = _target(stack, output, engine)
         for note in _notes(engine):
-            click.echo(note, err=True)
+            say(note)
         rows = [_essentials(row) for row in target.rows] if target else []
         kept: list[Row] = []
         if total is None or len(rows) < total:  # else there is nothing to predict
@@ -121,10 +122,9 @@ def prompt(index: Path, text: str, output: Output, **options: Any) -> None:
         composed = engine.prompt(text)
     row = prompt_row(composed) | {"messages": [dict(turn) for turn in composed.messages]}
     output.write(record_text(output.form, row, lambda: composed.text + "\n"))
-    click.echo(
+    say(
         f"{composed.tokens} tokens, {len(composed.shots)} demonstrations kept, "
-        f"{composed.dropped} dropped",
-        err=True,
+        f"{composed.dropped} dropped"
     )
 
 
@@ -187,7 +187,7 @@ def _summarize(rows: list[Row], labels: Collection[str]) -> None:
     from ragicl.serving.summary import summarize
 
     if (summary := summarize(rows, labels)) is not None:
-        click.echo(summary, err=True)
+        say(summary)
 
 
 def _target(stack: ExitStack, output: Output, engine: Engine) -> ResumableFile | None:

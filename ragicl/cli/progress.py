@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ragicl.errors import visible
+
 if TYPE_CHECKING:
     from ragicl.protocols import Progress
 
@@ -29,7 +31,7 @@ def steps() -> Iterator[Progress]:
 
     def report(what: str, done: int, total: int, /) -> None:
         nonlocal bar
-        if bar is None or bar.desc != f"{what}: " or done < bar.n or bar.total != total:
+        if bar is None or bar.desc != f"{visible(what)}: " or done < bar.n or bar.total != total:
             if bar is not None:
                 bar.close()
             bar = _bar(total, what)
@@ -46,7 +48,7 @@ def _bar(total: int | None, what: str, done: int = 0, **options: Any) -> Any:
     from tqdm import tqdm
 
     wait = {} if sys.stderr.isatty() else {"delay": LONG, "mininterval": LONG}
-    return tqdm(total=total, initial=done, desc=what, file=sys.stderr, **wait, **options)
+    return tqdm(total=total, initial=done, desc=visible(what), file=sys.stderr, **wait, **options)
 
 
 def _advance(bar: Any, number: int) -> None:

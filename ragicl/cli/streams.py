@@ -1,14 +1,20 @@
-"""Standard streams that are closed, full, or of an encoding that lacks characters."""
+"""Standard streams: closed or full ones, encodings that lack characters, and terminals."""
 
 from __future__ import annotations
 
 import codecs
 import os
+import re
 import sys
 from contextlib import suppress
 from typing import IO, Any
 
+import click
+
+from ragicl.errors import QUOTED, visible
+
 ESCAPES = "ragicl.escapes"
+LONG_WORD = re.compile(rf"\S{{{QUOTED + 1},}}")
 STREAMS = (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w"))
 
 
@@ -25,6 +31,25 @@ def prepare_streams() -> None:
             setattr(sys, name, _opened(number, mode))
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors=ESCAPES)
+
+
+def show(text: object) -> None:
+    """Print a line of results that people read."""
+    click.echo(visible(str(text)))
+
+
+def say(text: str) -> None:
+    """Print a line beside the results, on stderr."""
+    click.echo(visible(text), err=True)
+
+
+def one_line(message: str) -> str:
+    """Return an error as one line, although it may quote what somebody typed.
+
+    click repeats all of that.
+    """
+    line = visible(" ".join(message.splitlines()))
+    return LONG_WORD.sub(lambda found: f"{found[0][:QUOTED]}…", line)
 
 
 def drop_output() -> None:

@@ -8,6 +8,7 @@ from io import StringIO
 from typing import Any
 
 from ragicl.curation.findings import CONFLICT, COPY, Audit, Finding
+from ragicl.data.formulas import guarded
 from ragicl.data.labels import spelled_out
 
 COLUMNS = (
@@ -22,13 +23,14 @@ def as_csv(audit: Audit) -> bytes:
     """Return the findings as a CSV file, to be corrected and read by `ragicl update`.
 
     It begins with a byte-order mark: spreadsheets take the texts for something else without it.
+    What they would take for a formula is guarded, which reading it undoes.
     """
     text = StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
     for finding in audit.findings:
-        row = as_row(finding)
-        writer.writerow({**row, "reasons": ", ".join(finding.reasons)})
+        row = as_row(finding) | {"reasons": ", ".join(finding.reasons)}
+        writer.writerow({name: guarded(value) for name, value in row.items()})
     return text.getvalue().encode("utf-8-sig")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from ragicl.data.rows import Notify, Row, Unusable, Values, under_names
-from ragicl.errors import DataError, first_line, require
+from ragicl.errors import DataError, first_line, quoted, require
 
 if TYPE_CHECKING:
     import datasets
@@ -63,7 +63,9 @@ def load_folder(path: Path, split: str) -> datasets.Dataset:
     if isinstance(loaded, datasets.Dataset):
         return loaded
     if split not in loaded:
-        raise DataError(f"{path}: no split {split!r}; there are {', '.join(loaded)}; use --split")
+        raise DataError(
+            f"{path}: no split {quoted(split)}; there are {', '.join(loaded)}; use --split"
+        )
     return loaded[split]
 
 

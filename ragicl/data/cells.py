@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from ragicl.data.rows import Notify, Unusable
-from ragicl.errors import DataError
+from ragicl.errors import DataError, encodable, quoted
 
 
 def is_empty(value: Any) -> bool:
@@ -37,13 +37,13 @@ def label_of(place: str, column: str, value: Any, notify: Notify) -> str:
     """
     if isinstance(value, list):
         value = _only(place, column, value)
-        notify(f"{column!r} holds lists of one label each; they are taken out of them")
+        notify(f"{quoted(column)} holds lists of one label each; they are taken out of them")
     if is_empty(value) and value != "":
         value = None
     if isinstance(value, Decimal):
         value = float(value)
     if isinstance(value, bool | float):
-        notify(f"{column!r} holds {_KINDS[type(value)]}, which become text")
+        notify(f"{quoted(column)} holds {_KINDS[type(value)]}, which become text")
         whole = isinstance(value, float) and value.is_integer()
         value = str(int(value)) if whole else json.dumps(value)
     return text_of(place, column, value).strip()
@@ -55,7 +55,8 @@ _KINDS = {bool: "truth values", float: "numbers"}
 def _only(place: str, column: str, labels: list[Any]) -> Any:
     if len(labels) > 1:
         raise DataError(
-            f"{place}: {column!r} holds {len(labels)} labels; an index takes one label a row: keep "
+            f"{place}: {quoted(column)} holds {len(labels)} labels; an index takes one label "
+            "a row: keep "
             f"one, join them into one label, or make an index for each kind of label"
         )
     return labels[0] if labels else None
@@ -67,13 +68,13 @@ def check_text(place: str, column: str, value: Any) -> None:
     :raises DataError: where it is not text, is empty or not valid Unicode
     """
     if isinstance(value, Unusable):
-        raise DataError(f"{place}: {column!r} {value.why}")
+        raise DataError(f"{place}: {quoted(column)} {value.why}")
     if not isinstance(value, str):
-        raise DataError(f"{place}: {column!r} is {_kind(value)}, not text")
+        raise DataError(f"{place}: {quoted(column)} is {_kind(value)}, not text")
     if not value.strip():
-        raise DataError(f"{place}: {column!r} is empty")
-    if not _encodable(value):
-        raise DataError(f"{place}: {column!r} holds half a character (a lone surrogate)")
+        raise DataError(f"{place}: {quoted(column)} is empty")
+    if not encodable(value):
+        raise DataError(f"{place}: {quoted(column)} holds half a character (a lone surrogate)")
 
 
 def plain(value: Any) -> Any:
@@ -83,11 +84,3 @@ def plain(value: Any) -> Any:
 
 def _kind(value: Any) -> str:
     return "missing" if value is None else type(value).__name__
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from ragicl.data.cells import is_empty
 from ragicl.data.rows import Notify, Values
-from ragicl.errors import DataError
+from ragicl.errors import DataError, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class ColumnFinder:
 
     def _say(self, role: Role, column: str) -> None:
         what = {INPUT: "texts", OUTPUT: "labels"}[role]
-        self._notify(f"{self._name}: {column!r} is taken for the {what}; see {role.option}")
+        self._notify(f"{self._name}: {quoted(column)} is taken for the {what}; see {role.option}")
 
 
 def _folded(name: str) -> str:

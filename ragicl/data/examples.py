@@ -12,11 +12,12 @@ from typing import Literal, TypeVar
 
 from ragicl.data.cells import check_text, is_empty, label_of, plain, text_of
 from ragicl.data.columns import ID, INPUT, OUTPUT, ColumnFinder, Columns
+from ragicl.data.formulas import unguarded
 from ragicl.data.labels import one_spelling
 from ragicl.data.layouts import laid_out
 from ragicl.data.readers import STDIN, open_rows
 from ragicl.data.rows import Notify, Row, Unusable, Values, once, unheard
-from ragicl.errors import DataError, first_line
+from ragicl.errors import DataError, first_line, quoted
 from ragicl.records import Correction, Example, Query
 
 T = TypeVar("T")
@@ -133,6 +134,7 @@ class DataFile:
         )
 
     def _correction(self, place: str, values: Values) -> Correction:
+        values = unguarded(values)
         source = self._columns.need(INPUT, place, values)
         target = self._columns.need(OUTPUT, place, values)
         identity = self._identity(place, values)
@@ -194,7 +196,7 @@ def check_examples(examples: Sequence[Example]) -> None:
         Unicode (an id may be left out), or where ``meta`` holds what JSON cannot
     """
     for number, example in enumerate(examples, 1):
-        place = f"example {example.id!r}" if example.id else f"example number {number}"
+        place = f"example {quoted(example.id)}" if example.id else f"example number {number}"
         check_text(place, "input", example.input)
         check_text(place, "output", example.output)
         if example.id != "":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ragicl.errors import DataError
+from ragicl.errors import DataError, quoted
 
 Values = Mapping[str, Any]
 Row = tuple[str, Values | DataError]
@@ -56,5 +56,5 @@ def under_names(names: Sequence[str], cells: Iterable[Any], name: str, notify: N
             if times > 1 and column.strip():
                 why = f"is the name of {times} columns; rename them"
                 values[column] = Unusable(why)
-                notify(f"{name}: {column!r} {why}; they are left out")
+                notify(f"{name}: {quoted(column)} {why}; they are left out")
     return values

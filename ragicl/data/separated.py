@@ -10,7 +10,7 @@ from pathlib import Path
 from ragicl.data import tabs
 from ragicl.data.opening import opened
 from ragicl.data.rows import Notify, Row, under_names
-from ragicl.errors import DataError
+from ragicl.errors import DataError, quoted
 
 SEPARATORS = (",", tabs.TAB, ";", "|")  # a semicolon is Excel's where a comma is a point
 SAID_TO_EXCEL = "sep="  # a first line that only says what separates columns
@@ -28,7 +28,7 @@ def comma_rows(path: Path, name: str, notify: Notify) -> Iterator[Row]:
         yield from tab_rows(path, name, notify)
         return
     if separator != ",":
-        notify(f"{name}: has {separator!r} between its columns")
+        notify(f"{name}: has {quoted(separator)} between its columns")
     with opened(path, name, notify) as file:
         cells = _csv_cells(file, name, separator, notify)
         yield from _under_header(cells, separator, name, notify)
@@ -57,7 +57,7 @@ def _under_header(
             yield place, under_names(header, cells, name, notify)
         else:
             wrong = f"{place}: {len(cells)} cells under {len(header)} columns"
-            yield place, DataError(f"{wrong}; quote texts that hold a {separator!r}")
+            yield place, DataError(f"{wrong}; quote texts that hold a {quoted(separator)}")
 
 
 def _tab_cells(file: Iterator[bytes], name: str, quoted: bool) -> Iterator[Cells]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ragicl.data.rows import Notify, Row, under_names
-from ragicl.errors import DataError, first_line, require
+from ragicl.errors import DataError, first_line, quoted, require
 
 
 def workbook_rows(path: Path, name: str, notify: Notify) -> Iterator[Row]:
@@ -25,7 +25,7 @@ def workbook_rows(path: Path, name: str, notify: Notify) -> Iterator[Row]:
         return
     sheet, rows = filled[0]
     others = f"; {len(filled) - 1} more are not read" if len(filled) > 1 else ""
-    notify(f"{name}: the sheet {sheet!r} is read{others}")
+    notify(f"{name}: the sheet {quoted(sheet)} is read{others}")
     yield from _under_first(rows, name, notify)
 
 

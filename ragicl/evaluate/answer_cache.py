@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from ragicl.atomic import write_npz, write_whole
-from ragicl.evaluate.results import Cost
+from ragicl.atomic import read_npz, write_npz, write_whole
+from ragicl.evaluate.results import Cost, Number
 from ragicl.evaluate.task import Reference, Task, digest
 from ragicl.protocols import FloatArray
 
@@ -29,6 +31,13 @@ class Answers:
     """
 
     probs: FloatArray
+    cost: Cost
+    settings: dict[str, Any]
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What a method cost, and how it was set."""
+
     cost: Cost
     settings: dict[str, Any]
 
@@ -56,17 +65,17 @@ def answers_of(
     :param depends: what the answers depend on besides the task's identity and its test rows
     """
     folder = task.folder / f"{name}-{digest(task.identity, task.texts, depends)}"
-    if not (folder / FACTS).exists():
+    facts = _read_facts(folder / FACTS)
+    probs = _all_values(folder, task) if facts is not None else None
+    if facts is None or probs is None:
         reference = fit()
         rows = kept_rows(task, name, task.texts, reference.probs, folder, reference.read)
         number = len(task.texts)
         cost = Cost(reference.seconds, reference.bytes, rows.seconds / number, rows.tokens / number)
-        facts = {"cost": msgspec.to_builtins(cost), "settings": dict(reference.settings)}
-        write_whole(folder / FACTS, json.dumps(facts, indent=2).encode())
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    chunks = [_load(folder, start) for start in range(0, len(task.texts), ROWS)]
-    probs = np.concatenate([chunk.values for chunk in chunks])
-    return Answers(probs, Cost(**facts["cost"]), facts["settings"])
+        facts, probs = Facts(cost, dict(reference.settings)), rows.values
+        plain = msgspec.to_builtins(facts, enc_hook=float)
+        write_whole(folder / FACTS, json.dumps(plain, indent=2).encode())
+    return Answers(probs, facts.cost, facts.settings)
 
 
 def kept_rows(
@@ -86,12 +95,13 @@ def kept_rows(
     chunks = []
     for start in range(0, len(texts), ROWS):
         some = texts[start : start + ROWS]
-        if not _place(folder, start).exists():
+        if (rows := _load(folder, start, len(some))) is None:
             begin = time.perf_counter()
             values = make(some)
             spent = time.perf_counter() - begin
-            _save(folder, start, Rows(values, spent, sum(map(read, some))))
-        chunks.append(_load(folder, start))
+            rows = Rows(values, spent, sum(map(read, some)))
+            _save(folder, start, rows)
+        chunks.append(rows)
         task.progress(f"{task.name}: {name}", start + len(some), len(texts))
     return Rows(
         np.concatenate([chunk.values for chunk in chunks]),
@@ -109,6 +119,39 @@ def _save(folder: Path, start: int, rows: Rows) -> None:
     write_npz(_place(folder, start), values=rows.values, spent=spent)
 
 
-def _load(folder: Path, start: int) -> Rows:
-    with np.load(_place(folder, start)) as file:
-        return Rows(file["values"], *file["spent"].tolist())
+def _load(folder: Path, start: int, number: int) -> Rows | None:
+    """Return what is kept of that many texts; None where it is missing or damaged."""
+    arrays = read_npz(_place(folder, start), older=True) or {}
+    values, spent = arrays.get("values"), arrays.get("spent")
+    if values is None or values.ndim != 2 or len(values) != number or not np.isfinite(values).all():
+        return None
+    if spent is None or spent.shape != (2,) or not (spent >= 0).all():
+        return None
+    return Rows(values, *spent.tolist())
+
+
+def _all_values(folder: Path, task: Task) -> FloatArray | None:
+    """Return the kept rows of all texts; None where some are missing or damaged."""
+    starts = range(0, len(task.texts), ROWS)
+    chunks = [_load(folder, start, min(ROWS, len(task.texts) - start)) for start in starts]
+    found = [chunk.values for chunk in chunks if chunk is not None]
+    if len(found) < len(chunks) or len({values.shape[1] for values in found}) != 1:
+        return None
+    return np.concatenate(found)
+
+
+def _read_facts(file: Path) -> Facts | None:
+    with suppress(OSError, ValueError):
+        plain = json.loads(file.read_text(encoding="utf-8"))
+        return msgspec.convert(plain, Facts, dec_hook=_number)
+    return None
+
+
+def _number(kind: type, value: Any) -> Any:
+    """Return a figure of a cost.
+
+    :raises TypeError: where it is none
+    """
+    if kind is not Number or type(value) not in (int, float) or not 0 <= value < inf:
+        raise TypeError(f"{value!r} is no cost")
+    return Number(value)

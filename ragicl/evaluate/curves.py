@@ -8,7 +8,7 @@ from typing import Literal, cast
 import numpy as np
 
 from ragicl.engine import Engine
-from ragicl.errors import RagiclError, TaskError
+from ragicl.errors import RagiclError, TaskError, quoted
 from ragicl.evaluate.answer_cache import answers_of
 from ragicl.evaluate.metrics.bootstrap import Resampling
 from ragicl.evaluate.metrics.distances import total_variation
@@ -37,7 +37,7 @@ def curve(
     :param fixed: the reference's probabilities, shape (rows, labels)
     """
     if over not in OVER:
-        raise TaskError(f"unknown curve {over!r}; known: {', '.join(OVER)}")
+        raise TaskError(f"unknown curve {quoted(over)}; known: {', '.join(OVER)}")
     points, rows, notes = [], [], []
     for size in _sizes(task, over):
         try:

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from ragicl.data.examples import DataFile
 from ragicl.engine import Engine
-from ragicl.errors import DataError, TaskError, first_line
+from ragicl.errors import DataError, TaskError, first_line, quoted
 from ragicl.evaluate.suite import SetSpec, Suite, pool_of, rows_of
 from ragicl.evaluate.task import Task
 from ragicl.index.build import build, survey
@@ -98,7 +98,7 @@ def suite_tasks(
     """
     names = [spec.name for spec in suite.sets]
     if unknown := sorted(set(only) - set(names)):
-        raise TaskError(f"the suite has no set {unknown[0]!r}; it has {', '.join(names)}")
+        raise TaskError(f"the suite has no set {quoted(unknown[0])}; it has {', '.join(names)}")
     engines = [_engine(spec, suite, data, out, opener, limits.progress) for spec in suite.sets]
     pools = {
         spec.name: (engine.generates, engine.index.vectors()[0])

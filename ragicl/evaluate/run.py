@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from ragicl.errors import TaskError
+from ragicl.errors import TaskError, quoted
 from ragicl.evaluate.curves import OVER
 from ragicl.evaluate.label_study import study_labels
 from ragicl.evaluate.references.registry import check, chosen
@@ -47,7 +47,7 @@ def evaluate(
     if seeds < 1:
         raise TaskError(f"seeds is {seeds}; it must be 1 or more")
     if unknown := [over for over in curves if over not in OVER]:
-        raise TaskError(f"unknown curve {unknown[0]!r}; known: {', '.join(OVER)}")
+        raise TaskError(f"unknown curve {quoted(unknown[0])}; known: {', '.join(OVER)}")
     named = [chosen(references, task.kind) for task in tasks]
     for task, names in zip(tasks, named, strict=True):
         check(task, names)  # errors come first

@@ -12,7 +12,7 @@ from typing import Any
 
 from ragicl.atomic import write_whole
 from ragicl.data.examples import DataFile
-from ragicl.errors import DataError, TaskError
+from ragicl.errors import DataError, TaskError, quoted
 from ragicl.evaluate.task import digest
 from ragicl.records import NOTHING, Example, Query
 
@@ -116,7 +116,7 @@ def _of_each(examples: Sequence[Example], number: int) -> list[Example]:
 def _known(record: type, values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     names = {item.name for item in fields(record)}
     if unknown := sorted(set(values) - names):
-        raise TaskError(f"{where} has {unknown[0]!r}; known: {', '.join(sorted(names))}")
+        raise TaskError(f"{where} has {quoted(unknown[0])}; known: {', '.join(sorted(names))}")
     if record is SetSpec and (missing := sorted({"name", "train", "test"} - set(values))):
-        raise TaskError(f"{where} has no {missing[0]!r}")
+        raise TaskError(f"{where} has no {quoted(missing[0])}")
     return values

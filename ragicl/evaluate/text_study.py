@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
 from ragicl.atomic import write_whole
@@ -30,6 +32,15 @@ from ragicl.protocols import LM, FloatArray, Parts
 ROWS = 16  # test rows answered and kept together
 COPIED = "knn-1"
 Pair = tuple[str, str]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Five = Annotated[list[float], msgspec.Meta(min_length=5, max_length=5)]  # see _row
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What was written for some texts, and how long it took."""
+
+    texts: list[str]
+    seconds: Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +131,14 @@ def _texts(task: Task, writer: Writer) -> tuple[list[str], float]:
     spent = 0.0
     for start, some in _chunks(task):
         place = folder / f"rows-{start:06}.json"
-        if not place.exists():
+        kept = _kept(place, Written)
+        if kept is None or len(kept.texts) != len(some):
             begin = time.perf_counter()
             found = writer.write(some)
-            kept = {"texts": found, "seconds": time.perf_counter() - begin}
-            write_whole(place, json.dumps(kept, ensure_ascii=False).encode())
-        kept = json.loads(place.read_text(encoding="utf-8"))
-        outputs += kept["texts"]
-        spent += kept["seconds"]
+            kept = Written(found, time.perf_counter() - begin)
+            write_whole(place, msgspec.json.encode(kept))
+        outputs += kept.texts
+        spent += kept.seconds
         task.progress(f"{task.name}: {writer.name} writes", len(outputs), len(task.test))
     return outputs, spent / len(task.test)
 
@@ -141,13 +152,13 @@ def _compared(task: Task, pairs: Sequence[tuple[Writer, Writer]]) -> dict[Pair, 
     depends = task.engine.policy.as_dict(), compared
     folder = _folder(task, "tokens", depends)
     rows: list[list[list[float]]] = []
-    for start, _ in _chunks(task):
+    for start, texts in _chunks(task):
         place = folder / f"rows-{start:06}.json"
-        if not place.exists():
-            some = range(start, min(start + ROWS, len(task.test)))
-            found = [_row(task, row, pairs) for row in some]
-            write_whole(place, json.dumps(found).encode())
-        rows += json.loads(place.read_text(encoding="utf-8"))
+        kept = _kept(place, list[list[Five]])
+        if kept is None or [len(row) for row in kept] != [len(pairs)] * len(texts):
+            kept = [_row(task, row, pairs) for row in range(start, start + len(texts))]
+            write_whole(place, json.dumps(kept).encode())
+        rows += kept
         task.progress(f"{task.name}: distances at each token", len(rows), len(task.test))
     table = np.array(rows, dtype=np.float32).reshape(len(task.test), len(pairs), 5)
     return {(a.name, b.name): table[:, n] for n, (a, b) in enumerate(pairs)}
@@ -233,6 +244,13 @@ def _chunks(task: Task) -> Iterator[tuple[int, list[str]]]:
     starts = [*range(0, len(task.texts), ROWS), len(task.texts)]
     for start, end in pairwise(starts):
         yield start, task.texts[start:end]
+
+
+def _kept(place: Path, kind: Any) -> Any:
+    """Return what a file of answers holds; None where it is missing or damaged."""
+    with suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode(place.read_bytes(), type=kind)
+    return None
 
 
 def _folder(task: Task, name: str, depends: object) -> Path:

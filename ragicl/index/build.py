@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ragicl.data.examples import DataFile
 from ragicl.data.labels import lookalikes
-from ragicl.errors import DataError, RagiclError, StoreError
+from ragicl.errors import DataError, RagiclError, StoreError, quoted
 from ragicl.index.ids import content_id, same_content
 from ragicl.index.index import Index
 from ragicl.index.manifest import NAME as MANIFEST
@@ -100,7 +100,9 @@ def survey(data: DataFile) -> Survey:
         if outputs_of.setdefault(text, output) != output:
             conflicting.add(text)
         if example.id and (key := _hash(example.id)) in ids:
-            raise DataError(f"{data.name}: id {example.id!r} occurs twice; ids must be unique")
+            raise DataError(
+                f"{data.name}: id {quoted(example.id)} occurs twice; ids must be unique"
+            )
         if example.id:
             ids.add(key)
     repeats = rows - len(seen)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ragicl.errors import BackendError, ExampleError
+from ragicl.errors import BackendError, ExampleError, quoted
 from ragicl.index.ids import content_id, same_content
 from ragicl.protocols import Encoder, FloatArray
 from ragicl.records import Example
@@ -27,7 +27,7 @@ def encoded(examples: Sequence[Example], encoder: Encoder, dim: int) -> FloatArr
     shape = (len(examples), dim)
     if vectors.shape != shape or not np.isfinite(vectors).all():
         raise BackendError(
-            f"the encoder {encoder.spec!r} gave vectors of shape {vectors.shape}, or not "
+            f"the encoder {quoted(encoder.spec)} gave vectors of shape {vectors.shape}, or not "
             f"finite, in place of {shape}; nothing was stored, use another encoder"
         )
     return vectors
@@ -56,7 +56,7 @@ def fresh(examples: Sequence[Example], known: Known, path: Path) -> list[Example
             found.append(example)
         elif not same_content(other, example):
             raise ExampleError(
-                f"id {example.id!r} is taken by another example in {path}; "
+                f"id {quoted(example.id)} is taken by another example in {path}; "
                 f"use another id, or update it"
             )
     return found
@@ -68,6 +68,6 @@ def check_present(ids: Sequence[str], known: Known, path: Path) -> None:
     :raises ExampleError: naming one
     """
     if missing := [i for i in ids if i not in known]:
-        raise ExampleError(f"there is no example with id {missing[0]!r} in {path}")
+        raise ExampleError(f"there is no example with id {quoted(missing[0])} in {path}")
     if len(known) < len(ids):
         raise ExampleError("an id is given twice; give each example once")

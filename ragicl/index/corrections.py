@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ragicl.errors import DataError, ExampleError
+from ragicl.errors import DataError, ExampleError, quoted
 from ragicl.index import Index
 from ragicl.records import Correction, Example
 
@@ -58,16 +58,18 @@ def _check(
     for correction in corrections:
         if correction.id not in known:
             raise ExampleError(
-                f"there is no example with id {correction.id!r} in {index.path}; nothing was "
+                f"there is no example with id {quoted(correction.id)} in {index.path}; nothing was "
                 f"changed, take that row out, or add it with `ragicl add`"
             )
         if correction.id in seen:
             raise ExampleError(
-                f"id {correction.id!r} is given twice; nothing was changed, give each example once"
+                f"id {quoted(correction.id)} is given twice; nothing was changed, give each "
+                "example once"
             )
         if correction.output is None and not remove_empty:
             raise DataError(
-                f"example {correction.id!r} has no label left; nothing was changed, give it one, "
+                f"example {quoted(correction.id)} has no label left; nothing was changed, "
+                "give it one, "
                 f"or remove such examples with --remove-empty"
             )
         seen.add(correction.id)

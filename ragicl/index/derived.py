@@ -7,11 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from ragicl.atomic import write_npz, write_whole
+from ragicl.atomic import read_npz, write_npz, write_whole
 from ragicl.errors import StoreError
 
 IDENTITY = "identity"  # the name of the index's id among a file's arrays
@@ -55,15 +54,9 @@ class DerivedFile:
 
     def load_arrays(self) -> dict[str, Any] | None:
         """Return the arrays by name."""
-        with (
-            suppress(OSError, ValueError, KeyError, EOFError, BadZipFile),
-            self.path.open("rb") as raw,
-            np.load(raw) as saved,
-        ):
-            identity = str(saved[IDENTITY]) if IDENTITY in saved.files else ""
-            if self.belongs(identity):
-                return {name: saved[name] for name in saved.files if name != IDENTITY}
-        return None
+        arrays = read_npz(self.path) or {}
+        identity = str(arrays.pop(IDENTITY, ""))
+        return arrays if arrays and self.belongs(identity) else None
 
     def save_arrays(self, **arrays: Any) -> bool:
         """Write arrays by name; return whether that was done."""

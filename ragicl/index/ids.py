@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b32encode
+from collections.abc import Iterable
 
+from ragicl.errors import encodable
 from ragicl.records import Example
 
 
@@ -22,3 +24,8 @@ def content_id(example: Example, occurrence: int = 1) -> str:
 def same_content(left: Example, right: Example) -> bool:
     """Return whether two examples have the same input and output."""
     return (left.input, left.output) == (right.input, right.output)
+
+
+def storable(ids: Iterable[str]) -> list[str]:
+    """Return the ids that an example can have: a database takes no half characters."""
+    return [identity for identity in ids if encodable(identity)]

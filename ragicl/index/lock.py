@@ -8,7 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ragicl.errors import LockedError, NoIndexError, StoreError, first_line
+from ragicl.atomic import make_folder, unnameable
+from ragicl.errors import LockedError, NoIndexError, StoreError, first_line, quoted
 
 LOCK = "writer.lock"
 WAIT = 5.0  # seconds to wait for another process that writes
@@ -18,21 +19,19 @@ def made(path: Path) -> Path:
     """Return a folder that is made where it is missing."""
     check_name(path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
     except OSError as error:
         raise StoreError(f"cannot make the folder {path}: {first_line(error)}") from error
     return path
 
 
 def check_name(path: Path) -> None:
-    """Refuse a folder that libraries cannot name.
+    """Refuse a folder that cannot be named, or not by libraries.
 
-    :raises StoreError: where the path's bytes are not UTF-8
+    :raises StoreError: where the path is too long, or its bytes are not UTF-8
     """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise StoreError(f"the path {str(path)!a} is not UTF-8; choose another folder") from error
+    if why := unnameable(path):
+        raise StoreError(f"the path {quoted(str(path))} {why}; choose another folder")
 
 
 @contextmanager

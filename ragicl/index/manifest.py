@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from ragicl.atomic import put_in_place
 from ragicl.errors import (
     CorruptError,
     EncoderError,
@@ -24,15 +24,17 @@ from ragicl.records import Kind
 
 FORMAT = 1
 NAME = "manifest.json"
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+Width = Annotated[int, msgspec.Meta(ge=1, le=2**20)]
 
 
 class EncoderRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The encoder an index was built with."""
 
-    spec: str
+    spec: Text
     description: str
-    dim: int
-    fingerprint: str
+    dim: Width
+    fingerprint: Text
 
     @classmethod
     def of(cls, encoder: Encoder) -> EncoderRecord:
@@ -68,10 +70,17 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str | None = None
     complete: bool = True
     format: int = FORMAT
-    tuned: dict[str, Any] | None = None
+    tuned: Any = None  # checked where it is used, so that what is damaged can be forgotten
     created: str = msgspec.field(
         default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds")
     )
+
+    def __post_init__(self) -> None:
+        """Refuse a time that is none.
+
+        :raises ValueError: naming it
+        """
+        datetime.fromisoformat(self.created)
 
 
 class _Head(msgspec.Struct):
@@ -122,9 +131,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     try:
         with draft.open("w", encoding="utf-8") as file:
             json.dump(msgspec.to_builtins(manifest), file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path / NAME)
+        put_in_place(draft, path / NAME)
     except OSError as error:
         raise StoreError(
             f"cannot write {path / NAME}: {first_line(error)}; check the disk's space and the "

@@ -11,10 +11,11 @@ import numpy as np
 from cachetools import LRUCache
 
 from ragicl.backends import open_encoder
-from ragicl.errors import ExampleError
+from ragicl.errors import ExampleError, quoted
 from ragicl.forks import OwnLock
 from ragicl.index.derived import DerivedFolder
 from ragicl.index.filters import Matching
+from ragicl.index.ids import storable
 from ragicl.index.manifest import Manifest
 from ragicl.index.store.base import ExampleStore
 from ragicl.index.vectors.faiss_index import saved_footer
@@ -189,7 +190,7 @@ class IndexReader:
     def get(self, ids: Sequence[str]) -> dict[str, Example]:
         """Return the examples with these ids, as far as there are any."""
         with self.snapshot():
-            return self._store.by_id(ids)
+            return self._store.by_id(storable(ids))
 
     def rows(self, where: Where = ()) -> IntArray:
         """Return the row numbers of examples, ascending; they are never used twice.
@@ -212,8 +213,9 @@ class IndexReader:
 
     def known_vectors(self, ids: Sequence[str]) -> dict[str, FloatArray]:
         """Return the stored vectors, shape (dim,), of examples, as far as they are there."""
+        own = storable(dict.fromkeys(ids))
         with self.snapshot():
-            return self._store.vectors_by_id(list(dict.fromkeys(ids)), self.manifest.encoder.dim)
+            return self._store.vectors_by_id(own, self.manifest.encoder.dim)
 
     def vectors_of(self, ids: Sequence[str]) -> FloatArray:
         """Return the stored vectors of examples, shape (len(ids), dim).
@@ -223,7 +225,7 @@ class IndexReader:
         dim = self.manifest.encoder.dim
         found = self.known_vectors(ids)
         if missing := [identity for identity in ids if identity not in found]:
-            raise ExampleError(f"there is no example with id {missing[0]!r} in {self.path}")
+            raise ExampleError(f"there is no example with id {quoted(missing[0])} in {self.path}")
         vectors = [found[identity] for identity in ids]
         return np.array(vectors, dtype=np.float32).reshape(len(ids), dim)
 

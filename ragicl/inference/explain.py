@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 
 from ragicl.backends.capabilities import as_scoring
-from ragicl.errors import TaskError
+from ragicl.errors import TaskError, quoted
 from ragicl.inference.in_context import (
     check_in_context,
     in_context_rows,
@@ -213,6 +213,6 @@ def _check_choice(pipeline: Pipeline, label: str | None, found: RetrievalResult)
     choices = pipeline.choices_of([found]) if found.shortlist is None else found.shortlist
     if label is not None and label not in choices:
         raise TaskError(
-            f"{label!r} is not among the labels to choose from for this text: "
+            f"{quoted(label)} is not among the labels to choose from for this text: "
             f"{', '.join(islice(choices, 10))}{', …' if len(choices) > 10 else ''}"
         )

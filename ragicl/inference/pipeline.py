@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import islice
 
 from ragicl.calibration.blend import Blend
-from ragicl.errors import BudgetError, TaskError
+from ragicl.errors import BudgetError, TaskError, quoted
 from ragicl.index import Index
 from ragicl.inference.answers import BlendedAnswers, from_scores
 from ragicl.inference.blender import Blender, default_blend
@@ -94,7 +94,7 @@ class Pipeline:
         labels = tuple(dict.fromkeys(known if chosen is None else chosen))
         if unknown := [label for label in labels if label not in known]:
             raise TaskError(
-                f"no example in {self.index.path} has the label {unknown[0]!r}; "
+                f"no example in {self.index.path} has the label {quoted(unknown[0])}; "
                 f"there are {', '.join(islice(known, 10))}{', …' if len(known) > 10 else ''}"
             )
         if len(labels) < 2:

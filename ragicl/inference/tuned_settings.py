@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 
@@ -13,11 +14,14 @@ from ragicl.calibration.conformal import ConformalRecord
 from ragicl.errors import CorruptError, TaskError
 from ragicl.index import Index
 from ragicl.index.manifest import NAME
-from ragicl.policy import DEFAULT, PARTS, Policy, option_fields
+from ragicl.options import LARGEST
+from ragicl.policy import DEFAULT, PARTS, TUNABLE, Policy, option_fields
 from ragicl.protocols import LM
 from ragicl.records import NOTHING
 
 NARROWING = ("labels", "where", "budget", "fixed")  # settings that are tuned at their usual values
+ADDED_SINCE = {"context"}  # fields that a record of an earlier version may lack
+Examples = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 SHRUNK = 0.1  # share of the examples that may be removed before the record no longer holds
 
 
@@ -46,7 +50,7 @@ class Tuned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return plain
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], index: Path) -> Self:
+    def from_json(cls, values: object, index: Path) -> Self:
         """Read what :meth:`as_json` wrote.
 
         :param index: the folder whose manifest holds it
@@ -56,6 +60,7 @@ class Tuned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             tuned = msgspec.convert(values, cls)
             _check_types(tuned.policy)
             tuned.policy_over()  # whether it knows the fields
+            _check_whole(tuned, values)
             return tuned
         except (msgspec.ValidationError, TaskError) as error:
             raise CorruptError(
@@ -97,9 +102,15 @@ def tuned_for(index: Index, lm: LM) -> Tuned | None:
     :raises CorruptError: where what the manifest holds cannot be read
     """
     found = index.manifest.tuned
-    if found is None or found.get("lm") != lm.description:
+    if found is None or _names_another(found, lm):
         return None
     return Tuned.from_json(found, index.path)
+
+
+def _names_another(found: Any, lm: LM) -> bool:
+    """Whether it was found with another model, perhaps by another version; damage is no name."""
+    named = found.get("lm") if isinstance(found, dict) else None
+    return isinstance(named, str) and named != lm.description
 
 
 def _check_types(policy: Mapping[str, Any]) -> None:
@@ -110,3 +121,31 @@ def _check_types(policy: Mapping[str, Any]) -> None:
     for name, own in option_fields().items():
         if name in policy:
             msgspec.convert({name: policy[name]}, PARTS[own.part])
+
+
+def _check_whole(tuned: Tuned, values: Any) -> None:
+    """Refuse a record that lacks something: a default would take its place unnoticed.
+
+    :raises ValidationError: naming the field
+    """
+    for place, expected, found in (
+        ("policy", TUNABLE, tuned.policy),
+        ("blend", Blend.__struct_fields__, values["blend"]),
+        ("record", ConformalRecord.__struct_fields__, values["record"]),
+        ("evidence", ("examples",), tuned.evidence),
+    ):
+        if missing := set(expected) - set(found) - ADDED_SINCE:
+            raise msgspec.ValidationError(f"no `{min(missing)}` in `$.{place}`")
+    if more := set(tuned.policy) - set(TUNABLE):
+        raise msgspec.ValidationError(f"`{min(more)}` in `$.policy` is never tuned")
+    msgspec.convert(tuned.evidence["examples"], Examples)
+    if not _all_finite(tuned.evidence):
+        raise msgspec.ValidationError("a number in `$.evidence` is not finite")
+
+
+def _all_finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_all_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_all_finite, value))
+    return not isinstance(value, float) or isfinite(value)

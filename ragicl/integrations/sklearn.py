@@ -23,7 +23,7 @@ from ragicl.backends import open_encoder, open_lm
 from ragicl.backends.capabilities import chat_format
 from ragicl.data.examples import check_examples
 from ragicl.engine import Engine
-from ragicl.errors import DataError, TaskError
+from ragicl.errors import DataError, TaskError, quoted
 from ragicl.index import Index
 from ragicl.integrations.columns import plain_classes, texts_of
 from ragicl.policy import Policy, option_fields
@@ -95,7 +95,7 @@ class ICLClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sk
         for name, own in PARAMETERS.items():
             setattr(self, name, policy.pop(name, own.default))
         if policy:
-            raise TypeError(f"ICLClassifier has no parameter {next(iter(policy))!r}")
+            raise TypeError(f"ICLClassifier has no parameter {quoted(next(iter(policy)))}")
 
     __init__.__signature__ = _signature(__init__)  # type: ignore[attr-defined]  # for get_params
 
@@ -131,7 +131,9 @@ class ICLClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sk
                 "classes is not the same as on the last call to partial_fit; leave it out"
             )
         if unknown := np.setdiff1d(targets, known).tolist():
-            raise DataError(f"y holds {unknown[0]!r}, which is not one of the classes; fit again")
+            raise DataError(
+                f"y holds {quoted(unknown[0])}, which is not one of the classes; fit again"
+            )
         if first:
             return self._begin(examples, known)
         self.engine_.add(examples)
@@ -307,7 +309,7 @@ def _chosen(prediction: Prediction) -> Mapping[str, float]:
     """Return the whole share for the class that a model without likelihoods chose."""
     if not prediction.known_label:
         raise TaskError(
-            f"{prediction.lm} generated {prediction.output!r}, which is no class; "
+            f"{prediction.lm} generated {quoted(prediction.output)}, which is no class; "
             f"decide by blend, probe or knn"
         )
     return {prediction.output: 1.0}

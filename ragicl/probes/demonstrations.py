@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
 import msgspec
-from msgspec.structs import replace
 
 from ragicl.index.derived import DerivedFile
 from ragicl.probes.state_cache import digest
@@ -43,31 +42,42 @@ class Demonstrations(msgspec.Struct, frozen=True):
     :ivar draws: no two of them share a text
     :ivar views: chosen by the examples left out
     :ivar examples: that they were chosen on
-    :ivar identity: of the index that they are of; empty where it has none
     """
 
     draws: tuple[Draw, ...]
     views: tuple[View, ...]
     examples: int
-    identity: str = ""
 
     def is_sound(self) -> bool:
         """Whether it is what was written: there are draws, and views that are read."""
         return bool(self.draws) and bool(self.views) and set(self.views) <= set(VIEWS)
 
 
+class _Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the file holds: a value that was changed by hand would change answers unnoticed."""
+
+    demonstrations: Demonstrations
+    digest: str
+    identity: str  # of the index; empty where it has none
+
+
 def load_demonstrations(file: DerivedFile) -> Demonstrations | None:
     """Read them; None where there are none, or the file is damaged or another index's."""
     with suppress(OSError, msgspec.DecodeError):
-        kept = msgspec.json.decode(file.path.read_bytes(), type=Demonstrations)
-        return kept if kept.is_sound() and file.belongs(kept.identity) else None
+        kept = msgspec.json.decode(file.path.read_bytes(), type=_Kept)
+        known = kept.digest == _digest(kept.demonstrations) and file.belongs(kept.identity)
+        return kept.demonstrations if known and kept.demonstrations.is_sound() else None
     return None
 
 
 def save_demonstrations(file: DerivedFile, demonstrations: Demonstrations) -> None:
     """Write them; where that fails, the next process draws the same ones from the same examples."""
-    own = replace(demonstrations, identity=file.folder.identity())
-    file.save_bytes(msgspec.json.encode(own))
+    kept = _Kept(demonstrations, _digest(demonstrations), file.folder.identity())
+    file.save_bytes(msgspec.json.encode(kept))
+
+
+def _digest(demonstrations: Demonstrations) -> str:
+    return digest(msgspec.json.encode(demonstrations).decode())
 
 
 def draw(

@@ -62,14 +62,15 @@ class StateCache:
     def _kept(self) -> dict[str, FloatArray]:
         with self._lock:
             if self._known is None:
-                self._known = {}
-                with suppress(ValueError, KeyError):
-                    self._known = self._loaded()
+                self._known = self._loaded()
             return self._known
 
     def _loaded(self) -> dict[str, FloatArray]:
-        kept = self._file.load_arrays()
-        return dict(zip(kept["texts"].tolist(), kept["states"], strict=True)) if kept else {}
+        saved = self._file.load_arrays() or {}
+        texts, states = saved.get("texts"), saved.get("states")
+        if texts is None or states is None or texts.shape != states.shape[:1]:
+            return {}
+        return dict(zip(texts.tolist(), states, strict=True))
 
     def _save(self, known: dict[str, FloatArray]) -> None:
         with self._lock:

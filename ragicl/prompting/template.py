@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ragicl.errors import TaskError
+from ragicl.errors import TaskError, encodable, quoted
 from ragicl.framing import frame, joined, right_stripped
 from ragicl.protocols import Message
 from ragicl.records import Kind
@@ -74,7 +74,13 @@ class PlainTemplate:
             or self.shot.index(INPUT) > self.shot.index(OUTPUT)
         ):
             raise TaskError(
-                f"the template {self.shot!r} must hold {INPUT} once and, after it, {OUTPUT} once"
+                f"the template {quoted(self.shot)} must hold {INPUT} once and, after it, "
+                f"{OUTPUT} once"
+            )
+        if not encodable(f"{self.shot}{self.instruction}{self.separator}"):
+            raise TaskError(
+                "the template or its instruction holds half a character (a lone surrogate); "
+                "leave it out"
             )
         if not self.separator:
             raise TaskError("the template needs a separator, or an answer would have no end")
@@ -213,7 +219,7 @@ def named_template(
         return plain
     if INPUT not in name and OUTPUT not in name:
         raise TaskError(
-            f"unknown template {name!r}; use plain, chat, or a text with {INPUT} and {OUTPUT}"
+            f"unknown template {quoted(name)}; use plain, chat, or a text with {INPUT} and {OUTPUT}"
         )
     return replace(plain, shot=name)
 

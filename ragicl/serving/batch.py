@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from io import FileIO
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
+from ragicl.atomic import make_folder, sync, write_through, write_whole
 from ragicl.data.labels import NO_LABEL
 from ragicl.engine import Engine
-from ragicl.errors import BudgetError, DataError
+from ragicl.errors import BudgetError, DataError, quoted, visible
 from ragicl.inference.pipeline import CHUNK
 from ragicl.records import Prediction, Prompt, Query
 from ragicl.serving.own_examples import OwnExamples
 
 Row = dict[str, Any]
+SYNCED = 1.0  # seconds between two waits for the disk
 MARKS = ("exited", "abstained", "out_of_scope")  # of a prediction; a row names those that hold
 
 
@@ -110,7 +116,9 @@ class ResumableFile:
         self._notes = path.with_name(f"{path.name}.settings.json")
         self._settings = json.loads(json.dumps(settings))
         self._lock = FileLock(path.with_name(f"{path.name}.lock"))
-        self._file: IO[str] | None = None
+        self._file: FileIO | None = None
+        self._end = 0  # of the last whole row
+        self._synced = time.monotonic()
 
     def __enter__(self) -> Self:
         """Read the rows that are there, and open the file for more.
@@ -118,11 +126,15 @@ class ResumableFile:
         :raises DataError: where it was made with other settings, is in use, or cannot be written
         """
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             self._lock.acquire(timeout=0)
-            self.rows = self._read() if self._path.exists() else []
-            self._notes.write_text(json.dumps(self._settings, indent=2), encoding="utf-8")
-            self._file = self._path.open("a", encoding="utf-8")
+            if self._path.exists() and self._path.stat().st_size:
+                self.rows = self._read()
+            else:  # written once, and before any row
+                write_whole(self._notes, json.dumps(self._settings, indent=2).encode())
+            self._file = self._path.open("ab", buffering=0)
+            self._end = self._file.seek(0, os.SEEK_END)
+            sync(self._path.parent)
         except Timeout as error:
             raise DataError(f"another process is writing to {self._path}; wait for it") from error
         except OSError as error:
@@ -134,10 +146,14 @@ class ResumableFile:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._file is not None:
-            self._file.close()
-        Path(self._lock.lock_file).unlink(missing_ok=True)
-        self._lock.release()
+        try:
+            if self._file is not None:
+                with self._file, self._full():
+                    self._sync()
+        finally:
+            with suppress(OSError):
+                Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
 
     def remaining(self, queries: Iterator[Query]) -> Iterator[Query]:
         """Yield the queries that have no row yet.
@@ -148,7 +164,8 @@ class ResumableFile:
             query = next(queries, None)
             if query is None or query.id != row["id"] or query.input != row["input"]:
                 raise DataError(
-                    f"{self._path} has a row {row['id']!r} that this input does not have at that "
+                    f"{self._path} has a row {quoted(row['id'])} that this input does not "
+                    "have at that "
                     f"place; choose another --out, or remove the file"
                 )
         yield from queries
@@ -156,17 +173,35 @@ class ResumableFile:
     def write(self, row: Row) -> None:
         """Append a row; it is in the file, whole, when this returns.
 
+        A killed process loses none of these rows; a power cut those of the last second or so.
+
         :raises DataError: where the disk does not take it
         """
         assert self._file is not None
+        data = visible(json.dumps(row, ensure_ascii=False)).encode() + b"\n"
+        with self._full():
+            write_through(self._file, data)
+            self._end += len(data)
+            if time.monotonic() - self._synced > SYNCED:
+                self._sync()
+
+    @contextmanager
+    def _full(self) -> Iterator[None]:
+        """Say that the disk does not take rows; half a row would spoil the next one."""
         try:
-            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            self._file.flush()
+            yield
         except OSError as error:
+            with suppress(OSError):
+                os.truncate(self._path, self._end)
             raise DataError(
                 f"cannot write {self._path}: {error.strerror}; the rows before are safe, make "
                 f"room and run the same command again"
             ) from error
+
+    def _sync(self) -> None:
+        assert self._file is not None
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
 
     def _read(self) -> list[Row]:
         """Read the whole rows and cut off one that a killed run left half written."""
@@ -194,11 +229,14 @@ class ResumableFile:
                 f"{self._path} exists, without the settings it was made with; choose another "
                 f"--out, or remove it"
             ) from error
+        if not isinstance(before, dict):
+            raise DataError(f"{self._notes} holds no settings; choose another --out")
         for name in before | self._settings:
             then, now = before.get(name), self._settings.get(name)
             if then != now:
                 raise DataError(
-                    f"{self._path} was made with {name} {then!r}, not {now!r}; run with the same "
+                    f"{self._path} was made with {name} {quoted(then)}, not {quoted(now)}; "
+                    "run with the same "
                     f"settings, choose another --out, or remove it"
                 )
 

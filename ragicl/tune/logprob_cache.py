@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Self
 
+import msgspec
 import numpy as np
 from filelock import FileLock, Timeout
 
@@ -18,10 +19,24 @@ from ragicl.protocols import FloatArray
 from ragicl.tune.candidates import Candidate
 
 NAME = "tuning.jsonl"
+LogProb = Annotated[float, msgspec.Meta(le=1e-3)]  # may be rounded up; never NaN
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 FREE = (  # of candidates, or of what follows
     *Candidate().fields,
     *("voters", "decide", "exit", "set_coverage", "coverage", "ood_level", "blend"),
 )
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the model said with a candidate.
+
+    :ivar seconds: that it took
+    :ivar said: log-probabilities of the labels, by the example's id
+    """
+
+    candidate: str
+    seconds: Seconds
+    said: dict[str, list[LogProb]]
 
 
 class LogProbCache:
@@ -102,43 +117,50 @@ class LogProbCache:
         :param seconds: that they took, in all
         :raises StoreError: where the file cannot be written
         """
-        line = {
-            "candidate": candidate.name,
-            "seconds": round(seconds, 4),
-            "said": dict(zip(ids, np.round(log_probs, 4).tolist(), strict=True)),
-        }
+        said = dict(zip(ids, np.round(log_probs, 4).tolist(), strict=True))
+        line = Line(candidate.name, round(seconds, 4), said)
         try:
-            fresh = not self._file.exists()
+            fresh = not self._file.exists() or not self._file.stat().st_size
             with self._file.open("a", encoding="utf-8") as file:
                 if fresh:
                     file.write(json.dumps(self._head) + "\n")
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps(msgspec.to_builtins(line)) + "\n")
         except OSError as error:
             raise StoreError(
                 f"cannot write {self._file}: {first_line(error)}; fix that, and run it again"
             ) from error
         self._note(line)
 
-    def _note(self, line: dict[str, Any]) -> None:
-        self._log_probs.setdefault(line["candidate"], {}).update(line["said"])
-        spent = self._spent.get(line["candidate"], 0.0)
-        self._spent[line["candidate"]] = spent + line["seconds"]
+    def _note(self, line: Line) -> None:
+        self._log_probs.setdefault(line.candidate, {}).update(line.said)
+        spent = self._spent.get(line.candidate, 0.0)
+        self._spent[line.candidate] = spent + line.seconds
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        """Yield the file's readable lines; where its settings differ, remove it."""
-        lines: list[dict[str, Any]] = []
+    def _lines(self) -> list[Line]:
+        """Return the file's sound lines, and cut the rest off; where its settings differ, all."""
+        lines: list[Line] = []
         with suppress(FileNotFoundError), self._file.open("rb+") as file:
             end = 0
-            for line in file:
-                if not line.endswith(b"\n"):
+            for number, text in enumerate(file):
+                if not text.endswith(b"\n"):
                     break  # a killed run's last
                 try:
-                    lines.append(json.loads(line))
+                    if number:
+                        lines.append(self._read(text))
+                    elif json.loads(text) != self._head:
+                        break
                 except ValueError:
                     break  # damaged: the rest is scored again
-                end += len(line)
+                end += len(text)
             file.truncate(end)
-        if lines and lines[0] != self._head:
-            self._file.unlink()
-            return
-        yield from lines[1:]
+        return lines
+
+    def _read(self, text: bytes) -> Line:
+        """Return a line that was written here.
+
+        :raises ValueError: where it is something else
+        """
+        line = msgspec.convert(json.loads(text), Line)
+        if any(len(own) != len(self._head["labels"]) for own in line.said.values()):
+            raise ValueError("not a log-probability for each label")
+        return line

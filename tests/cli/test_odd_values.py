@@ -9,6 +9,7 @@ import pytest
 from cli_runner import LM, fails, misused, run
 from click.testing import CliRunner
 
+from ragicl import Index, StoreError
 from ragicl.cli.main import main
 
 VALUES = ["-1", "0", "nan", "inf", "1e400", str(2**63 - 1), str(10**30), "", " ", "a\nb", "\udcff",
@@ -84,3 +85,40 @@ def test_labels_may_stand_on_lines(things: Path) -> None:
     assert run(*asked, "fruit\ntool").stdout
     fails(*asked, '"fruit\nor", tool', match="has the label 'fruit")
     fails(*asked, "fruit\nnone", match="has the label 'none'")
+
+
+UNNAMEABLE = {
+    "x" * 70_000: "is too long",
+    "/".join(["y" * 200] * 350): "is too long",
+    "bytes-\udcff": "is not UTF-8",
+    "zero\0byte": "holds a zero byte",
+}
+
+
+@pytest.mark.parametrize("path", UNNAMEABLE, ids=["name", "path", "bytes", "zero"])
+def test_a_path_that_cannot_be_is_refused_before_any_work(things: Path, path: str) -> None:
+    why = UNNAMEABLE[path]
+    misused("index", "things.jsonl", "--encoder", "no:such", "--out", path, match=why)
+    misused("evaluate", things, "--test", "nowhere.jsonl", "--out", path, match=why)
+    misused("predict", things, "a saw", "--lm", "no:such", "--out", f"{path}.jsonl", match=why)
+    misused("audit", "nowhere", "--out", f"{path}.csv", match=why)
+    for command in (["info"], ["suggest", "nowhere.jsonl", "--index"]):
+        misused(*command, path, match=why)
+    for open_it in (Index.open, Index.create):
+        with pytest.raises(StoreError, match=why) as caught:
+            open_it(path)
+        assert len(str(caught.value)) < 300
+
+
+def test_a_long_name_of_data_is_not_repeated_whole(things: Path) -> None:
+    result = run("predict", things, "--file", "x" * 70_000, "--decide", "knn", code=1)
+    assert len(result.stderr) < 500
+
+
+def test_half_characters_are_refused_before_any_work(things: Path) -> None:
+    fails("remove", things, "half-\udcff", match="there is no example with id 'half-")
+    asked = ["predict", things, "a saw", *LM]
+    fails(*asked, "--instruction", "half \udcff", match="half a character")
+    fails(*asked, "--template", "{input} \udcff {output}", match="half a character")
+    with Index.open(things) as index:
+        assert index.get(["\udcff"]) == index.known_vectors(["\udcff"]) == {}

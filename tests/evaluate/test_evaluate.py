@@ -130,6 +130,34 @@ def test_a_killed_evaluation_goes_on_where_it_stopped(task, monkeypatch):
     np.testing.assert_allclose(found.probs, task.engine.probs(task.texts), atol=1e-6)
 
 
+def damaged(whole: bytes, random: np.random.Generator) -> bytes:
+    """Return content of the same name that something has gone wrong with."""
+    data = bytearray(whole)
+    data[random.integers(len(data))] ^= random.integers(1, 256)
+    cut = bytes(data[: random.integers(len(data))])
+    return [bytes(data), cut, b"", b"{}", b"[]", b"null"][random.integers(6)]
+
+
+def test_damaged_answers_are_made_again(task, monkeypatch):
+    monkeypatch.setattr(answer_cache, "ROWS", 4)
+    random = np.random.default_rng(0)
+
+    def made():
+        fit = lambda: Reference(task.labels, task.engine.probs, seconds=2.0)  # noqa: E731
+        return answer_cache.answers_of(task, "ours", fit)
+
+    right = made()
+    (folder,) = task.folder.glob("ours-*")
+    for file in sorted(folder.iterdir()):
+        whole = file.read_bytes()
+        for _ in range(40):
+            file.write_bytes(damaged(whole, random))
+            found = made()
+            np.testing.assert_allclose(found.probs, right.probs, atol=1e-6)
+            assert found.settings == right.settings
+            assert found.cost.train_seconds >= 0
+
+
 def test_other_pools_and_policies_have_answers_of_their_own(task):
     before = answers(task, SYSTEM).probs
     engine = Engine(task.engine.index, FakeLM(), plain_template("classify"), Policy(k=1))

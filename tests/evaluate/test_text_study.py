@@ -99,3 +99,17 @@ def test_trainings_learn_where_a_text_ends(task):
 def test_an_evaluation_knows_texts_from_labels(task):
     (own,) = evaluate([task], ["lora"], seeds=1).sets
     assert own.kind == "generate"
+
+
+@pytest.mark.parametrize("damage", ["{", '{"texts": [1]}', "[[[NaN]]]"])
+def test_damaged_texts_and_distances_are_made_again(task, damage):
+    def figures():
+        report = study_texts(task, ["lora"])
+        return [distance.mean.value for distance in report.distances], report.worst
+
+    right = figures()
+    files = list(task.folder.rglob("rows-*.json"))
+    assert len(files) == 3 + 1  # of the writers, and the distances
+    for file in files:
+        file.write_text(damage)
+    assert figures() == right

@@ -67,16 +67,19 @@ def test_states_that_no_longer_fit_are_read_again(tmp_path):
 
 
 def test_files_are_bounded_and_the_oldest_go(tmp_path, monkeypatch):
-    monkeypatch.setattr(prefix_files, "LIMIT", 1600)
-    monkeypatch.setattr(prefix_files, "LARGEST", 500)
     files = PrefixFiles(DerivedFolder(tmp_path), Keeping(size=10))
-    for number in range(4):
+    files.keep(("first part 0", "text"))
+    (file,) = kept(tmp_path)
+    limit = 2 * file.stat().st_size + 10
+    monkeypatch.setattr(prefix_files, "LIMIT", limit)
+    for number in range(1, 4):
         files.keep((f"first part {number}", "text"))
         for age, file in enumerate(sorted(kept(tmp_path), key=lambda f: f.stat().st_mtime_ns)):
             os.utime(file, (age, age))
-    assert sum(file.stat().st_size for file in kept(tmp_path)) <= 1600
     names = {file.name for file in kept(tmp_path)}
     assert len(names) == 2
+    assert sum(file.stat().st_size for file in kept(tmp_path)) <= limit
+    monkeypatch.setattr(prefix_files, "LARGEST", 500)
     files.keep(("too large " * 60, "text"))
     assert {file.name for file in kept(tmp_path)} == names
 

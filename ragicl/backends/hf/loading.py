@@ -1,11 +1,8 @@
-"""From a name to a model in memory: precision, device, and the packaged default's cached copy."""
+"""From a name to a model in memory: precision and device."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,12 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
-    GgufConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -27,7 +22,7 @@ from transformers import (
 
 from ragicl.atomic import write_whole
 from ragicl.backends.hf.quiet import quiet
-from ragicl.errors import BackendError, first_line, require
+from ragicl.errors import BackendError, first_line, quoted
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TURNS = 15  # of timing each type
@@ -41,43 +36,22 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
     :raises BackendError: where there is no such model, or it has no tokenizer
     """
-    tokenizer: PreTrainedTokenizerBase = _load(name, AutoTokenizer.from_pretrained)
+    tokenizer: PreTrainedTokenizerBase = load(name, AutoTokenizer.from_pretrained)
     return tokenizer
 
 
 def load_config(name: str) -> PreTrainedConfig:
     """Load a model's configuration by hub name or path."""
-    config: PreTrainedConfig = _load(name, AutoConfig.from_pretrained)
+    config: PreTrainedConfig = load(name, AutoConfig.from_pretrained)
     return config
 
 
 def load_model(name: str, dtype: torch.dtype) -> PreTrainedModel:
     """Load a causal model by hub name or path, ready to predict, on the GPU where there is one."""
-    model: PreTrainedModel = _load(name, AutoModelForCausalLM.from_pretrained, dtype=dtype)
+    model: PreTrainedModel = load(name, AutoModelForCausalLM.from_pretrained, dtype=dtype)
     if torch.cuda.is_available():
         model.to("cuda")  # type: ignore[arg-type]
     return model
-
-
-def unpacked_copy(path: Path) -> str:
-    """Return a folder with a GGUF file's weights as plain bf16 safetensors, made on first use.
-
-    Unpacking takes many times as long as reading the copy.
-
-    :raises BackendError: where the copy cannot be written
-    :raises MissingExtraError: where what reads GGUF files is not installed
-    """
-    copy = cache_folder() / f"{path.stem}-{_file_hash(path)}"
-    try:
-        if not (copy / "config.json").exists():
-            require("gguf", f"reading the packaged model {path.name}", "gguf", "accelerate")
-            _unpack(path, copy)
-    except (OSError, SafetensorError) as error:
-        raise BackendError(
-            f"cannot write the unpacked model to {copy}: {first_line(error)}; make room there, "
-            f"or set RAGICL_CACHE to another folder"
-        ) from error
-    return str(copy)
 
 
 def cache_folder() -> Path:
@@ -95,7 +69,7 @@ def choose_dtype(name: str) -> torch.dtype:
     if name == "auto":
         return _cuda_dtype() if torch.cuda.is_available() else _faster_cpu_dtype()
     if name not in DTYPES:
-        raise BackendError(f"unknown dtype {name!r}; known: auto, {', '.join(DTYPES)}")
+        raise BackendError(f"unknown dtype {quoted(name)}; known: auto, {', '.join(DTYPES)}")
     return DTYPES[name]
 
 
@@ -151,42 +125,16 @@ def _seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _load(name: str, loader: Callable[..., T], **options: Any) -> T:
+def load(name: str, loader: Callable[..., T], **options: Any) -> T:
+    """Call a library's loader with a name.
+
+    :raises BackendError: where there is no such model, or its files are damaged
+    """
     try:
         with quiet():
             return loader(name, **options)
     except Exception as error:  # a damaged file brings out errors of many libraries
         raise BackendError(
-            f"cannot load the language model {name!r}: {first_line(error)}; "
+            f"cannot load the language model {quoted(name)}: {first_line(error)}; "
             f"give a hub name or a model folder"
         ) from error
-
-
-def _unpack(path: Path, copy: Path) -> None:
-    """Write a bf16 safetensors copy; the rename makes it appear whole or not at all."""
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    name, file = str(path.parent), path.name
-    folder = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=copy.parent))
-    try:
-        tokenizer = _load(name, AutoTokenizer.from_pretrained, gguf_file=file)
-        model = _load(
-            name,
-            AutoModelForCausalLM.from_pretrained,
-            gguf_file=file,
-            dtype=torch.bfloat16,
-            quantization_config=GgufConfig(dequantize=True),
-        )
-        with quiet():
-            tokenizer.save_pretrained(folder)
-            model.save_pretrained(folder)
-        folder.rename(copy)
-    except OSError:
-        if not (copy / "config.json").exists():  # else another process was faster: use its copy
-            raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

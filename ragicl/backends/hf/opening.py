@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ragicl.backends.defaults import SMOLLM2
 from ragicl.backends.hf.lm import HFLM
-from ragicl.backends.hf.loading import unpacked_copy
+from ragicl.backends.hf.unpacking import unpacked_copy
 
 
 def open_hf(name: str, *, dtype: str = "auto") -> HFLM:

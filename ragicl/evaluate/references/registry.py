@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ragicl.backends.capabilities import as_scoring
-from ragicl.errors import TaskError
+from ragicl.errors import TaskError, quoted
 from ragicl.evaluate.answer_cache import Answers, answers_of
 from ragicl.evaluate.metrics.text_scores import text_rows
 from ragicl.evaluate.references import baselines, fine_tuned, linear, states
@@ -95,7 +95,7 @@ def chosen(names: Sequence[str] | None, kind: Kind) -> tuple[str, ...]:
     names = USUAL if names is None else names
     for name in names:
         if name not in everything:
-            raise TaskError(f"unknown reference {name!r}; known: {', '.join(everything)}")
+            raise TaskError(f"unknown reference {quoted(name)}; known: {', '.join(everything)}")
     always = ALWAYS if kind == "classify" else ()
     return tuple(name for name in known if name in names or name in always)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ragicl.atomic import write_whole
-from ragicl.errors import DataError
+from ragicl.errors import DataError, visible
 from ragicl.evaluate.report.blocks import Picture, Section
 from ragicl.evaluate.report.html import page
 from ragicl.evaluate.report.markdown import PLOTS, markdown
@@ -60,4 +60,4 @@ def _on_white(svg: str) -> str:
 
 def _write(path: Path, text: str) -> None:
     """Put a file in its place at once; what UTF-8 cannot hold (half a surrogate) becomes a ?."""
-    write_whole(path, text.encode("utf-8", "replace"))
+    write_whole(path, visible(text).encode("utf-8", "replace"))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ragicl.atomic import put_in_place
 from ragicl.errors import NoIndexError, StoreError
 from ragicl.index.store.connection import connected
 from ragicl.index.store.identity import OpenedFile, give_id, id_of
@@ -92,7 +93,7 @@ class Store:
                 db.executescript(SCHEMA + (LABELS if kind == "classify" else ""))
                 give_id(db)
                 db.commit()
-            draft.replace(path / NAME)
+            put_in_place(draft, path / NAME)
         return cls(path)
 
     def close(self) -> None:

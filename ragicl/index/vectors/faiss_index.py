@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ragicl.atomic import put_in_place
 from ragicl.forks import compute
 from ragicl.index.store.base import ExampleStore
 from ragicl.index.vectors import ivf
@@ -139,9 +140,7 @@ class Vectors:
             faiss.write_index(self._index, str(draft))
             with draft.open("ab+") as file:
                 file.write(self._footer(file))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(folder / NAME)
+            put_in_place(draft, folder / NAME)
         except BaseException:
             draft.unlink(missing_ok=True)  # the disk may be full
             raise

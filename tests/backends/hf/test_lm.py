@@ -34,7 +34,7 @@ from transformers import (
 
 from ragicl.backends import open_lm
 from ragicl.backends.defaults import SMOLLM2
-from ragicl.backends.hf import loading
+from ragicl.backends.hf import loading, unpacking
 from ragicl.backends.hf.generation.streaming import GumbelSampling, until_stop
 from ragicl.backends.hf.lm import HFLM
 from ragicl.backends.hf.scoring import batching, routes
@@ -530,25 +530,27 @@ def packed_file(tiny: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     file.parent.mkdir()
     file.write_bytes(b"weights")
     monkeypatch.setenv("RAGICL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: it.model)
-    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", lambda *_, **__: it.tokenizer)
+    monkeypatch.setattr(
+        unpacking.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: it.model
+    )
+    monkeypatch.setattr(unpacking.AutoTokenizer, "from_pretrained", lambda *_, **__: it.tokenizer)
     return file
 
 
 def test_unpacked_copy_is_made_once(packed_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy = Path(loading.unpacked_copy(packed_file))
+    copy = Path(unpacking.unpacked_copy(packed_file))
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
         file.name for file in copy.iterdir()
     }
-    monkeypatch.setattr(loading, "_unpack", lambda *_: pytest.fail("unpacked a second time"))
-    assert loading.unpacked_copy(packed_file) == str(copy)
-    assert list(copy.parent.iterdir()) == [copy]
+    monkeypatch.setattr(unpacking, "_unpack", lambda *_: pytest.fail("unpacked a second time"))
+    assert unpacking.unpacked_copy(packed_file) == str(copy)
+    assert folders(copy.parent) == [copy]
 
 
 def test_other_content_gets_another_copy(packed_file: Path) -> None:
-    first = loading.unpacked_copy(packed_file)
+    first = unpacking.unpacked_copy(packed_file)
     packed_file.write_bytes(b"other weights")
-    assert loading.unpacked_copy(packed_file) != first
+    assert unpacking.unpacked_copy(packed_file) != first
 
 
 @pytest.mark.parametrize(
@@ -566,25 +568,39 @@ def test_interrupted_unpacking_leaves_nothing(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(loading.AutoTokenizer, "from_pretrained", fail)
+        patch.setattr(unpacking.AutoTokenizer, "from_pretrained", fail)
         with pytest.raises(expected):
-            loading.unpacked_copy(packed_file)
-    assert list(loading.cache_folder().iterdir()) == []
-    assert Path(loading.unpacked_copy(packed_file), "config.json").exists()
+            unpacking.unpacked_copy(packed_file)
+    assert folders(loading.cache_folder()) == []
+    assert Path(unpacking.unpacked_copy(packed_file), "config.json").exists()
 
 
-def test_copy_by_a_faster_process_is_used(
-    packed_file: Path, tiny: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def other_process_finishes(*_, **__):
-        copy = loading.cache_folder() / f"tiny-{loading._file_hash(packed_file)}"
-        tiny().model.save_pretrained(copy)
-        return tiny().tokenizer
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "sums.json"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone"])
+def test_a_damaged_copy_is_unpacked_again(packed_file: Path, name: str, damage: str) -> None:
+    copy = Path(unpacking.unpacked_copy(packed_file))
+    whole = {file.name: file.read_bytes() for file in copy.iterdir()}
+    file = copy / name
+    if damage == "gone":
+        file.unlink()
+    else:
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data if damage == "flip" else data[:-5])
+    assert unpacking.unpacked_copy(packed_file) == str(copy)
+    assert {file.name: file.read_bytes() for file in copy.iterdir()} == whole
 
-    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", other_process_finishes)
-    copy = Path(loading.unpacked_copy(packed_file))
-    assert (copy / "config.json").exists()
-    assert list(copy.parent.iterdir()) == [copy]
+
+def test_drafts_of_killed_processes_are_removed(packed_file: Path) -> None:
+    left = unpacking.cache_folder() / ".unpacking-killed"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"half")
+    copy = Path(unpacking.unpacked_copy(packed_file))
+    assert folders(copy.parent) == [copy]
+
+
+def folders(cache: Path) -> list[Path]:
+    return [own for own in cache.iterdir() if own.is_dir()]
 
 
 def test_full_disk_while_saving_is_explained(
@@ -596,7 +612,7 @@ def test_full_disk_while_saving_is_explained(
         raise SafetensorError("Error while serializing: I/O error: No space left on device")
 
     monkeypatch.setattr(type(tiny().model), "save_pretrained", fail)
-    message = one_line_error(lambda: loading.unpacked_copy(packed_file))
+    message = one_line_error(lambda: unpacking.unpacked_copy(packed_file))
     assert "No space left" in message
     assert "RAGICL_CACHE" in message
 
@@ -605,7 +621,7 @@ def test_cache_folder_that_cannot_be_written_is_named(
     packed_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAGICL_CACHE", str(packed_file / "below-a-file"))
-    message = one_line_error(lambda: loading.unpacked_copy(packed_file))
+    message = one_line_error(lambda: unpacking.unpacked_copy(packed_file))
     assert message.startswith(f"cannot write the unpacked model to {packed_file / 'below-a-file'}")
     assert message.endswith("make room there, or set RAGICL_CACHE to another folder")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class TimeBudgetCallback(TrainerCallback):
         best_trial: Sequence[tuple[float, float]] = (),
     ) -> None:
         self._file = folder / SPENT
-        self._before = json.loads(self._file.read_text()) if self._file.exists() else 0.0
+        self._before = _seconds(self._file)
         self._limit = inf if seconds is None else seconds
         self._progress = progress
         self._name = name
@@ -86,3 +87,11 @@ class TimeBudgetCallback(TrainerCallback):
             return False
         pairs = list(zip(losses, self._best_trial, strict=False))
         return all(own > other for own, (_, other) in pairs[-PATIENCE:])
+
+
+def _seconds(file: Path) -> float:
+    """Return what a killed run has spent; 0 where nobody noted it, or the note is damaged."""
+    with suppress(OSError, ValueError):
+        spent = json.loads(file.read_text(encoding="utf-8"))
+        return float(spent) if isinstance(spent, int | float) and 0 <= spent < inf else 0.0
+    return 0.0

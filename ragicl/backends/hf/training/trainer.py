@@ -13,17 +13,19 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PrinterCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from ragicl.atomic import write_whole
+from ragicl.atomic import sync, write_whole
 from ragicl.backends.hf.quiet import quiet
 from ragicl.backends.hf.training.batches import (
     ChunkedTrainer,
@@ -179,8 +181,8 @@ class Tuner:
         :param seconds: the most to take; the rate falls with them
         :param best_trial: losses of the best trial so far; this one stops where it falls behind
         """
-        if (folder / DONE).exists():
-            return _read(folder / DONE)
+        if (before := _read(folder / DONE)) is not None:
+            return before
         folder.mkdir(parents=True, exist_ok=True)
         set_seed(config.seed)
         model = self._prepared(config.method, rows)
@@ -202,6 +204,7 @@ class Tuner:
             trainer.train(resume_from_checkpoint=last)
         if not held:
             save_file(trainable(model, self._dtype), folder / WEIGHTS)
+            sync(folder / WEIGHTS)  # before DONE says that they are there
         losses = [
             (e["epoch"], e["eval_loss"]) for e in trainer.state.log_history if "eval_loss" in e
         ]
@@ -279,9 +282,11 @@ def held_out(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     return [rows[i] for i in order[number:]], [rows[i] for i in order[:number]]
 
 
-def _read(file: Path) -> Trained:
-    done = json.loads(file.read_text(encoding="utf-8"))
-    return Trained(**done | {"losses": tuple(map(tuple, done["losses"]))})
+def _read(file: Path) -> Trained | None:
+    """Return what was trained; None where nothing was, or the file is damaged."""
+    with suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode(file.read_bytes(), type=Trained)
+    return None
 
 
 def _drop_unfinished(folder: Path) -> None:
