@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ragicl.atomic import is_stream
+from ragicl.cli.notes import notes
 from ragicl.cli.options import (
     column_options,
     engine_options,
@@ -24,17 +25,16 @@ from ragicl.cli.output import (
     record_text,
 )
 from ragicl.cli.paths import PATH
-from ragicl.cli.progress import progress, steps
-from ragicl.cli.render import block, ceiling, explained
+from ragicl.cli.progress import progress, steps, within
+from ragicl.cli.render import block, explained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection
 
     from ragicl.engine import Engine
     from ragicl.serving.batch import ResumableFile, Row
 
 WHOLE = {"json": json_text, "csv": csv_text}  # formats written once all rows are there
-MANY = 200  # labels, from which the language model takes seconds for each text
 
 
 @click.command()
@@ -78,7 +78,7 @@ def predict(
     with ExitStack() as stack:
         engine = stack.enter_context(open_engine(index, options))
         target = _target(stack, output, engine)
-        for note in _notes(engine):
+        for note in notes(engine):
             click.echo(note, err=True)
         rows = [_essentials(row) for row in target.rows] if target else []
         kept: list[Row] = []
@@ -86,6 +86,7 @@ def predict(
             _load(engine)
         write = target.write if target else _writer(stack, output, kept, engine)
         done = stack.enter_context(progress(total, "predicting", len(rows)))
+        engine.report_to(stack.enter_context(within()))
         for row in predict_rows(
             engine,
             target.remaining(queries) if target else queries,
@@ -176,8 +177,9 @@ def explain_command(
     """
     from ragicl.inference.explain import explanation_row
 
-    with open_engine(index, options) as engine:
+    with open_engine(index, options) as engine, within() as part:
         _load(engine)
+        engine.report_to(part)
         explanation = engine.explain(text, label=label, examples=examples, context=context)
     row = explanation_row(explanation)
     output.write(record_text(output.form, row, lambda: explained(explanation)))
@@ -202,28 +204,6 @@ def _target(stack: ExitStack, output: Output, engine: Engine) -> ResumableFile |
 def _load(engine: Engine) -> None:
     with steps() as shown:
         engine.load(shown)
-
-
-def _notes(engine: Engine) -> Iterator[str]:
-    """Yield what a reader of the answers should know, a line each."""
-    if (recall := engine.shortlist_recall) is not None:
-        yield ceiling(recall)
-    if engine.lm is not None and engine.pipeline.leaves_lm_out:
-        yield (
-            f"{engine.lm.spec} gives no label likelihoods: the blend leaves it out; "
-            f"--decide lm asks it for a label"
-        )
-    if (many := _labels_to_read(engine)) > MANY:
-        yield (
-            f"the language model reads {many} labels for each text; "
-            f"--shortlist 16 asks it about the labels of the nearest examples only"
-        )
-
-
-def _labels_to_read(engine: Engine) -> int:
-    """Return how many labels the language model scores for each text."""
-    asked = engine.pipeline.prompts_lm and not engine.generates
-    return len(engine.labels) if asked and engine.policy.decision.shortlist is None else 0
 
 
 def _writer(
