@@ -121,6 +121,13 @@ class Engine:
         """
         self._pipeline.load(progress)
 
+    def report_to(self, progress: Progress) -> None:
+        """Report from now on how far the language model is while it scores labels, if it can.
+
+        A single text takes minutes where it reads a thousand labels.
+        """
+        self._pipeline.report_to(progress)
+
     @property
     def index(self) -> Index:
         """The examples."""

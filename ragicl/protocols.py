@@ -74,7 +74,7 @@ class LM(Protocol):
 
     What only some can do is in protocols of its own, each asked for before it is used:
     :class:`Scoring`, :class:`Choosing`, :class:`Featuring`, :class:`PrefixKeeping`,
-    :class:`ChatFormatting`, :class:`Profiled`.
+    :class:`ChatFormatting`, :class:`Reporting`, :class:`Profiled`.
     """
 
     @property
@@ -167,6 +167,16 @@ class ChatFormatting(LM, Protocol):
 
         :raises BackendError: where the model has no chat format
         """
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A language model that says how far it is while it scores one batch of prompts; optional.
+
+    :ivar progress: called during scoring; set by who waits, :func:`no_progress` at first
+    """
+
+    progress: Progress
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ragicl.cli.notes import of_many_labels
 from ragicl.cli.options import (
     column_options,
     command_line,
@@ -145,6 +146,8 @@ def bench_command(index: Path, queries: int, output: Output, **options: Any) -> 
     from ragicl.profiling.bench import bench, table
 
     with open_engine(index, options) as engine:
+        for note in of_many_labels(engine):
+            say(note)
         measured = bench(engine, queries)
     output.write(record_text(output.form, asdict(measured), lambda: table(measured)))
 
@@ -199,7 +202,11 @@ def _opener(stack: ExitStack, options: dict[str, Any]) -> Opener:
     """Return what opens engines until the stack closes."""
 
     def opened(path: Path, own: Mapping[str, Any]) -> Engine:
-        return stack.enter_context(open_engine(path, options | {"decide": "lm"} | dict(own)))
+        asked = options | {"decide": "lm"} | dict(own)
+        engine = stack.enter_context(open_engine(path, asked))
+        for note in of_many_labels(engine):
+            say(f"{path.name}: {note}")
+        return engine
 
     return opened
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ragicl.atomic import is_stream
+from ragicl.cli.notes import notes
 from ragicl.cli.options import (
     column_options,
     engine_options,
@@ -24,18 +25,17 @@ from ragicl.cli.output import (
     record_text,
 )
 from ragicl.cli.paths import PATH
-from ragicl.cli.progress import progress, steps
-from ragicl.cli.render import block, ceiling, explained
+from ragicl.cli.progress import progress, steps, within
+from ragicl.cli.render import block, explained
 from ragicl.cli.streams import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection
 
     from ragicl.engine import Engine
     from ragicl.serving.batch import ResumableFile, Row
 
 WHOLE = {"json": json_text, "csv": csv_text}  # formats written once all rows are there
-MANY = 200  # labels, from which the language model takes seconds for each text
 
 
 @click.command()
@@ -77,10 +77,8 @@ def predict(
 
     queries, total = queries_of(texts, file, options)
     with ExitStack() as stack:
-        engine = stack.enter_context(open_engine(index, options))
+        engine = _opened(stack, index, options)
         target = _target(stack, output, engine)
-        for note in _notes(engine):
-            say(note)
         rows = [_essentials(row) for row in target.rows] if target else []
         kept: list[Row] = []
         if total is None or len(rows) < total:  # else there is nothing to predict
@@ -176,8 +174,9 @@ def explain_command(
     """
     from ragicl.inference.explain import explanation_row
 
-    with open_engine(index, options) as engine:
+    with open_engine(index, options) as engine, within() as part:
         _load(engine)
+        engine.report_to(part)
         explanation = engine.explain(text, label=label, examples=examples, context=context)
     row = explanation_row(explanation)
     output.write(record_text(output.form, row, lambda: explained(explanation)))
@@ -199,31 +198,18 @@ def _target(stack: ExitStack, output: Output, engine: Engine) -> ResumableFile |
     return stack.enter_context(ResumableFile(output.path, fingerprint(engine.pipeline)))
 
 
+def _opened(stack: ExitStack, index: Path, options: dict[str, Any]) -> Engine:
+    """Open an engine that shows how far it is within a row, and say what limits its answers."""
+    engine = stack.enter_context(open_engine(index, options))
+    for note in notes(engine):
+        say(note)
+    engine.report_to(stack.enter_context(within()))
+    return engine
+
+
 def _load(engine: Engine) -> None:
     with steps() as shown:
         engine.load(shown)
-
-
-def _notes(engine: Engine) -> Iterator[str]:
-    """Yield what a reader of the answers should know, a line each."""
-    if (recall := engine.shortlist_recall) is not None:
-        yield ceiling(recall)
-    if engine.lm is not None and engine.pipeline.leaves_lm_out:
-        yield (
-            f"{engine.lm.spec} gives no label likelihoods: the blend leaves it out; "
-            f"--decide lm asks it for a label"
-        )
-    if (many := _labels_to_read(engine)) > MANY:
-        yield (
-            f"the language model reads {many} labels for each text; "
-            f"--shortlist 16 asks it about the labels of the nearest examples only"
-        )
-
-
-def _labels_to_read(engine: Engine) -> int:
-    """Return how many labels the language model scores for each text."""
-    asked = engine.pipeline.prompts_lm and not engine.generates
-    return len(engine.labels) if asked and engine.policy.decision.shortlist is None else 0
 
 
 def _writer(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LONG = 2.0  # seconds of a run before its first line in a file
 BETWEEN = 30.0  # seconds between two lines there
+WAIT = 1.0  # seconds that a part of a row may take without a bar of its own
 
 
 @contextmanager
@@ -44,11 +45,35 @@ def steps() -> Iterator[Progress]:
             bar.close()
 
 
+@contextmanager
+def within() -> Iterator[Progress]:
+    """Show how much of a row is done, once that takes a while; below the bar of rows."""
+    bar: Any = None
+    delay = WAIT
+
+    def report(what: str, done: int, total: int, /) -> None:
+        nonlocal bar, delay
+        if bar is None:
+            terminal = sys.stderr.isatty()
+            bar = _bar(total, what, delay=delay, leave=not terminal)
+            delay = WAIT if terminal else BETWEEN
+        _advance(bar, done - bar.n)
+        if done >= total:
+            bar.close()
+            bar = None
+
+    try:
+        yield report
+    finally:
+        if bar is not None:
+            bar.close()
+
+
 def _bar(total: int | None, what: str, done: int = 0, **options: Any) -> Any:
     from tqdm import tqdm
 
     wait = {} if sys.stderr.isatty() else {"delay": LONG, "mininterval": LONG}
-    return tqdm(total=total, initial=done, desc=visible(what), file=sys.stderr, **wait, **options)
+    return tqdm(total=total, initial=done, desc=visible(what), file=sys.stderr, **(wait | options))
 
 
 def _advance(bar: Any, number: int) -> None:

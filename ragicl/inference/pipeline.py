@@ -21,7 +21,7 @@ from ragicl.policy import Policy
 from ragicl.probes.context import context_of
 from ragicl.probes.lm_features import features_of
 from ragicl.prompting.template import Template
-from ragicl.protocols import LM, Progress, Scoring, no_progress
+from ragicl.protocols import LM, Progress, Reporting, Scoring, no_progress
 from ragicl.records import NOTHING, Prediction, Prompt
 from ragicl.retrieval.retriever import RetrievalResult, Retriever
 from ragicl.timing import Timings, shared, timed
@@ -82,6 +82,12 @@ class Pipeline:
             self.lm.load()
         if self.blender is not None:
             self.blender.load(progress)
+
+    def report_to(self, progress: Progress) -> None:
+        """Report from now on how far the language model is while it scores labels, if it can."""
+        lm: object = self.lm
+        if isinstance(lm, Reporting):
+            lm.progress = progress
 
     @property
     def labels(self) -> tuple[str, ...]:

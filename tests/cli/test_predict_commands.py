@@ -2,13 +2,14 @@
 
 import csv
 import json
-from contextlib import chdir
+from contextlib import chdir, contextmanager
 
 import pytest
 from cli_runner import LM, ROWS, fails, lines, run, write_rows
 
 from ragicl import Engine, Index
-from ragicl.backends.fake import FakeEncoder
+from ragicl.backends.fake import FakeEncoder, FakeLM
+from ragicl.protocols import no_progress
 
 
 def test_index_then_predict(things):
@@ -225,8 +226,35 @@ def test_many_labels_for_the_language_model_are_worth_a_word(work, labels, optio
     rows = [{"text": f"text {i}", "label": f"label {i}"} for i in range(labels)]
     write_rows(work / "many.jsonl", rows)
     run("index", "many.jsonl", "--encoder", "fake:a", "--kind", "classify")
+    write_rows(work / "test.jsonl", rows[:2])
     result = run("predict", "indexes/many", "a text", *LM, "--decide", "lm", *options)
-    assert (f"reads {labels} labels for each text; --shortlist 16" in result.stderr) == said
+    word = f"reads {labels} labels for each text; --shortlist 16"
+    assert (word in result.stderr) == said
+    bench = ["bench", "indexes/many", "--queries", 1, "--decide", "lm"]
+    assert (word in run(*bench, *LM, *options).stderr) == said
+    test = ["--test", "test.jsonl", "--out", "report", "--reference", "majority"]
+    assert (word in run("evaluate", "indexes/many", *test, *LM, *options).stderr) == said
+
+
+def test_one_text_of_many_labels_is_not_waited_for_in_silence(things, monkeypatch):
+    told = []
+
+    @contextmanager
+    def shown():
+        yield lambda *report: told.append(report)
+
+    def score(self, prompts, answers, **options):
+        self.progress("reading labels", 0, len(answers))
+        return original(self, prompts, answers, **options)
+
+    original = FakeLM.score
+    monkeypatch.setattr("ragicl.cli.predict.within", shown)
+    monkeypatch.setattr(FakeLM, "score", score)
+    monkeypatch.setattr(FakeLM, "progress", no_progress, raising=False)
+    run("predict", things, "a sweet apple", *LM, "--decide", "lm")
+    assert told == [("reading labels", 0, 2)]
+    run("explain", things, "a sweet apple", *LM)
+    assert len(told) > 1
 
 
 @pytest.mark.parametrize(("option", "value", "match"), [

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from ragicl.cli import progress as module
-from ragicl.cli.progress import progress, steps
+from ragicl.cli.progress import progress, steps, within
 
 
 class Stderr(io.StringIO):
@@ -74,6 +74,29 @@ def test_one_row_needs_no_bar(stderr_as, monkeypatch, terminal):
     with progress(20, "predicting", done=19) as done:
         done(1)
     assert stderr.getvalue() == ""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_row_that_takes_long_has_a_bar_of_its_own(stderr_as, monkeypatch, terminal):
+    stderr = stderr_as(terminal=terminal)
+    with within() as told:
+        for done in range(4):
+            told("reading labels", done, 3)
+    assert stderr.getvalue() == "", "no bar where there is no wait"
+    monkeypatch.setattr(module, "WAIT", 0.05)
+    monkeypatch.setattr(module, "LONG", 0.01)
+    with within() as told:
+        told("reading labels", 0, 1500)
+        time.sleep(0.2)
+        told("reading labels", 700, 1500)
+        assert "700/1500" in stderr.getvalue()
+        told("reading labels", 1500, 1500)
+        before = stderr.getvalue()
+        told("reading labels", 0, 1500)
+        time.sleep(0.2)
+        told("reading labels", 600, 1500)
+        assert ("600/1500" in stderr.getvalue()) == terminal, "in a file now and then only"
+        assert stderr.getvalue().startswith(before)
 
 
 def test_each_kind_of_work_has_its_own_count(stderr_as):

@@ -26,17 +26,18 @@ from ragicl.backends.hf.loading import (
 )
 from ragicl.backends.hf.roofline import matrix_ceiling, memory_ceiling, prompt_flops
 from ragicl.backends.hf.scoring.batching import batches
+from ragicl.backends.hf.scoring.counting import Count
 from ragicl.backends.hf.scoring.kept_states import restored, to_bytes
 from ragicl.backends.hf.scoring.packed_scoring import Job, read_states, score_jobs
 from ragicl.backends.hf.scoring.packing import States, enable_packing
 from ragicl.backends.hf.scoring.prefix_cache import BYTES as PREFIX_BYTES
 from ragicl.backends.hf.scoring.prefix_cache import SHORTEST, PrefixCache
-from ragicl.backends.hf.scoring.routes import ONE_PROMPT, PACKED, choose_route
+from ragicl.backends.hf.scoring.routes import PACKED, choose_route, score_alone
 from ragicl.backends.hf.scoring.trie import Trie, build_trie
 from ragicl.backends.hf.tokenization import Split, Tokens
 from ragicl.errors import BackendError, BudgetError
 from ragicl.forks import compute
-from ragicl.protocols import FloatArray, GenerationOptions, Message, Parts
+from ragicl.protocols import FloatArray, GenerationOptions, Message, Parts, Progress, no_progress
 
 BATCH_TOKENS = 4096  # tokens read in one pass, prompts and answers together
 LAST_ONLY: dict[str, Any] = {"logits_to_keep": 1, "use_cache": True}
@@ -55,6 +56,7 @@ class HFLM:
     :ivar window: the most tokens that a prompt and its answer may have together
     :ivar description: which weights and precision are in use
     :ivar tokens: from text to token ids
+    :ivar progress: called while labels are read, which takes long where there are many
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class HFLM:
         self.tokens = Tokens(self._tokenizer)
         self._prefix_cache = PrefixCache(prefix_bytes)
         self._soft: States | None = None
+        self.progress: Progress = no_progress
         self._batch_tokens = batch_tokens
         self._loading = Lock()
         self._scoring = Lock()  # one batch at a time: two would share the same cores and memory
@@ -135,7 +138,9 @@ class HFLM:
                 margin = inf if prune_margin is None else prune_margin
                 self._score_packed(splits, tries, margin, scores)
             else:
-                self._score_alone(splits, chosen, scores)
+                alone = score_alone(self.model(), self._route, splits, chosen, self.progress)
+                for row, (some, found) in enumerate(alone):
+                    scores[row, list(some)] = found
         return scores
 
     def variant(self, model: PreTrainedModel, what: str, soft: States | None = None) -> HFLM:
@@ -234,23 +239,14 @@ class HFLM:
         first = [tuple(s.ids[: s.first]) for s in splits]
         prefixes = self._prefix_cache.cacheable(first) if self._soft is None else [()] * len(splits)
         vocabulary = self.model().config.get_text_config().vocab_size
+        read = Count(self.progress, sum(len(trie.tokens) for trie in tries))
         for batch in batches(
             splits, prefixes, tries, vocabulary=vocabulary, max_tokens=self._batch_tokens
         ):
             known = {ids: self._states(ids) for ids in {prefixes[i] for i in batch} if ids}
             jobs = [self._job(splits[i].ids, tries[i], known.get(prefixes[i])) for i in batch]
-            scores[batch] = score_jobs(self.model(), jobs, prune_margin)
-
-    def _score_alone(
-        self,
-        splits: Sequence[Split],
-        candidate_ids: Sequence[tuple[int, ...] | None],
-        scores: FloatArray,
-    ) -> None:
-        score = ONE_PROMPT[self._route]
-        for row, (split, some) in enumerate(zip(splits, candidate_ids, strict=True)):
-            chosen = list(range(len(split.answers)) if some is None else some)
-            scores[row, chosen] = score(self.model(), split.ids, [split.answers[i] for i in chosen])
+            scores[batch] = score_jobs(self.model(), jobs, prune_margin, read)
+        read.end()
 
     def _job(self, ids: list[int], trie: Trie, known: States | None) -> Job:
         if self._soft is None:

@@ -6,7 +6,7 @@ them, states of recurrent layers) is copied once for each answer of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from inspect import signature
 from typing import Any
@@ -23,24 +23,39 @@ LOGIT_ROWS = 64  # turned to float32 at once
 
 
 def score_expanded(
-    model: PreTrainedModel, prompt: Sequence[int], answers: Sequence[Sequence[int]]
+    model: PreTrainedModel,
+    prompt: Sequence[int],
+    answers: Sequence[Sequence[int]],
+    read: Callable[[int], object] = lambda answers: None,
 ) -> list[float]:
-    """Return log P(answer | prompt) for each answer; a batch of answers is read in one pass."""
-    return _score(model, prompt, answers, stride=max(map(len, answers)))
+    """Return log P(answer | prompt) for each answer; a batch of answers is read in one pass.
+
+    :param read: called after each batch with the number of its answers
+    """
+    return _score(model, prompt, answers, max(map(len, answers)), read)
 
 
 def score_stepped(
-    model: PreTrainedModel, prompt: Sequence[int], answers: Sequence[Sequence[int]]
+    model: PreTrainedModel,
+    prompt: Sequence[int],
+    answers: Sequence[Sequence[int]],
+    read: Callable[[int], object] = lambda answers: None,
 ) -> list[float]:
     """Return log P(answer | prompt) for each answer; a batch is read one token of each at a time.
 
     Some recurrent layers forget what they have read when given more than one token.
+
+    :param read: called after each batch with the number of its answers
     """
-    return _score(model, prompt, answers, stride=1)
+    return _score(model, prompt, answers, 1, read)
 
 
 def _score(
-    model: PreTrainedModel, prompt: Sequence[int], answers: Sequence[Sequence[int]], stride: int
+    model: PreTrainedModel,
+    prompt: Sequence[int],
+    answers: Sequence[Sequence[int]],
+    stride: int,
+    read: Callable[[int], object],
 ) -> list[float]:
     logits, cache = _read(model, [prompt], 0, None, **keep_logits(model, 1))
     firsts = torch.tensor([answer[0] for answer in answers], device=model.device)
@@ -50,6 +65,7 @@ def _score(
         copies.reorder_cache(torch.zeros(len(batch), dtype=torch.long, device=model.device))
         rest = _score_rest(model, len(prompt), copies, [answers[i] for i in batch], stride)
         scores[torch.tensor(batch, device=scores.device)] += rest
+        read(len(batch))
     return scores.tolist()
 
 

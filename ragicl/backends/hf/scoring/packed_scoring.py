@@ -6,7 +6,7 @@ cannot matter are left out; what is read is scored the same, so the best answer 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,23 +34,31 @@ class Job:
 
 
 def score_jobs(
-    model: PreTrainedModel, jobs: Sequence[Job], prune_margin: float
+    model: PreTrainedModel,
+    jobs: Sequence[Job],
+    prune_margin: float,
+    read: Callable[[int], object] = lambda nodes: None,
 ) -> list[list[float]]:
     """Return log P(answer | prompt) for each prompt and each answer of its trie.
 
     :param prune_margin: nats; an answer that is less likely than its prompt's best by more may get
         an upper bound instead, that is itself so far below the best
+    :param read: called after each pass with the nodes of the tries that it read
     """
     reading, prefixes = _begin(model, jobs)
     prompts = [
         Piece(job.ids[done:], range(done, len(job.ids)), past)
         for job, (done, past) in zip(jobs, prefixes, strict=True)
     ]
-    return score_pieces(reading, prompts, [job.trie for job in jobs], prune_margin)
+    return score_pieces(reading, prompts, [job.trie for job in jobs], prune_margin, read)
 
 
 def score_pieces(
-    reading: Reading, prompts: Sequence[Piece], tries: Sequence[Trie], prune_margin: float
+    reading: Reading,
+    prompts: Sequence[Piece],
+    tries: Sequence[Trie],
+    prune_margin: float,
+    read: Callable[[int], object] = lambda nodes: None,
 ) -> list[list[float]]:
     """Return log P(answer | prompt) as :func:`score_jobs` does, for prompts laid out by others.
 
@@ -68,6 +76,7 @@ def score_pieces(
         _update(logits, [(search, node) for search, nodes in chosen for node in nodes])
         for (search, _), span in zip(chosen, spans, strict=True):
             pasts[search] += (span,)
+        read(sum(len(nodes) for _, nodes in chosen))
     return [search.scores for search in searches]
 
 

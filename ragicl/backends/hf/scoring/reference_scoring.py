@@ -6,7 +6,7 @@ windows, recurrent layers, position biases), and to check that packing agrees.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any
 
@@ -17,12 +17,20 @@ BATCH = 8
 
 
 def score_unpacked(
-    model: PreTrainedModel, prompt: Sequence[int], answers: Sequence[Sequence[int]]
+    model: PreTrainedModel,
+    prompt: Sequence[int],
+    answers: Sequence[Sequence[int]],
+    read: Callable[[int], object] = lambda answers: None,
 ) -> list[float]:
-    """Return log P(answer | prompt) for each answer, from the model's own attention."""
+    """Return log P(answer | prompt) for each answer, from the model's own attention.
+
+    :param read: called after each pass with the number of answers that it read
+    """
     scores: list[float] = []
     for start in range(0, len(answers), BATCH):
-        scores.extend(_score_batch(model, prompt, answers[start : start + BATCH]))
+        batch = answers[start : start + BATCH]
+        scores.extend(_score_batch(model, prompt, batch))
+        read(len(batch))
     return scores
 
 

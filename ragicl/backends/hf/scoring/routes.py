@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from math import inf
 from typing import TypeAlias
@@ -18,15 +18,20 @@ import torch
 from transformers import PreTrainedModel
 
 from ragicl.backends.hf.scoring.cached_scoring import score_expanded, score_stepped
+from ragicl.backends.hf.scoring.counting import Count
 from ragicl.backends.hf.scoring.packed_scoring import Job, score_jobs
 from ragicl.backends.hf.scoring.packing import enable_packing, packable
 from ragicl.backends.hf.scoring.reference_scoring import score_unpacked
 from ragicl.backends.hf.scoring.trie import build_trie
+from ragicl.backends.hf.tokenization import Split
+from ragicl.protocols import Progress
 
 PACKED, UNPACKED = "packed", "unpacked"
-ONE_PROMPT: dict[
-    str, Callable[[PreTrainedModel, Sequence[int], Sequence[Sequence[int]]], list[float]]
-] = {"expanded": score_expanded, "stepped": score_stepped, UNPACKED: score_unpacked}
+ONE_PROMPT: dict[str, Callable[..., list[float]]] = {
+    "expanded": score_expanded,
+    "stepped": score_stepped,
+    UNPACKED: score_unpacked,
+}
 AGREE = {torch.float32: 1e-4, torch.bfloat16: 0.02}  # share by which a route may differ from slow
 
 Scores: TypeAlias = list[list[float]]
@@ -54,6 +59,29 @@ def choose_route(model: PreTrainedModel) -> str:
                 if _agree(model, [score(model, prompt, answers) for prompt in prompts], slow):
                     return route
     return UNPACKED
+
+
+def score_alone(
+    model: PreTrainedModel,
+    route: str,
+    splits: Sequence[Split],
+    chosen: Sequence[Sequence[int] | None],
+    progress: Progress,
+) -> Iterator[tuple[Sequence[int], list[float]]]:
+    """Yield which answers of each prompt were scored, and their scores, one prompt at a time.
+
+    :param route: one of ONE_PROMPT
+    :param chosen: for each prompt the positions of the answers to score; None scores all
+    """
+    positions = [
+        range(len(split.answers)) if some is None else some
+        for split, some in zip(splits, chosen, strict=True)
+    ]
+    count = Count(progress, sum(map(len, positions)))
+    for split, some in zip(splits, positions, strict=True):
+        answers = [split.answers[i] for i in some]
+        yield some, ONE_PROMPT[route](model, split.ids, answers, read=count)
+    count.end()
 
 
 def _packs(

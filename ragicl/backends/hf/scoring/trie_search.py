@@ -15,6 +15,7 @@ from ragicl.backends.hf.scoring.packing import Piece
 from ragicl.backends.hf.scoring.trie import ROOT, Trie
 
 WHOLE = 48  # a pass costs as much as reading about that many nodes
+MOST = 256  # nodes of a prompt read in a pass: what they take in memory, and until the next word
 
 
 class TrieSearch:
@@ -62,7 +63,8 @@ class TrieSearch:
         best = self._best if self._best > -inf else best
         nodes = sorted(node for node in self._open if self._bounds[node] >= best - prune_margin)
         everything = self._subtrees(nodes)
-        return everything if prune_margin == inf or len(everything) <= WHOLE else nodes
+        some = everything if prune_margin == inf or len(everything) <= WHOLE else nodes
+        return some[:MOST]  # parents first: the rest is taken up in later passes
 
     def piece(self, nodes: Sequence[int], past: tuple[slice, ...]) -> Piece:
         """Return the piece that reads `nodes` after what this prompt has read, parents first."""

@@ -7,11 +7,13 @@ import pytest
 import torch
 from tiny_models import ANSWERS, PROMPT
 
+from ragicl.backends.hf.lm import HFLM
 from ragicl.backends.hf.scoring import trie_search
 from ragicl.backends.hf.scoring.packed_scoring import Job, score_jobs
 from ragicl.backends.hf.scoring.packing import Reading
 from ragicl.backends.hf.scoring.trie import ROOT, build_trie
 from ragicl.backends.hf.scoring.trie_search import TrieSearch
+from ragicl.protocols import Reporting
 
 LABELS = [f" {a} {b} {c}\n" for a in ("set", "play") for b in ("the", "my") for c in "abcdefgh"]
 PROMPTS = [[PROMPT], ["Text: play some jazz music\nLabel:"], ["Label:"]]
@@ -98,3 +100,40 @@ def test_an_answer_that_begins_another_is_ended_apart():
     assert it.scores == [-1.0, -1.0, -1.0]
     it.update(0, [-2.0])
     assert it.scores == [-1.0, -3.0, -3.0]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "mamba"])
+def test_it_says_how_much_of_the_labels_is_read(tiny, monkeypatch, architecture):
+    monkeypatch.setattr(trie_search, "MOST", 5)
+    it = tiny(architecture)
+    lm = HFLM("hf:told", str(it.folder), dtype="float32")
+    told = []
+    lm.progress = lambda *report: told.append(report)
+    assert isinstance(lm, Reporting)
+    scores = lm.score(PROMPTS, LABELS)
+    names, done, totals = zip(*told, strict=True)
+    assert {*names} == {"reading labels"}
+    assert len({*totals}) == 1
+    assert done[0] == 0
+    assert done[-1] == totals[0]
+    assert len({*done}) >= 4, "several times while it reads"
+    assert list(done) == sorted(done)
+    np.testing.assert_allclose(scores, it.lm.score(PROMPTS, LABELS), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("margin", [inf, 2.0])
+def test_a_pass_reads_no_more_than_so_many_nodes(tiny, monkeypatch, margin):
+    it = tiny("llama")
+    trie = build_trie([it.tokenizer(label)["input_ids"] for label in LABELS])
+    assert it.lm.packed
+    with torch.inference_mode():
+        at_once = score_jobs(it.lm.model(), [Job([5, 6, 7], trie)], margin)
+        monkeypatch.setattr(trie_search, "MOST", 7)
+        read = []
+        in_parts = score_jobs(it.lm.model(), [Job([5, 6, 7], trie)], margin, read.append)
+    assert max(read) <= 7
+    assert sum(read) <= len(trie.tokens)
+    best = max(at_once[0])
+    for whole, part in zip(at_once[0], in_parts[0], strict=True):
+        if whole >= best - margin:
+            assert part == pytest.approx(whole, abs=1e-4)
