@@ -1,12 +1,13 @@
 """Is ragicl, tuned, better than its parts, and than what else takes no fine-tuning: measured.
 
-    python eval/benchmarks/accuracy.py eval/suites/accuracy.toml DATA_FOLDER OUT [--minutes 5]
+    python eval/benchmarks/accuracy.py eval/suites/accuracy.toml DATA_FOLDER OUT [--minutes 0.5]
 
 Each set of the suite is indexed, tuned once by `ragicl tune` for so many minutes, and measured on
 its test rows beside 1-NN, the neighbours' vote, a logistic probe, random and nearest
-demonstrations, and kNN-prompting. Also: how often conformal sets hold the right label. Everything
-is kept in OUT as it is made; a set's figures, once they are whole, in eval/results/accuracy. What
-is there is not done again: --cells FOLDER measures everything again. The tables are printed.
+demonstrations, kNN-prompting, and blends that lack a source (attribution.py). Also: how often
+conformal sets hold the right label. Everything is kept in OUT as it is made; a set's figures in
+eval/results/accuracy. What is there is not done again: --cells FOLDER measures everything again.
+The tables are printed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from attribution import WAYS, attributed, table
 from common import ROOT
 
 from ragicl import Engine, Policy
@@ -32,7 +34,7 @@ from ragicl.evaluate.metrics.label_scores import label_scores
 from ragicl.evaluate.prepare import Limits, suite_tasks
 from ragicl.evaluate.references.registry import answers
 from ragicl.evaluate.results import ICL, SYSTEM
-from ragicl.evaluate.suite import read_suite
+from ragicl.evaluate.suite import SetSpec, Suite, read_suite
 from ragicl.evaluate.task import Task
 from ragicl.inference.tuned_settings import Tuned
 from ragicl.protocols import no_progress
@@ -53,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("suite", "data", "out"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--minutes", type=float, default=0.5)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--sets", help="names of sets, separated by commas; all without it")
     parser.add_argument("--columns", default=",".join(COLUMNS), help="measured, of these")
@@ -64,34 +66,39 @@ def main() -> None:
     found = {}
     for spec in suite.sets:
         file = options.cells / f"{spec.name}.json"
-        if spec.name in wanted and not file.exists():
-            task = suite_tasks(
-                replace(suite, sets=(spec,)),
-                options.data,
-                options.out,
-                lambda path, own: Engine.open(
-                    path, policy=Policy(decide="lm", **own), dtype=options.dtype
-                ),
-                Limits(None, None, no_progress),
-            )[0]
-            cell = measured(task, options.minutes, options.columns.split(","))
+        cell = json.loads(file.read_text()) if file.exists() else {}
+        columns = [
+            name for name in options.columns.split(",") if name not in cell.get("scores", {})
+        ]
+        if spec.name in wanted and columns:
+            task = opened(suite, spec, options)
+            cell = completed(cell, task, options.minutes, options.dtype, columns)
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, json.dumps(cell, indent=1).encode())
             task.engine.close()
-        if file.exists():
-            found[spec.name] = json.loads(file.read_text())
-    whole = all(set(COLUMNS) <= set(own["scores"]) for own in found.values())
-    print(tables(found) if whole else answers_table(found))
+        if SYSTEM in cell.get("scores", {}):
+            found[spec.name] = cell
+    print(tables(found))
 
 
-def measured(task: Task, minutes: float, columns: Sequence[str]) -> dict[str, Any]:
-    """Return some columns' scores on a set, and what tuning found and promised."""
+def opened(suite: Suite, spec: SetSpec, options: argparse.Namespace) -> Task:
+    """Return a set's index and test rows."""
+    engine = lambda path, own: Engine.open(  # noqa: E731
+        path, policy=Policy(decide="lm", **own), dtype=options.dtype
+    )
+    own = replace(suite, sets=(spec,))
+    return suite_tasks(own, options.data, options.out, engine, Limits(None, None, no_progress))[0]
+
+
+def completed(
+    cell: dict[str, Any], task: Task, minutes: float, dtype: str, columns: Sequence[str]
+) -> dict[str, Any]:
+    """Return a set's figures, with those of some columns added."""
     index = task.engine.index
     if index.manifest.tuned is None:
         index.keep_tuned(tune(task.engine, minutes).as_json())
-    tuned = Tuned.from_json(index.manifest.tuned or {}, index.path)
     resampling = Resampling(len(task.test))
-    scores, seconds = {}, {}
+    scores, seconds = dict(cell.get("scores", {})), dict(cell.get("seconds", {}))
     for name in columns:
         start = time.perf_counter()
         probs = answers(task, name).probs
@@ -99,14 +106,23 @@ def measured(task: Task, minutes: float, columns: Sequence[str]) -> dict[str, An
         scores[name] = msgspec.to_builtins(found)
         seconds[name] = round(time.perf_counter() - start, 1)
         print(task.name, name, round(scores[name]["accuracy"]["value"], 3), flush=True)
+    dtypes = cell.get("dtypes", {}) | dict.fromkeys(columns, dtype)
+    cell |= {"rows": len(task.test), "pool": len(task.pool)}
+    return (
+        cell
+        | {"scores": scores, "seconds": seconds, "dtypes": dtypes}
+        | (of_system(task, minutes) if SYSTEM in columns else {})
+    )
+
+
+def of_system(task: Task, minutes: float) -> dict[str, Any]:
+    """Return what tuning found and promised, and what the answers owe to each source."""
+    tuned = Tuned.from_json(task.engine.index.manifest.tuned or {}, task.engine.index.path)
     return {
-        "rows": len(task.test),
-        "pool": len(task.pool),
         "minutes": minutes,
-        "scores": scores,
-        "seconds": seconds,
         "sets": sets(tuned.record, answers(task, SYSTEM).probs, task),
         "tuned": tuned.as_json() | {"record": None},
+        "attribution": attributed(task),
     }
 
 
@@ -130,32 +146,18 @@ def sets(record: ConformalRecord, probs: Any, task: Task) -> dict[str, Any]:
 def tables(found: dict[str, Any]) -> str:
     """Return the tables of all sets measured so far."""
     parts = [summary(found), *(scores_table(found, score) for score in SCORES)]
+    owed = {name: own["attribution"] for name, own in found.items() if "attribution" in own}
+    parts.append("\n".join(["## What an answer owes to reading in context", "", *table(owed)]))
     return "\n\n".join([*parts, tuned_table(found), sets_table(found)])
-
-
-def answers_table(found: dict[str, Any]) -> str:
-    """Return the scores of ragicl's own answers, and the weights behind them."""
-    rows = []
-    for name, own in found.items():
-        scores, blend = own["scores"][SYSTEM], own["tuned"]["blend"]
-        tests = [
-            "{value:.3f} ({low:.3f}–{high:.3f})".format(**scores[score])
-            for score in ("accuracy", "nll")
-        ]
-        weights = " / ".join(f"{blend[source]:.2f}" for source in ("lm", "vectors", "context"))
-        rows.append(f"| {name} | {' | '.join(tests)} | {scores['ece']['value']:.3f} | {weights} |")
-    heads = ("set", "test accuracy", "test NLL", "ECE",
-             "weights: model's answer / vectors / context")  # fmt: skip
-    return "\n".join([*head(heads), *rows])
 
 
 def summary(found: dict[str, Any]) -> str:
     """Return what ragicl answers beside the best other column of each set."""
     rows, good = [], {"accuracy": 0, "nll": 0, "ece": 0}
     for name, own in found.items():
-        scores = {column: own["scores"][column] for column in COLUMNS}
+        scores = own["scores"]
         system = {score: scores[SYSTEM][score]["value"] for score in SCORES}
-        others = [column for column in COLUMNS if column != SYSTEM]
+        others = [column for column in scores if column != SYSTEM]
         best = max(others, key=lambda column: scores[column]["accuracy"]["value"])
         surest = min(others, key=lambda column: scores[column]["nll"]["value"])
         accuracy, nll = scores[best]["accuracy"]["value"], scores[surest]["nll"]["value"]
@@ -177,15 +179,25 @@ def summary(found: dict[str, Any]) -> str:
 
 
 def scores_table(found: dict[str, Any], score: str) -> str:
-    """Return a score of every column, with intervals."""
+    """Return a score of every column, with intervals; where the blends that lack a source have it.
+
+    A cell of ragicl's that was measured before there were states in context has a dagger.
+    """
+    ways = WAYS if score in ("accuracy", "nll") else {}
     rows = []
     for name, own in found.items():
-        cells = [
-            "{value:.3f} ({low:.3f}–{high:.3f})".format(**own["scores"][column][score])
-            for column in COLUMNS
-        ]
+        blends = own.get("attribution", {}).get("test", {})
+        cells = [interval(own["scores"].get(column, {}).get(score)) for column in COLUMNS[:-1]]
+        cells += [interval(blends.get(way, {}).get(score)) for way in ways]
+        cells.append(interval(own["scores"][SYSTEM][score]) + (" †" if not blends else ""))
         rows.append(f"| {name} | {own['rows']} | {' | '.join(cells)} |")
-    return "\n".join([f"## {SCORES[score]}", "", *head(("set", "rows", *COLUMNS)), *rows])
+    heads = ("set", "rows", *COLUMNS[:-1], *ways.values(), SYSTEM)
+    return "\n".join([f"## {SCORES[score]}", "", *head(heads), *rows])
+
+
+def interval(found: dict[str, float] | None) -> str:
+    """Return a figure with its interval; a dash where it was not measured."""
+    return "{value:.3f} ({low:.3f}–{high:.3f})".format(**found) if found else "–"
 
 
 def tuned_table(found: dict[str, Any]) -> str:
@@ -194,9 +206,10 @@ def tuned_table(found: dict[str, Any]) -> str:
     for name, own in found.items():
         tuned = own["tuned"]
         weights = ", ".join(f"{tuned['blend'].get(source, 0):.2f}" for source in SOURCES)
-        chosen = tuned["evidence"]["trials"][-1]["candidate"]
+        prompted = tuned["blend"]["lm"] > 0
+        chosen = tuned["evidence"]["trials"][-1]["candidate"] if prompted else "–"
         rows.append(
-            f"| {name} | {own['minutes']:g} | {chosen if tuned['blend']['lm'] else '–'} | "
+            f"| {name} | {own['minutes']:g} | {chosen} | "
             f"{tuned['calibration']} | {weights} | {tuned['evidence']['rows']} |"
         )
     heads = ("set", "minutes", "demonstrations", "calibration",

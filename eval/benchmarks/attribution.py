@@ -1,71 +1,32 @@
 """What a tuned answer owes to the index, to reading, and to reading in context.
 
-    python eval/benchmarks/attribution.py eval/suites/accuracy.toml DATA_FOLDER OUT FILE.json
-
-OUT is that of `accuracy.py`, whose indexes are tuned. For each set three blends without the model's
-answers are fitted on the examples, each left out: of the index alone (classifier on vectors, vote),
-with the states of the bare text, and with states in context. They are judged by the examples left
-out and by the test rows; "share of context" is what states in context take off the loss left out
-beyond those of the bare text, of all that reading takes off. Intervals are of 2,000 resamples. The
-sets measured are added to FILE, and not measured again.
+For a set three blends without the model's answers are fitted on the examples, each left out: of the
+index alone (classifier on vectors, vote), with the states of the bare text, and with states in
+context. They are judged by the examples left out and by the test rows; "share of context" is what
+states in context take off the loss left out beyond those of the bare text, of all that reading
+takes off. Intervals are of 2,000 resamples.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from ragicl import Engine, Policy
-from ragicl.atomic import write_whole
 from ragicl.calibration.blend import Blend, Fitted, nll
 from ragicl.evaluate.metrics.bootstrap import Resampling
-from ragicl.evaluate.prepare import Limits, suite_tasks
-from ragicl.evaluate.suite import SetSpec, Suite, read_suite
 from ragicl.evaluate.task import Task
 from ragicl.inference.blender import Blender
 from ragicl.probes.context import context_of
 from ragicl.probes.lm_features import features_of
-from ragicl.protocols import Float64Array, no_progress
+from ragicl.protocols import Float64Array
 from ragicl.retrieval.retriever import Retriever
 from ragicl.tune.fit import fit_lm_free
 from ragicl.tune.held_out import HeldOut
 
 WAYS = {"index": "index alone", "bare": "with bare states", "without": "with states in context"}
-
-
-def main() -> None:
-    """Measure set after set; print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("suite", "data", "out", "file"):
-        parser.add_argument(name, type=Path)
-    parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--sets", nargs="*")
-    options = parser.parse_args()
-    suite = read_suite(options.suite)
-    found = json.loads(options.file.read_text()) if options.file.exists() else {}
-    for spec in suite.sets:
-        if spec.name in found or spec.name not in (options.sets or [spec.name]):
-            continue
-        task = opened(suite, spec, options.data, options.out, options.dtype)
-        found[spec.name] = attributed(task)
-        write_whole(options.file, json.dumps(found, indent=1).encode())
-        task.engine.close()
-    print(table(found))
-
-
-def opened(suite: Suite, spec: SetSpec, data: Path, out: Path, dtype: str) -> Task:
-    """Return a set's index and test rows."""
-    engine = lambda path, own: Engine.open(path, policy=Policy(**own), dtype=dtype)  # noqa: E731
-    return suite_tasks(
-        replace(suite, sets=(spec,)), data, out, engine, Limits(None, None, no_progress)
-    )[0]
 
 
 def attributed(task: Task) -> dict[str, Any]:
@@ -120,24 +81,18 @@ def share(losses: Mapping[str, Float64Array]) -> Any:
     )
 
 
-def table(found: Mapping[str, Any]) -> str:
-    """Return a row for each set."""
+def table(found: Mapping[str, Any]) -> list[str]:
+    """Return a table of sets by name, each a row: on the examples left out, and paired tests."""
     heads = ["set", "examples", *(f"left out: {way}" for way in WAYS.values()), "share of context"]
-    heads += [f"test: {way}" for way in WAYS.values()] + ["bare above context, nats"]
-    rows = []
+    heads += [f"test NLL above context: {WAYS[way]}" for way in ("index", "bare")]
+    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, own in found.items():
         left = [f"{own['left_out'][way]:.3f}" for way in WAYS]
         part = "{value:.0%} ({low:.0%}–{high:.0%})".format(**own["share"])
-        tests = [
-            f"{own['test'][way]['accuracy']['value']:.3f} / {own['test'][way]['nll']['value']:.3f}"
-            for way in WAYS
+        paired = [
+            "{value:.3f} ({low:.3f}–{high:.3f}), ".format(**test["difference"])
+            + f"p = {test['p_value']:.3f}"
+            for test in (own["nll_above_context"][way] for way in ("index", "bare"))
         ]
-        paired = own["nll_above_context"]["bare"]
-        above = "{value:.3f} ({low:.3f}–{high:.3f})".format(**paired["difference"])
-        cells = [name, str(own["examples"]), *left, part, *tests, above]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *rows])
-
-
-if __name__ == "__main__":
-    main()
+        rows.append(f"| {' | '.join([name, str(own['examples']), *left, part, *paired])} |")
+    return rows
