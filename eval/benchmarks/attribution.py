@@ -91,7 +91,7 @@ def table(found: Mapping[str, Any]) -> list[str]:
         part = "{value:.0%} ({low:.0%}–{high:.0%})".format(**own["share"])
         paired = [
             "{value:.3f} ({low:.3f}–{high:.3f}), ".format(**test["difference"])
-            + f"p = {test['p_value']:.3f}"
+            + ("p < 0.001" if test["p_value"] < 0.001 else f"p = {test['p_value']:.3f}")
             for test in (own["nll_above_context"][way] for way in ("index", "bare"))
         ]
         rows.append(f"| {' | '.join([name, str(own['examples']), *left, part, *paired])} |")
